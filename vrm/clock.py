@@ -1,0 +1,30 @@
+"""The only place that asks the time. Everything else is given a Clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds since the epoch, UTC."""
+
+    def now(self) -> int: ...
+
+
+class SystemClock:
+    """The machine's clock, in whole seconds."""
+
+    def now(self) -> int:
+        return int(time.time())
+
+
+def today(clock: Clock) -> date:
+    """The UTC day of `clock`."""
+    return datetime.fromtimestamp(clock.now(), UTC).date()
+
+
+def rfc3339(seconds: int) -> str:
+    """`2026-11-21T09:30:00Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""Who may see what. Knows nothing of Flask or Authlib."""

@@ -1,0 +1,217 @@
+"""Every error that the project raises on purpose, in one tree.
+
+    VrmError
+    ├─ SettingsError            a setting cannot be used
+    ├─ VaultError
+    │  ├─ UnlockError           no way in with this credential
+    │  ├─ SessionExpiredError   the session ended
+    │  ├─ TamperedError         stored bytes are not what was written
+    │  ├─ BusyError             too many expensive requests at once
+    │  ├─ StorageError          the disk or database refused
+    │  ├─ DataNewerError        written by a newer version
+    │  ├─ UsernameTakenError
+    │  ├─ ValidationError       fields with reasons
+    │  ├─ RecordNotFoundError
+    │  ├─ ConflictError         somebody else changed it meanwhile
+    │  ├─ FormatError           a file in no known layout
+    │  ├─ ImportLimitError      a file beyond the limits
+    │  └─ RateLimitedError      too many tries
+    └─ ConsentError
+       ├─ VendorNotFoundError
+       ├─ ScopeError            unknown scope or malformed request part
+       ├─ RequestNotFoundError
+       ├─ RequestChangedError   what would leave is not what was shown
+       ├─ CodeError             code or refresh token is not (or no longer) good
+       ├─ TokenError            access token is not (or no longer) good
+       ├─ GrantInactiveError    the grant has ended
+       ├─ InsufficientScopeError
+       ├─ GrantNotFoundError
+       ├─ NotInViewError        absent, filtered out, not granted: one and the same
+       └─ ParameterError        a request parameter that is not understood
+
+`slug` is stable: API answers, pages, logs and docs name it. Misuse by our own code is a plain
+ValueError or RuntimeError and is never caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class VrmError(Exception):
+    """Base of all; `hint` says what to do, `fields` names what was wrong where."""
+
+    slug = "error"
+
+    def __init__(
+        self, message: str = "", *, hint: str = "", fields: Mapping[str, list[str]] | None = None
+    ) -> None:
+        super().__init__(message or (self.__doc__ or self.slug).splitlines()[0].rstrip("."))
+        self.hint = hint
+        self.fields: dict[str, list[str]] = dict(fields or {})
+
+
+class SettingsError(VrmError):
+    """A setting cannot be used."""
+
+    slug = "settings-invalid"
+
+
+class VaultError(VrmError):
+    """Base of what the vault refuses."""
+
+    slug = "vault"
+
+
+class UnlockError(VaultError):
+    """This name and credential open no vault."""
+
+    slug = "wrong-credential"
+
+
+class SessionExpiredError(VaultError):
+    """This session has ended; log in again."""
+
+    slug = "session-expired"
+
+
+class TamperedError(VaultError):
+    """Stored bytes are not what the vault wrote."""
+
+    slug = "tampered"
+
+
+class BusyError(VaultError):
+    """Too many log-ins at once; try again in a few seconds."""
+
+    slug = "busy"
+
+
+class StorageError(VaultError):
+    """The storage refused; nothing was changed."""
+
+    slug = "storage-unavailable"
+
+
+class DataNewerError(VaultError):
+    """The data was written by a newer version of vrm."""
+
+    slug = "data-newer"
+
+
+class UsernameTakenError(VaultError):
+    """A vault with this name exists already."""
+
+    slug = "username-taken"
+
+
+class ValidationError(VaultError):
+    """Something in the input is not valid; `fields` says what and why."""
+
+    slug = "invalid"
+
+
+class RecordNotFoundError(VaultError):
+    """There is no such record."""
+
+    slug = "not-found"
+
+
+class ConflictError(VaultError):
+    """The record was changed meanwhile; load it again."""
+
+    slug = "conflict"
+
+
+class FormatError(VaultError):
+    """Not a format I know."""
+
+    slug = "unknown-format"
+
+
+class ImportLimitError(VaultError):
+    """The file is beyond what an import accepts."""
+
+    slug = "import-too-large"
+
+
+class RateLimitedError(VaultError):
+    """Too many tries; wait before the next one."""
+
+    slug = "rate-limited"
+
+    def __init__(self, message: str = "", *, retry_after: int = 60) -> None:
+        super().__init__(message, hint=f"try again in {retry_after} seconds")
+        self.retry_after = retry_after  # seconds
+
+
+class ConsentError(VrmError):
+    """Base of what consent refuses."""
+
+    slug = "consent"
+
+
+class VendorNotFoundError(ConsentError):
+    """There is no such vendor, or it is blocked."""
+
+    slug = "vendor-not-found"
+
+
+class ScopeError(ConsentError):
+    """The scope or request part is unknown, not built, or malformed."""
+
+    slug = "invalid-scope"
+
+
+class RequestNotFoundError(ConsentError):
+    """There is no such request, or it was decided or expired."""
+
+    slug = "request-not-found"
+
+
+class RequestChangedError(ConsentError):
+    """What would leave differs from what was shown; look again."""
+
+    slug = "request-changed"
+
+
+class CodeError(ConsentError):
+    """The code or refresh token is not good, or no longer."""
+
+    slug = "code-invalid"
+
+
+class TokenError(ConsentError):
+    """The access token is not good, or no longer."""
+
+    slug = "token-invalid"
+
+
+class GrantInactiveError(TokenError):
+    """The grant behind the token has ended."""
+
+    slug = "grant-inactive"
+
+
+class InsufficientScopeError(ConsentError):
+    """The token does not carry the scope for this."""
+
+    slug = "insufficient-scope"
+
+
+class GrantNotFoundError(ConsentError):
+    """There is no such grant."""
+
+    slug = "grant-not-found"
+
+
+class NotInViewError(ConsentError):
+    """There is no such record for this token."""
+
+    slug = "not-in-view"
+
+
+class ParameterError(ConsentError):
+    """A parameter is not understood or not allowed."""
+
+    slug = "invalid-parameter"

@@ -1,0 +1,1 @@
+"""Keys and records. Knows nothing of vendors, OAuth or HTTP."""
