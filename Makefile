@@ -1,0 +1,48 @@
+# Every target is one line calling a script, so that all of it works without make.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export FILE ONCE
+
+help: ## this list
+	@scripts/help
+
+setup: ## make .venv from the locks (does nothing when nothing changed)
+	@scripts/setup
+
+test: ## everything: lint, types, layers, docs in step, all suites with coverage
+	@scripts/test
+
+lint: ## ruff: rules and format
+	@scripts/lint
+
+types: ## mypy --strict
+	@scripts/types
+
+layers: ## import-linter: who may import whom
+	@scripts/layers
+
+fast: ## the unit tests only
+	@scripts/fast
+
+demo: ## the one story over real HTTP, then vault on 8600 and bookshop on 8601 (FILE=your export, ONCE=1 to end after the story)
+	@scripts/demo
+
+bench: ## the benchmark suite; writes bench/results.json
+	@scripts/bench
+
+docs: ## write the generated pages in docs/
+	@scripts/docs
+
+build: ## source archive and wheel in dist/
+	@scripts/build
+
+system: ## Debian packages the browser tests and the benchmark want (the only target that uses apt)
+	@scripts/system
+
+lock: ## renew the hash-locked requirements
+	@scripts/lock
+
+clean: ## remove everything made, except .venv
+	@scripts/clean
+
+.PHONY: help setup test lint types layers fast demo bench docs build system lock clean
