@@ -1,0 +1,155 @@
+"""Limits and defaults in one frozen dataclass; sources: flag > VRM_* > vrm.toml.
+
+Every setting has its environment name, unit and meaning beside it; docs/settings.md is made from them.
+Nothing here is a secret: the server key is named by its path.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vrm.errors import SettingsError
+
+SIGNUP = ("closed", "invite", "open")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _default_folder() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "vrm"
+
+
+def _setting(env: str, help: str, default: Any = None, *, unit: str = "", factory: Any = None) -> Any:
+    metadata = {"env": env, "help": help, "unit": unit}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One host's settings. Build with `load`, which checks them."""
+
+    data_dir: Path = _setting("VRM_DATA_DIR", "folder of the database, mode 0700", factory=_default_folder)
+    database_url: str = _setting("VRM_DATABASE_URL", "sqlite:///PATH; empty: vrm.db in the data folder", "")
+    server_key_file: str = _setting("VRM_SERVER_KEY_FILE", "the server key; empty: server.key in the data folder", "")
+    public_url: str = _setting(
+        "VRM_PUBLIC_URL", "address under which people and vendors reach this host; also the issuer", ""
+    )
+    signup: str = _setting("VRM_SIGNUP", "who may create a vault: closed, invite, open; empty: open on loopback", "")
+    trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
+    host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")
+    port: int = _setting("VRM_PORT", "port to listen on", 8600)
+    workers: int = _setting("VRM_WORKERS", "server processes", 2)
+    max_upload: int = _setting("VRM_MAX_UPLOAD", "largest upload of an import", 64 * 2**20, unit="bytes")
+    max_body: int = _setting("VRM_MAX_BODY", "largest other request body", 2**20, unit="bytes")
+    refresh_grace: int = _setting(
+        "VRM_REFRESH_GRACE", "how long a lost refresh answer can be fetched again; 0: never", 20, unit="seconds"
+    )
+    session_idle: int = _setting("VRM_SESSION_IDLE", "session ends after this without use", 30 * 60, unit="seconds")
+    session_absolute: int = _setting("VRM_SESSION_ABSOLUTE", "session ends after this", 12 * 3600, unit="seconds")
+    request_life: int = _setting("VRM_REQUEST_LIFE", "how long a vendor's request waits", 3600, unit="seconds")
+    access_life: int = _setting("VRM_ACCESS_LIFE", "life of an access token, at most 900", 900, unit="seconds")
+    kdf_memory: int = _setting("VRM_KDF_MEMORY", "Argon2id memory of new passphrases, at least 65536", 65536, unit="KiB")
+    kdf_passes: int = _setting("VRM_KDF_PASSES", "Argon2id passes of new passphrases", 3)
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        if not self.database_url:
+            return self.data_dir / "vrm.db"
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def server_key_path(self) -> Path:
+        """The server key's file."""
+        return Path(self.server_key_file) if self.server_key_file else self.data_dir / "server.key"
+
+    @property
+    def issuer(self) -> str:
+        """The public URL without a final slash."""
+        return (self.public_url or f"http://{_bracketed(self.host)}:{self.port}").rstrip("/")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the public address is plain http on this machine (then cookies are not Secure)."""
+        return urlsplit(self.issuer).scheme == "http"
+
+    @property
+    def signup_mode(self) -> str:
+        """Who may create a vault, with the default resolved."""
+        return self.signup or ("open" if urlsplit(self.issuer).hostname in LOOPBACK else "closed")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _convert(name: str, kind: str, value: Any) -> Any:
+    if kind == "int":
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise SettingsError(f"{name}: {value!r} is not a whole number") from None
+    return Path(value).expanduser() if kind == "Path" else str(value)
+
+
+def _read_toml(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}", hint="vrm.toml holds lines such as port = 8600") from None
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    toml: Path | None = None,
+) -> Settings:
+    """Settings from flags (None = not given), the environment, then the file; SettingsError with a hint."""
+    environ = os.environ if environ is None else environ
+    written = _read_toml(toml)
+    known = {item.name for item in fields(Settings)}
+    for name in written:
+        if name not in known:
+            raise SettingsError(f"{toml}: unknown setting {name!r}", hint="see docs/settings.md")
+    chosen: dict[str, Any] = {}
+    for item in fields(Settings):
+        for value in ((flags or {}).get(item.name), environ.get(item.metadata["env"]), written.get(item.name)):
+            if value is not None and value != "":
+                chosen[item.name] = _convert(item.metadata["env"], str(item.type), value)
+                break
+    return checked(Settings(**chosen))
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings, or SettingsError naming the first that cannot be used."""
+    url = urlsplit(settings.issuer)
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+        raise SettingsError(
+            f"VRM_PUBLIC_URL: {settings.issuer} is neither https nor http on this machine",
+            hint="put TLS in front and set VRM_PUBLIC_URL=https://…, or use http://127.0.0.1:8600",
+        )
+    if url.query or url.fragment or url.username or url.path not in ("", "/"):
+        raise SettingsError("VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example")
+    if settings.signup and settings.signup not in SIGNUP:
+        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="one of closed, invite, open")
+    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
+        raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
+    if not 60 <= settings.access_life <= 900:
+        raise SettingsError("VRM_ACCESS_LIFE: between 60 and 900 seconds")
+    if not 0 <= settings.refresh_grace <= 60:
+        raise SettingsError("VRM_REFRESH_GRACE: between 0 and 60 seconds")
+    if settings.kdf_memory < 64 * 1024 or settings.kdf_memory > 512 * 1024 or not 1 <= settings.kdf_passes <= 10:
+        raise SettingsError("VRM_KDF_MEMORY and VRM_KDF_PASSES: at least 65536 KiB, 1 to 10 passes")
+    if not 1 <= settings.port <= 65535 or not 1 <= settings.workers <= 64:
+        raise SettingsError("VRM_PORT: 1 to 65535; VRM_WORKERS: 1 to 64")
+    return settings

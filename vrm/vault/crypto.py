@@ -1,0 +1,256 @@
+"""The hazmat line: the only module that touches `cryptography`.
+
+It promises: every seal binds a purpose and its context as associated data; every failed open is one
+exception without a message (no oracle); keys never show in repr, str, pickles or copies. It refuses:
+unknown envelope versions and suites, purposes outside the table, stored KDF costs outside the bounds.
+It cannot wipe memory (Python copies freely); see docs/threat-model.md.
+
+Primitives: AES-256-GCM (random 96-bit nonces, at most 2³² seals a key), HKDF-SHA256 (RFC 5869),
+Argon2id (RFC 9106), HPKE base mode DHKEM(X25519)/HKDF-SHA256/AES-256-GCM (RFC 9180), HMAC-SHA256.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import struct
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from hashlib import sha256
+from typing import ClassVar, Final, NoReturn
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+from vrm.errors import TamperedError
+from vrm.vault import envelope
+from vrm.vault.envelope import Part, lp
+
+KEY_BYTES: Final = 32
+_HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_HPKE_SUITE = b"\x01"  # first byte of every sealed-to-a-public-key blob, so that a hybrid KEM can follow
+
+
+@unique
+class Purpose(StrEnum):
+    """What a derivation, a seal or a MAC is for. One table, so that no two uses can collide."""
+
+    PASSPHRASE = "passphrase"
+    RECOVERY = "recovery"
+    SESSION = "session"
+    SLOT_PAIR = "slot-pair"
+    ROOT = "root"
+    RECORD = "record"
+    JOURNAL = "journal"
+    JOURNAL_HEAD = "journal-head"
+    ROSTER = "roster"
+    FINGERPRINT = "fingerprint"
+    PAIRWISE = "pairwise"
+    CSRF = "csrf"
+    LOG_PAIR = "log-pair"
+    LOG_SEGMENT = "log-segment"
+    LOG_ENTRY = "log-entry"
+    LOG_HEADS = "log-heads"
+    GRANT_WRAP = "grant-wrap"
+    RESERVE = "reserve"
+    COMMON = "common"
+    AGREEMENT = "agreement"
+    SHELF = "shelf"
+    SCOPE = "scope"
+    VIEW = "view"
+    CURSOR = "cursor"
+    TOKEN = "token"
+    TOKEN_WRAP = "token-wrap"
+    REPLAY = "replay"
+    REQUEST = "request"
+    REQUEST_BODY = "request-body"
+    SERVER = "server"
+    SERVER_PUBLIC = "server-public"
+    SERVER_VENDOR_SECRET = "server-vendor-secret"
+    SERVER_VENDOR_TAG = "server-vendor-tag"
+    SERVER_ROUTING = "server-routing"
+    SERVER_LIMITS = "server-limits"
+
+
+class Key:
+    """32 secret bytes that hide themselves. `reveal` is called where a key must be wrapped."""
+
+    __slots__ = ("__bytes",)
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != KEY_BYTES:
+            raise ValueError("a key has 32 bytes")
+        self.__bytes = value
+
+    def reveal(self) -> bytes:
+        """The bytes themselves, for wrapping and for the primitives of this module."""
+        return self.__bytes
+
+    def __repr__(self) -> str:
+        return "<Key>"
+
+    __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a key is neither pickled nor copied")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and equal(self.__bytes, other.reveal())
+
+    __hash__ = None  # type: ignore[assignment]  # keys are never dictionary keys or cached by value
+
+
+def random_bytes(count: int) -> bytes:
+    """Bytes from the operating system's generator."""
+    return os.urandom(count)
+
+
+def random_key() -> Key:
+    """A fresh uniform key."""
+    return Key(os.urandom(KEY_BYTES))
+
+
+def equal(one: bytes, other: bytes) -> bool:
+    """Compare without telling by time where they differ."""
+    return hmac.compare_digest(one, other)
+
+
+def digest(blob: bytes) -> bytes:
+    """SHA-256."""
+    return sha256(blob).digest()
+
+
+def context(purpose: Purpose, *parts: Part) -> bytes:
+    """Info and associated data: lp("vrm/1/<purpose>") ‖ lp of each part."""
+    return lp("vrm/1/" + purpose.value) + b"".join(map(lp, parts))
+
+
+def derive(key: Key, purpose: Purpose, *parts: Part) -> Key:
+    """A subkey of a uniform key by HKDF-Expand-SHA256."""
+    expand = HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=context(purpose, *parts))
+    return Key(expand.derive(key.reveal()))
+
+
+def split_secret(secret: bytes, salt: bytes, purpose: Purpose, *parts: Part) -> tuple[bytes, Key]:
+    """A high-entropy credential becomes (lookup id or check value, 32 bytes; wrapping key)."""
+    hkdf = HKDF(algorithm=SHA256(), length=2 * KEY_BYTES, salt=salt, info=context(purpose, *parts))
+    out = hkdf.derive(secret)
+    return out[:KEY_BYTES], Key(out[KEY_BYTES:])
+
+
+def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
+    """HMAC-SHA256 over purpose and parts, 32 bytes."""
+    return hmac.digest(key.reveal(), context(purpose, *parts), "sha256")
+
+
+class Cipher:
+    """Seals and unseals under one key and purpose; made once, used for many rows."""
+
+    __slots__ = ("_aead", "_header", "_prefix")
+
+    def __init__(self, key: Key, purpose: Purpose, *parts: Part, generation: int = 1) -> None:
+        self._aead = AESGCM(key.reveal())
+        self._header = envelope.header(generation)
+        self._prefix = context(purpose, *parts)
+
+    def seal(self, text: bytes, *parts: Part) -> bytes:
+        """An envelope around `text`, bound to this cipher's context and `parts`."""
+        nonce = os.urandom(envelope.NONCE)
+        bound = self._header + self._prefix + b"".join(map(lp, parts))
+        return self._header + nonce + self._aead.encrypt(nonce, text, bound)
+
+    def unseal(self, blob: bytes, *parts: Part) -> bytes:
+        """What was sealed; TamperedError for anything else."""
+        opened = envelope.parse(blob)
+        bound = opened.header + self._prefix + b"".join(map(lp, parts))
+        try:
+            return self._aead.decrypt(opened.nonce, opened.sealed, bound)
+        except InvalidTag:
+            raise TamperedError() from None
+
+    def wrap(self, key: Key, *parts: Part) -> bytes:
+        """Seal a key."""
+        return self.seal(key.reveal(), *parts)
+
+    def unwrap(self, blob: bytes, *parts: Part) -> Key:
+        """The key that was wrapped; TamperedError for anything else."""
+        return Key(self.unseal(blob, *parts))
+
+    def __repr__(self) -> str:
+        return "<Cipher>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a cipher is neither pickled nor copied")
+
+
+@dataclass(frozen=True, slots=True)
+class KdfCost:
+    """Argon2id cost as stored beside a passphrase slot."""
+
+    memory: int  # KiB
+    passes: int
+    lanes: int
+    salt: bytes  # 16 bytes
+
+    _LAYOUT: ClassVar = struct.Struct(">III16s")
+
+    def encode(self) -> bytes:
+        """28 bytes: u32 memory, u32 passes, u32 lanes, salt."""
+        return self._LAYOUT.pack(self.memory, self.passes, self.lanes, self.salt)
+
+    @classmethod
+    def decode(cls, blob: bytes) -> KdfCost:
+        """Read a stored cost and refuse it *before* anything is allocated when it is out of bounds."""
+        if len(blob) != cls._LAYOUT.size:
+            raise TamperedError()
+        cost = cls(*cls._LAYOUT.unpack(blob))
+        if not (19 * 1024 <= cost.memory <= 512 * 1024 and 1 <= cost.passes <= 10 and 1 <= cost.lanes <= 8):
+            raise TamperedError()
+        return cost
+
+
+@dataclass(frozen=True, slots=True)
+class KdfLimits:
+    """What new passphrase slots cost. Production creates nothing below 64 MiB; tests inject less."""
+
+    memory: int = 64 * 1024  # KiB
+    passes: int = 3
+    lanes: int = 1
+
+    def fresh(self) -> KdfCost:
+        """This cost with a new salt."""
+        return KdfCost(self.memory, self.passes, self.lanes, os.urandom(16))
+
+
+def stretch(passphrase: bytes, cost: KdfCost) -> bytes:
+    """Argon2id, 32 bytes. The caller bounds how many run at once."""
+    return Argon2id(
+        salt=cost.salt, length=KEY_BYTES, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory
+    ).derive(passphrase)
+
+
+def public_of(private: Key) -> bytes:
+    """The X25519 public key, 32 bytes, of a private key derived by `derive`."""
+    return X25519PrivateKey.from_private_bytes(private.reveal()).public_key().public_bytes_raw()
+
+
+def seal_to(public: bytes, text: bytes, purpose: Purpose, *parts: Part) -> bytes:
+    """Seal to an absent key pair (HPKE); the context goes into `info`."""
+    receiver = X25519PublicKey.from_public_bytes(public)
+    return _HPKE_SUITE + _HPKE.encrypt(text, receiver, info=context(purpose, *parts))
+
+
+def open_sealed(private: Key, blob: bytes, purpose: Purpose, *parts: Part) -> bytes:
+    """What was sealed to our key pair; TamperedError for anything else."""
+    if blob[:1] != _HPKE_SUITE:
+        raise TamperedError()
+    own = X25519PrivateKey.from_private_bytes(private.reveal())
+    try:
+        return _HPKE.decrypt(blob[1:], own, info=context(purpose, *parts))
+    except (InvalidTag, ValueError):
+        raise TamperedError() from None

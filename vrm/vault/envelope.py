@@ -1,0 +1,112 @@
+"""Byte layouts: pure, strict, versioned. Nothing here knows a key.
+
+Encoding: `lp(x)` = u16 length ‖ bytes; integers u64 big-endian; text NFC, UTF-8. Info and associated
+data are a purpose followed by `lp` of each part, never bare concatenation. The layouts are described
+in docs/format.md and frozen by tests/vectors.
+"""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+from typing import NamedTuple, TypeAlias
+
+from vrm.errors import TamperedError
+
+VERSION = 1
+SUITE_AES_256_GCM = 1
+NONCE = 12  # bytes
+TAG = 16  # bytes
+_HEADER = struct.Struct(">BBI")
+HEADER = _HEADER.size
+SMALLEST = HEADER + NONCE + TAG
+
+Part: TypeAlias = bytes | str | int
+
+
+class Envelope(NamedTuple):
+    """A parsed envelope; `header` is authenticated as associated data."""
+
+    header: bytes
+    generation: int
+    nonce: bytes
+    sealed: bytes  # cipher text ‖ tag
+
+
+def lp(part: Part) -> bytes:
+    """u16 length ‖ bytes. Text is NFC and UTF-8, integers are u64 big-endian.
+
+    Raises ValueError above 65,535 bytes or for a negative integer.
+    """
+    if isinstance(part, str):
+        part = unicodedata.normalize("NFC", part).encode()
+    elif isinstance(part, int):
+        if not 0 <= part < 1 << 64:
+            raise ValueError("integer part outside u64")
+        part = part.to_bytes(8, "big")
+    if len(part) > 0xFFFF:
+        raise ValueError("part longer than 65,535 bytes")
+    return len(part).to_bytes(2, "big") + part
+
+
+def header(generation: int) -> bytes:
+    """The six authenticated bytes before the nonce: version, suite, key generation."""
+    return _HEADER.pack(VERSION, SUITE_AES_256_GCM, generation)
+
+
+def parse(blob: bytes) -> Envelope:
+    """Split an envelope; TamperedError for a short one or an unknown version or suite (no negotiation)."""
+    if len(blob) < SMALLEST:
+        raise TamperedError()
+    version, suite, generation = _HEADER.unpack_from(blob)
+    if version != VERSION or suite != SUITE_AES_256_GCM:
+        raise TamperedError()
+    return Envelope(blob[:HEADER], generation, blob[HEADER : HEADER + NONCE], blob[HEADER + NONCE :])
+
+
+def pack(*parts: Part) -> bytes:
+    """Several short parts as one byte string; `unpack` gives them back as bytes."""
+    return b"".join(map(lp, parts))
+
+
+def unpack(blob: bytes) -> list[bytes]:
+    """The parts of `pack`; TamperedError where the lengths do not add up."""
+    parts = []
+    at, end = 0, len(blob)
+    while at < end:
+        start = at + 2
+        if start > end:
+            raise TamperedError()
+        at = start + int.from_bytes(blob[at:start], "big")
+        if at > end:
+            raise TamperedError()
+        parts.append(blob[start:at])
+    return parts
+
+
+def pack_named(named: dict[str, bytes]) -> bytes:
+    """Named long parts (envelopes of facets or scopes): per part lp(name) ‖ u32 length ‖ bytes."""
+    return b"".join(lp(name) + len(blob).to_bytes(4, "big") + blob for name, blob in named.items())
+
+
+def unpack_named(blob: bytes) -> dict[str, bytes]:
+    """The parts of `pack_named`; TamperedError where lengths do not add up or a name comes twice."""
+    named: dict[str, bytes] = {}
+    at, end = 0, len(blob)
+    while at < end:
+        name_at = at + 2
+        size_at = name_at + int.from_bytes(blob[at:name_at], "big")
+        body_at = size_at + 4
+        if body_at > end:
+            raise TamperedError()
+        at = body_at + int.from_bytes(blob[size_at:body_at], "big")
+        name = blob[name_at:size_at].decode("utf-8", "replace")
+        if at > end or name in named:
+            raise TamperedError()
+        named[name] = blob[body_at:at]
+    return named
+
+
+def pad(text: bytes, bucket: int) -> bytes:
+    """Pad JSON with spaces (which JSON ignores) to the next multiple of `bucket` bytes."""
+    return text.ljust(max(bucket, -(-len(text) // bucket) * bucket))

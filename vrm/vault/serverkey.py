@@ -1,0 +1,74 @@
+"""The server key: one file, mode 0600. Losing it costs tokens and notices, never records.
+
+It salts tokens (the *pepper*), so that a backup without it opens nothing with any token; it vouches for
+public keys, tags vendors and keeps routing rows. It opens no record, view, agreement or log.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from pathlib import Path
+
+from vrm.errors import SettingsError
+from vrm.vault import crypto
+from vrm.vault.crypto import Key, Purpose
+
+_PREFIX = "vrm-server-key-1 "
+
+
+class ServerKey:
+    """Subkeys of the host's secret."""
+
+    def __init__(self, secret: Key) -> None:
+        self.pepper = crypto.derive(secret, Purpose.SERVER, "pepper").reveal()
+        self._public = crypto.derive(secret, Purpose.SERVER, "public")
+        self._vendor_secret = crypto.derive(secret, Purpose.SERVER, "vendor-secret")
+        self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
+        self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
+        self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
+
+    def vouch(self, vault: str, name: str, public: bytes) -> bytes:
+        """MAC that a public key is the one this vault made."""
+        return crypto.mac(self._public, Purpose.SERVER_PUBLIC, vault, name, public)
+
+    def hash_secret(self, client_id: str, secret: str) -> bytes:
+        """What is stored of a vendor's secret. Fast: the secret has 256 random bits."""
+        return crypto.mac(self._vendor_secret, Purpose.SERVER_VENDOR_SECRET, client_id, secret)
+
+    def vendor_tag(self, vault: str, client_id: str) -> bytes:
+        """16 bytes that find a vendor's grants in a vault without naming the vendor."""
+        return crypto.mac(self._vendor_tag, Purpose.SERVER_VENDOR_TAG, vault, client_id)[:16]
+
+    def limit_key(self, *parts: str) -> bytes:
+        """16 bytes under which tries are counted, so that no name or address is stored."""
+        return crypto.mac(self._limits, Purpose.SERVER_LIMITS, *parts)[:16]
+
+
+def load(path: Path) -> ServerKey:
+    """Read the key file, made on first use; SettingsError where it is malformed or others can read it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        line = _PREFIX + base64.b64encode(crypto.random_key().reveal()).decode() + "\n"
+        with os.fdopen(descriptor, "w") as out:
+            out.write(line)
+            out.flush()
+            os.fsync(out.fileno())
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SettingsError(
+            f"{path} can be read by others", hint=f"the server key must be private: chmod 600 {path}"
+        )
+    try:
+        text = path.read_text().strip()
+        if not text.startswith(_PREFIX):
+            raise ValueError
+        return ServerKey(Key(base64.b64decode(text.removeprefix(_PREFIX), validate=True)))
+    except (ValueError, binascii.Error, UnicodeDecodeError):
+        raise SettingsError(
+            f"{path} is not a server key", hint="restore it from your copy; without it, vendors must connect anew"
+        ) from None
