@@ -1,0 +1,48 @@
+"""Ask a customer's personal data vault for exactly what you need, and read what was granted.
+
+`Vendor` asks and finishes, `Connection` reads; every error is a `VrmClientError`.
+"""
+
+from vrm_client.asking import Asked, Part, accept
+from vrm_client.connection import Connection, Saved
+from vrm_client.discovery import Vault, discover
+from vrm_client.errors import (
+    BusyError,
+    DeclinedError,
+    NotFoundError,
+    NotGrantedError,
+    Problem,
+    ProtocolError,
+    RefusedError,
+    RevokedError,
+    UnreachableError,
+    VrmClientError,
+)
+from vrm_client.records import Record
+from vrm_client.tokens import Tokens
+from vrm_client.transport import Transport
+from vrm_client.vendor import Vendor
+
+__all__ = [
+    "Asked",
+    "BusyError",
+    "Connection",
+    "DeclinedError",
+    "NotFoundError",
+    "NotGrantedError",
+    "Part",
+    "Problem",
+    "ProtocolError",
+    "Record",
+    "RefusedError",
+    "RevokedError",
+    "Saved",
+    "Tokens",
+    "Transport",
+    "UnreachableError",
+    "Vault",
+    "Vendor",
+    "VrmClientError",
+    "accept",
+    "discover",
+]

@@ -1,0 +1,192 @@
+"""Reading what one customer granted.
+
+Access tokens are renewed shortly before they end, and once when the vault answers 401; however many
+threads read, one renewal happens. When the grant has ended, every call raises RevokedError, without
+asking again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from threading import RLock
+from typing import TypedDict
+from urllib.parse import quote
+
+from vrm_client.discovery import Vault
+from vrm_client.errors import ProtocolError, RefusedError, RevokedError, UnreachableError
+from vrm_client.records import Record, parse_record
+from vrm_client.tokens import Tokens, basic, parse_tokens
+from vrm_client.transport import Answer, Json, Transport, problem_of, require_success
+
+PAGE = 500  # records per request: the most a vault gives
+
+
+class Saved(TypedDict):
+    """What to keep between visits. Secret."""
+
+    vault: str
+    tokens: dict[str, Json]
+
+
+class Credentials:
+    """The vendor's id and secret at one vault. The secret shows nowhere."""
+
+    __slots__ = ("_secret", "_transport", "client_id")
+
+    def __init__(self, client_id: str, secret: str | None, transport: Transport) -> None:
+        self.client_id = client_id
+        self._secret = secret
+        self._transport = transport
+
+    def post(self, url: str, form: Mapping[str, str]) -> Answer:
+        """POST to an endpoint of the authorization server as this client."""
+        if self._secret is None:
+            return self._transport.post_form(url, {**form, "client_id": self.client_id})
+        return self._transport.post_form(url, form, authorization=basic(self.client_id, self._secret))
+
+
+class Connection:
+    """One customer's grant. Safe to share between threads."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        tokens: Tokens,
+        credentials: Credentials,
+        transport: Transport,
+        *,
+        clock: Callable[[], float],
+        on_rotated: Callable[[Saved], None] | None,
+    ) -> None:
+        self._vault = vault
+        self._tokens = tokens
+        self._credentials = credentials
+        self._transport = transport
+        self._clock = clock
+        self._on_rotated = on_rotated
+        self._lock = RLock()
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"Connection({self._vault.resource!r}, scope={self._tokens.scope!r})"
+
+    @property
+    def scope(self) -> str:
+        """The granted scopes, separated by blanks: often fewer than you asked for."""
+        return self._tokens.scope
+
+    @property
+    def details(self) -> tuple[Mapping[str, Json], ...]:
+        """The granted parts (RFC 9396 `authorization_details`)."""
+        return self._tokens.details
+
+    def saved(self) -> Saved:
+        """What `Vendor.resume` needs. Secret: encrypt it, or keep it where only you can read."""
+        with self._lock:
+            return {"vault": self._vault.resource, "tokens": self._tokens.to_json()}
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    def records(self, collection: str, *, limit: int = PAGE, **filters: str) -> Iterator[Record]:
+        """All records in view, page by page. `filters` are the API's own, such as `updated_since`."""
+        query = {"limit": str(limit), **filters}
+        seen: set[str] = set()
+        while True:
+            page = self._get(f"/api/v1/{quote(collection, safe='')}", query).json_object()
+            items, following = page.get("items"), page.get("next")
+            if not isinstance(items, list):
+                raise ProtocolError("a page has no list of items")
+            yield from map(parse_record, items)
+            if following is None:
+                return
+            if not isinstance(following, str) or following in seen:
+                raise ProtocolError("the vault's pages do not end")
+            seen.add(following)
+            query["cursor"] = following
+
+    def record(self, collection: str, record_id: str) -> Record:
+        """One record; NotFoundError when it is not in view."""
+        path = f"/api/v1/{quote(collection, safe='')}/{quote(record_id, safe='')}"
+        return parse_record(self._get(path).json_object())
+
+    def answers(self, question: str) -> list[dict[str, Json]]:
+        """The vault's answer, such as `corrections`: `[{"order", "item", "use_for_taste": false}]`."""
+        answer = self._get(f"/api/v1/answers/{quote(question, safe='')}").json()
+        if not isinstance(answer, list):
+            raise ProtocolError("an answer is not a list")
+        rows = [row for row in answer if isinstance(row, dict)]
+        if len(rows) != len(answer):
+            raise ProtocolError("an answer holds something else than objects")
+        return rows
+
+    def grant(self) -> dict[str, Json]:
+        """What you may do now: the limits you were told."""
+        return self._get("/api/v1/grant").json_object()
+
+    # -- ending -------------------------------------------------------------------------------------
+
+    def revoke(self) -> None:
+        """Give the grant back (RFC 7009). Delete what you read as well."""
+        with self._lock:
+            if self._ended:
+                return
+            kind = "refresh_token" if self._tokens.refresh_token else "access_token"
+            token = self._tokens.refresh_token or self._tokens.access_token
+            form = {"token": token, "token_type_hint": kind}
+            require_success(self._credentials.post(self._vault.revocation_endpoint, form))
+            self._ended = True
+
+    # -- tokens -------------------------------------------------------------------------------------
+
+    def _get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
+        url = self._vault.resource + path
+        token = self._access_token()
+        answer = self._transport.get(url, query=query, bearer=token)
+        if answer.status == 401:
+            answer = self._transport.get(url, query=query, bearer=self._access_token(rejected=token))
+        if answer.status == 401:
+            raise self._end(*problem_of(answer)[:2], status=401)
+        return require_success(answer)
+
+    def _access_token(self, *, rejected: str | None = None) -> str:
+        """A token to read with. `rejected` is one that just failed: renew it unless somebody else did."""
+        with self._lock:
+            if self._ended:
+                raise RevokedError("the grant has ended", code="invalid_grant")
+            tokens = self._tokens
+            if rejected is None and self._clock() < tokens.renew_at:
+                return tokens.access_token
+            if rejected is not None and rejected != tokens.access_token:
+                return tokens.access_token
+            return self._refresh()
+
+    def _refresh(self) -> str:
+        if self._tokens.refresh_token is None:
+            raise self._end("invalid_token", "the access token has ended and there is no refresh token")
+        answer = self._post_refresh(self._tokens.refresh_token)
+        if answer.status in (400, 401):
+            code, message, _ = problem_of(answer)
+            # invalid_client is the vendor's own mistake: her grant may well be alive.
+            if code == "invalid_grant":
+                raise self._end(code, message, status=answer.status)
+            raise RefusedError(message, code=code, status=answer.status)
+        self._tokens = parse_tokens(
+            require_success(answer).json_object(), now=self._clock(), previous=self._tokens
+        )
+        if self._on_rotated is not None:
+            # Inside the lock: two rotations must be stored in the order in which they happened.
+            self._on_rotated(self.saved())
+        return self._tokens.access_token
+
+    def _post_refresh(self, token: str) -> Answer:
+        """Refresh, and once more if the answer was lost: the vault hands a lost answer out again at once."""
+        form = {"grant_type": "refresh_token", "refresh_token": token}
+        try:
+            return self._credentials.post(self._vault.token_endpoint, form)
+        except UnreachableError:
+            return self._credentials.post(self._vault.token_endpoint, form)
+
+    def _end(self, code: str, message: str, *, status: int = 0) -> RevokedError:
+        with self._lock:
+            self._ended = True
+        return RevokedError(message, code=code, status=status)

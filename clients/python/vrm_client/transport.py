@@ -1,0 +1,206 @@
+"""One HTTP exchange with a vault.
+
+Promises: https (plain http on loopback only), certificates checked, no redirect followed, no cookie
+kept, no environment variable or .netrc consulted, a limit on time and size, and JSON read strictly.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import NoReturn, TypeAlias
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+import urllib3
+
+from vrm_client.errors import (
+    BusyError,
+    NotFoundError,
+    NotGrantedError,
+    Problem,
+    ProtocolError,
+    RefusedError,
+    UnreachableError,
+    parse_problem,
+)
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+TIMEOUT = 15.0  # seconds for one exchange
+MAX_BYTES = 16 * 1024 * 1024  # of one answer, after decompression
+CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers (lower-case names) and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    def json(self) -> Json:
+        """The body as JSON; ProtocolError for anything else."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise ProtocolError(f"expected JSON, got {kind or 'no content type'}")
+        try:
+            parsed: Json = json.loads(self.body, parse_constant=_not_json)
+        except (ValueError, RecursionError):
+            # Without the cause: its message quotes the body.
+            raise ProtocolError("the answer is not valid JSON") from None
+        return parsed
+
+    def json_object(self) -> dict[str, Json]:
+        """The body as a JSON object."""
+        parsed = self.json()
+        if not isinstance(parsed, dict):
+            raise ProtocolError("expected a JSON object")
+        return parsed
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+class Transport:
+    """A connection pool; safe to share between threads."""
+
+    def __init__(
+        self, *, timeout: float = TIMEOUT, max_bytes: int = MAX_BYTES, ca_file: str | None = None
+    ) -> None:
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._pool = urllib3.PoolManager(
+            num_pools=4, maxsize=8, retries=False, cert_reqs="CERT_REQUIRED", ca_certs=ca_file
+        )
+
+    def get(self, url: str, *, query: Mapping[str, str] | None = None, bearer: str | None = None) -> Answer:
+        """GET, with the query appended and the token, if any, in the Authorization header."""
+        if query:
+            url = with_query(url, query)
+        headers = {"Accept": "application/json"}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        return self._send("GET", url, headers, None)
+
+    def post_form(self, url: str, form: Mapping[str, str], *, authorization: str | None = None) -> Answer:
+        """POST a form."""
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        return self._send("POST", url, headers, urlencode(form).encode())
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        check_url(url)
+        deadline = time.monotonic() + self._timeout
+        try:
+            response = self._pool.request(
+                method,
+                url,
+                headers=dict(headers),
+                body=body,
+                redirect=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError(f"no answer from {place(url)}: {type(error).__name__}") from None
+        try:
+            content = self._read(response, url, deadline)
+        except BaseException:
+            response.close()  # half-read: this connection must not be used again
+            raise
+        response.release_conn()
+        answer = Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
+        if 300 <= answer.status < 400:
+            raise ProtocolError(f"{place(url)} answered with a redirect; it was not followed")
+        return answer
+
+    def _read(self, response: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
+        content = bytearray()
+        try:
+            while chunk := response.read1(CHUNK, decode_content=True):
+                content += chunk
+                if len(content) > self._max_bytes:
+                    raise ProtocolError(f"{place(url)} sent more than {self._max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise UnreachableError(f"{place(url)} did not finish its answer in time")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError(f"answer from {place(url)} cut off: {type(error).__name__}") from None
+        return bytes(content)
+
+
+def with_query(url: str, query: Mapping[str, str]) -> str:
+    """The URL with more query parameters, keeping those it has (RFC 6749 §3.1)."""
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(query)}"
+
+
+def place(url: str) -> str:
+    """Host and path of a URL, for messages: queries can carry codes and cursors."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}{parts.path}"
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of a URL to which secrets may be sent, or ProtocolError."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ProtocolError("not a URL") from None
+    if not parts.hostname or not port_is_valid or parts.fragment or "@" in parts.netloc:
+        raise ProtocolError("a URL needs a host, and neither credentials nor a fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ProtocolError(f"{parts.hostname}: only https, or http on loopback, is used")
+    return parts
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    parts = check_url(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def problem_of(answer: Answer) -> tuple[str, str, Problem | None]:
+    """(code, message, problem) of a refusal, whether RFC 9457 or an OAuth error; tolerant by design."""
+    try:
+        document = answer.json_object()
+    except ProtocolError:
+        return f"http-{answer.status}", f"answered {answer.status}", None
+    error = document.get("error")
+    if isinstance(error, str):
+        description = document.get("error_description")
+        return error, description if isinstance(description, str) else error, None
+    problem = parse_problem(document)
+    return problem.slug, problem.detail or problem.title or f"answered {answer.status}", problem
+
+
+def require_success(answer: Answer) -> Answer:
+    """The answer if its status is 200, else the error that fits (401 is for the caller to judge)."""
+    if answer.status == 200:
+        return answer
+    if answer.status < 400:
+        raise ProtocolError(f"unexpected status {answer.status}")
+    code, message, problem = problem_of(answer)
+    if answer.status == 429 or answer.status >= 500:
+        wait = answer.headers.get("retry-after", "")
+        raise BusyError(
+            message,
+            status=answer.status,
+            retry_after=int(wait) if wait.isascii() and wait.isdigit() else None,
+        )
+    kinds: dict[int, type[RefusedError]] = {403: NotGrantedError, 404: NotFoundError}
+    raise kinds.get(answer.status, RefusedError)(message, code=code, status=answer.status, problem=problem)

@@ -1,0 +1,99 @@
+"""The vendor's side of the conversation with one vault: ask, finish, resume.
+
+A `Vendor` belongs to one vault, because the client id and secret were given by that vault; it never
+sends them, or a token, to another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+
+from vrm_client.asking import Asked, Part, accept, ask
+from vrm_client.connection import Connection, Credentials, Saved
+from vrm_client.discovery import Vault, discover
+from vrm_client.errors import ProtocolError
+from vrm_client.tokens import Tokens, parse_tokens
+from vrm_client.transport import Transport, require_success
+
+
+class Vendor:
+    """You, as registered at one vault. Safe to share between threads."""
+
+    def __init__(
+        self,
+        vault: str,
+        *,
+        client_id: str,
+        redirect_uri: str,
+        client_secret: str | None = None,
+        transport: Transport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`vault` is its public address. Without a secret you are a public client."""
+        self._address = vault.rstrip("/")
+        self._redirect_uri = redirect_uri
+        self._transport = transport or Transport()
+        self._credentials = Credentials(client_id, client_secret, self._transport)
+        self._clock = clock
+        self._lock = Lock()
+        self._vault: Vault | None = None
+
+    def __repr__(self) -> str:
+        return f"Vendor({self._address!r}, client_id={self._credentials.client_id!r})"
+
+    def discover(self) -> Vault:
+        """The vault's endpoints; asked for once."""
+        with self._lock:
+            if self._vault is None:
+                self._vault = discover(self._address, self._transport)
+            return self._vault
+
+    def ask(self, parts: Sequence[Part] = (), *, scope: str = "") -> Asked:
+        """A question. Send the visitor to its `url`, keep its `to_json()` in her session."""
+        return ask(self.discover(), self._credentials.client_id, self._redirect_uri, parts=parts, scope=scope)
+
+    def finish(
+        self, asked: Asked, callback_url: str, *, on_rotated: Callable[[Saved], None] | None = None
+    ) -> Connection:
+        """Check the callback and exchange its code. `callback_url` is the URL that was called, with query."""
+        return self.connect(self.exchange(asked, accept(asked, callback_url)), on_rotated=on_rotated)
+
+    def exchange(self, asked: Asked, code: str) -> Tokens:
+        """Exchange a code that `accept` returned (RFC 6749 §4.1.3)."""
+        vault = self.discover()
+        if asked.issuer != vault.issuer:
+            raise ProtocolError("the question was put to another vault")
+        answer = self._credentials.post(
+            vault.token_endpoint,
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": asked.redirect_uri,
+                "code_verifier": asked.verifier,
+            },
+        )
+        return parse_tokens(require_success(answer).json_object(), now=self._clock())
+
+    def connect(self, tokens: Tokens, *, on_rotated: Callable[[Saved], None] | None = None) -> Connection:
+        """A connection with these tokens. `on_rotated` gets what to store, each time tokens change."""
+        return Connection(
+            self.discover(),
+            tokens,
+            self._credentials,
+            self._transport,
+            clock=self._clock,
+            on_rotated=on_rotated,
+        )
+
+    def resume(
+        self, saved: Mapping[str, object], *, on_rotated: Callable[[Saved], None] | None = None
+    ) -> Connection:
+        """The connection that `Connection.saved()` described; refused when it belongs to another vault."""
+        if saved.get("vault") != self._address:
+            raise ProtocolError("these tokens belong to another vault")
+        stored = saved["tokens"]
+        if not isinstance(stored, Mapping):
+            raise ProtocolError("this is not what saved() made")
+        return self.connect(Tokens.from_json(stored), on_rotated=on_rotated)
