@@ -1,0 +1,137 @@
+"""What every vendor request passes before anything is read.
+
+Promises: the access token comes from exactly one `Authorization: Bearer` header; parameters are known,
+given once and within limits; answers are never stored, sniffed or framed. Refuses tokens in the address or
+in a body (RFC 6750 sections 2.2, 2.3; RFC 9700 section 4.3.2) and says nothing about which unknown
+parameter it refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Request, Response
+from werkzeug.datastructures import MultiDict
+
+from vrm.errors import InsufficientScopeError, ParameterError, VrmError
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
+MAX_CURSOR = 1024  # characters
+REALM = "vrm"
+
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_UNKNOWN = "a parameter is not known here, or not open to this token"
+
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def protect(response: Response) -> Response:
+    """Put the headers on that keep an answer out of caches, frames and sniffers."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def bearer(request: Request) -> str | None:
+    """The token of the one Authorization header; None when there is none or it is not a bearer token.
+
+    A server joins repeated headers with a comma, which no token contains: two headers are refused here too.
+    """
+    if "access_token" in request.args:
+        raise ParameterError("an access token belongs in the Authorization header")
+    found = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    return found.group(1) if found else None
+
+
+def no_body(request: Request) -> None:
+    """Refuse a body on a request that reads: a token or a parameter might be hidden in it."""
+    if request.content_length or "Transfer-Encoding" in request.headers:
+        raise ParameterError("a reading carries no body")
+
+
+def challenge(request: Request, error: VrmError, public_url: str, scope: str = "") -> str:
+    """The WWW-Authenticate value of RFC 6750 section 3 with RFC 9728's `resource_metadata`.
+
+    Without any credential in the request no error code is given (section 3.1).
+    """
+    parts = [f'Bearer realm="{REALM}"']
+    if isinstance(error, InsufficientScopeError):
+        parts.append('error="insufficient_scope"')
+    elif isinstance(error, ParameterError):
+        parts.append('error="invalid_request"')
+    elif "Authorization" in request.headers:
+        parts.append('error="invalid_token"')
+    if scope:
+        parts.append(f'scope="{scope}"')
+    parts.append(f'resource_metadata="{public_url}/.well-known/oauth-protected-resource"')
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page of a collection is asked for; `updated_since` in unix seconds."""
+
+    limit: int
+    cursor: str | None
+    updated_since: int | None
+
+
+def no_parameters(args: MultiDict[str, str]) -> None:
+    """Refuse every parameter, with the one text for all."""
+    if args:
+        raise ParameterError(_UNKNOWN)
+
+
+def page_query(args: MultiDict[str, str]) -> PageQuery:
+    """Parse `limit`, `cursor`, `updated_since`; anything else is refused without naming it."""
+    if not args.keys() <= {"limit", "cursor", "updated_since"}:
+        raise ParameterError(_UNKNOWN)
+    for name in args:
+        if len(args.getlist(name)) != 1:
+            raise _wrong(name, "given more than once")
+    return PageQuery(
+        limit=_limit(args.get("limit")),
+        cursor=_cursor(args.get("cursor")),
+        updated_since=_moment(args.get("updated_since")),
+    )
+
+
+def _wrong(name: str, reason: str) -> ParameterError:
+    return ParameterError(f"{name}: {reason}", fields={name: [reason]})
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT_DEFAULT
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LIMIT_MAX:
+        raise _wrong("limit", f"must be a whole number from 1 to {LIMIT_MAX}")
+    return int(text)
+
+
+def _cursor(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(rf"[A-Za-z0-9_=.-]{{1,{MAX_CURSOR}}}", text):
+        raise _wrong("cursor", "is not a cursor of this vault")
+    return text
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _RFC3339.fullmatch(text):
+        raise _wrong("updated_since", "must be an RFC 3339 time such as 2026-11-21T00:00:00Z")
+    try:
+        return int(datetime.fromisoformat(text.upper()).timestamp() // 1)
+    except (ValueError, OverflowError):
+        raise _wrong("updated_since", "is not a moment that exists") from None

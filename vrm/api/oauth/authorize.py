@@ -1,0 +1,141 @@
+"""`/oauth/authorize`: a vendor's request is checked, stored, and waits for the customer.
+
+Promises: nothing is stored that the customer could not decide on; the browser goes on to
+`/requests/{handle}` with 303. A wrong vendor or redirect address gets a plain page and never a redirect
+(RFC 6749 section 4.1.2.1: no open redirector); every other refusal goes back to the vendor with `state` and
+`iss`. Refuses request objects (RFC 9101), other response types and modes, and unknown parts of
+`authorization_details` (RFC 9396 section 5).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import AuthorizationEndpointMixin, BaseGrant, InvalidRequestError, InvalidScopeError
+from authlib.oauth2.rfc6749.grants.authorization_code import validate_code_authorization_request
+
+from vrm.api.oauth.clients import OAuthClient
+from vrm.api.oauth.parameters import Parameters, StrictRequest, UnsupportedResponseType, ascii_only, refuse_repeated
+from vrm.consent import scopes
+from vrm.errors import ScopeError
+
+MAX_STATE = 2000  # characters
+Part = dict[str, Any]
+
+
+class RequestNotSupported(OAuth2Error):
+    """OpenID Connect Core section 3.1.2.6 and RFC 9101: `request` is not read here."""
+
+    error = "request_not_supported"
+    description = "request objects are not supported"
+
+
+class RequestUriNotSupported(OAuth2Error):
+    """The same for `request_uri`."""
+
+    error = "request_uri_not_supported"
+    description = "request objects are not supported"
+
+
+class InvalidAuthorizationDetails(OAuth2Error):
+    """RFC 9396 section 5."""
+
+    error = "invalid_authorization_details"
+
+
+class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
+    """The authorization half of the code grant; the code itself is made when the customer decides."""
+
+    request: StrictRequest
+
+    def __init__(self, request: StrictRequest, server: Any) -> None:
+        super().__init__(request, server)
+        self.parts: list[Part] = []
+        self.register_hook("before_validate_authorization_request_payload", check_parameters)
+
+    @classmethod
+    def check_authorization_endpoint(cls, request: object) -> bool:  # noqa: ARG003 - Authlib's signature
+        return True  # check_parameters refuses other response types, once the redirect address is trusted
+
+    @staticmethod
+    def validate_no_multiple_request_parameter(request: Any) -> None:
+        if {"client_id", "redirect_uri"} & request.payload.repeated:
+            raise InvalidRequestError("client_id or redirect_uri is given more than once")
+
+    @staticmethod
+    def validate_authorization_redirect_uri(request: Any, client: Any) -> str:
+        sent: str | None = request.payload.data.get("redirect_uri")
+        if sent is None:
+            raise InvalidRequestError("missing 'redirect_uri'")
+        if not client.check_redirect_uri(sent):
+            raise InvalidRequestError("redirect_uri is not one that this vendor registered")
+        return sent
+
+    def validate_authorization_request(self) -> str:
+        redirect_uri: str = validate_code_authorization_request(self)  # type: ignore[arg-type]
+        return redirect_uri
+
+    def validate_requested_scope(self) -> None:
+        client = self.server.query_client(self.request.payload.client_id)
+        self.parts = requested_parts(self.request.payload, client)
+
+
+def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:  # noqa: ARG001 - the hook's shape
+    """What may stand in a request at all; runs once vendor and redirect address are known to fit."""
+    parameters = grant.request.payload
+    refuse_repeated(parameters)
+    sent = parameters.data
+    if "request" in sent:
+        raise RequestNotSupported()
+    if "request_uri" in sent:
+        raise RequestUriNotSupported()
+    if "response_type" not in sent:
+        raise InvalidRequestError("missing 'response_type'")
+    if sent["response_type"] != "code":
+        raise UnsupportedResponseType()
+    if sent.get("response_mode", "query") != "query":
+        raise InvalidRequestError("only response_mode=query is supported")
+    if len(sent.get("state", "")) > MAX_STATE:
+        raise InvalidRequestError("state is too long")
+
+
+def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
+    """The request in RAR's shape, from `scope` (its short form), `authorization_details`, or both."""
+    scope = parameters.data.get("scope")
+    details = parameters.data.get("authorization_details")
+    if scope is None and details is None:
+        raise InvalidScopeError("missing 'scope' or 'authorization_details'")
+    parts: list[Part] = []
+    if scope is not None:
+        purpose = parameters.data.get("purpose", client.vendor.purpose)
+        try:
+            parts += scopes.parts_from_scope(scope, purpose)
+        except ScopeError as error:
+            raise InvalidScopeError(ascii_only(str(error))) from None
+    if details is not None:
+        try:
+            parts += scopes.check_details(parse_details(details))
+        except ScopeError as error:
+            raise InvalidAuthorizationDetails(ascii_only(str(error))) from None
+    return parts
+
+
+def parse_details(text: str) -> object:
+    """Strict JSON: no key twice, no NaN, no nesting beyond what Python reads."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidAuthorizationDetails("authorization_details is not JSON with unique keys") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)

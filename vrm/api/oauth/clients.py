@@ -1,0 +1,142 @@
+"""OAuth's word for a vendor, and how one proves who it is.
+
+Promises: a confidential vendor authenticates by `client_secret_basic` (RFC 6749 section 2.3.1), a public one
+by naming itself (`none`); comparison in constant time happens in `consent.vendors`. Refuses secrets in the
+form, two methods at once, a confidential vendor without its secret and a public one with any. Unknown,
+blocked and wrong are one and the same answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from urllib.parse import SplitResult, unquote_plus, urlsplit
+
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidRequestError
+
+from vrm.api.oauth.parameters import StrictRequest
+from vrm.consent.vendors import Vendor
+
+METHODS = ["client_secret_basic", "none"]
+GRANT_TYPES = frozenset({"authorization_code", "refresh_token"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_ELSEWHERE = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+
+
+class UnknownClient(InvalidClientError):
+    """401 with the challenge that RFC 6749 section 5.2 and RFC 7617 ask for, alike in every case."""
+
+    status_code = 401
+    description = "client authentication failed"
+
+    def get_headers(self) -> list[tuple[str, str]]:
+        headers = [pair for pair in super().get_headers() if pair[0] != "WWW-Authenticate"]
+        return [*headers, ("WWW-Authenticate", 'Basic realm="vrm", charset="UTF-8"')]
+
+
+class OAuthClient(ClientMixin):
+    """A vendor as Authlib wants to see one."""
+
+    def __init__(self, vendor: Vendor, check_secret: Callable[[str, str], bool]) -> None:
+        self.vendor = vendor
+        self._check_secret = check_secret
+
+    def get_client_id(self) -> str:
+        return self.vendor.client_id
+
+    def get_default_redirect_uri(self) -> str:
+        return ""  # never guessed: the request names it
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        return scope or ""  # vrm.consent.scopes decides, not a list per client
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return redirect_matches(self.vendor, redirect_uri)
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        return self._check_secret(self.vendor.client_id, client_secret)
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
+        return method == ("none" if self.vendor.public else "client_secret_basic")
+
+    def check_response_type(self, response_type: str) -> bool:  # noqa: ARG002 - Authlib's signature
+        return True  # authorize.py refuses all but `code`; Authlib would repeat what was sent
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in GRANT_TYPES
+
+
+def redirect_matches(vendor: Vendor, redirect_uri: str) -> bool:
+    """Simple string comparison (RFC 9700 section 4.1.3).
+
+    A public vendor's registered loopback address may carry another port (RFC 8252 section 7.3): a native
+    program takes whichever is free. By number only: the name `localhost` may resolve elsewhere.
+    """
+    if redirect_uri in vendor.redirect_uris:
+        return True
+    asked = _loopback(redirect_uri) if vendor.public else None
+    return asked is not None and any(asked == _loopback(known) for known in vendor.redirect_uris)
+
+
+def _loopback(uri: str) -> SplitResult | None:
+    """The address without its port if it is plain http on a loopback number, else None."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    spelled = shown if port is None else f"{shown}:{port}"
+    # The exact spelling excludes user-info, empty and zero-padded ports, and what urlsplit strips.
+    if parts.scheme != "http" or host not in _LOOPBACK or parts.netloc != spelled:
+        return None
+    if parts.geturl() != uri or parts.fragment:
+        return None
+    return parts._replace(netloc=shown)
+
+
+def basic_credentials(header: str) -> tuple[str, str] | None:
+    """Client id and secret of a Basic header; None when it is not exactly one well-formed pair."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(encoded.strip(" "), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return None
+    client_id, colon, secret = pair.partition(":")
+    if not colon or not client_id or not secret:
+        return None
+    return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 section 2.3.1: form-encoded first
+
+
+Query = Callable[[str], OAuthClient | None]
+
+
+def by_basic(query_client: Query, request: StrictRequest) -> OAuthClient | None:
+    """`client_secret_basic`; the form may repeat the client id, but no other."""
+    header = (request.headers or {}).get("Authorization")
+    if header is None:
+        return None
+    sent = request.payload.data
+    if _ELSEWHERE & sent.keys():
+        raise InvalidRequestError("more than one way of client authentication")
+    credentials = basic_credentials(header)
+    if credentials is None:
+        raise UnknownClient()
+    if sent.get("client_id", credentials[0]) != credentials[0]:
+        raise InvalidRequestError("two different client ids")
+    client = query_client(credentials[0])
+    if client is None or not client.check_client_secret(credentials[1]):
+        raise UnknownClient()
+    return client
+
+
+def by_name(query_client: Query, request: StrictRequest) -> OAuthClient | None:
+    """`none`, for public vendors; whoever sends a secret in the form is not one."""
+    sent = request.payload.data
+    if _ELSEWHERE & sent.keys() or "client_id" not in sent:
+        return None
+    return query_client(sent["client_id"])

@@ -1,0 +1,49 @@
+"""What this server can do, for programs: RFC 8414 (authorization server) and RFC 9728 (protected resource).
+
+Promises: only what is built is listed, and every listed endpoint exists. The resource is the vault's public
+address as a whole.
+"""
+
+from __future__ import annotations
+
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+
+from vrm.api.oauth.clients import GRANT_TYPES, METHODS
+
+DETAILS_TYPES = ["vrm_access"]
+
+
+def authorization_server(public_url: str, scopes: list[str]) -> dict[str, object]:
+    """The document of RFC 8414, checked by Authlib before it is served."""
+    document = {
+        "issuer": public_url,
+        "authorization_endpoint": public_url + "/oauth/authorize",
+        "token_endpoint": public_url + "/oauth/token",
+        "revocation_endpoint": public_url + "/oauth/revoke",
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": sorted(GRANT_TYPES),
+        "token_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "authorization_details_types_supported": DETAILS_TYPES,
+        "protected_resources": [public_url],
+        "service_documentation": public_url + "/docs",
+    }
+    AuthorizationServerMetadata(document).validate()
+    return document
+
+
+def protected_resource(public_url: str, scopes: list[str]) -> dict[str, object]:
+    """The document of RFC 9728."""
+    return {
+        "resource": public_url,
+        "authorization_servers": [public_url],
+        "scopes_supported": scopes,
+        "bearer_methods_supported": ["header"],
+        "authorization_details_types_supported": DETAILS_TYPES,
+        "resource_name": "vrm vault",
+        "resource_documentation": public_url + "/docs",
+    }

@@ -1,0 +1,138 @@
+"""The addresses of the authorization server.
+
+Promises: every answer is out of caches and frames; every refusal is OAuth's JSON, or at `/oauth/authorize`,
+where a person looks, a redirect to the vendor or a plain page. Refuses nothing itself: the files beside it
+do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from authlib.oauth2 import OAuth2Error
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from vrm.api import guards, problems
+from vrm.api.leaf import note
+from vrm.api.oauth import metadata
+from vrm.api.oauth.issuer import answer_address
+from vrm.api.oauth.parameters import ascii_only
+from vrm.api.oauth.server import OAuthServer
+from vrm.consent import scopes
+from vrm.consent.service import Consent
+from vrm.errors import ScopeError, VrmError
+from vrm.settings import Settings
+
+AUTHORIZE = "/oauth/authorize"
+
+
+def blueprint(consent: Consent, settings: Settings) -> Blueprint:
+    """All routes under /oauth and the two discovery documents."""
+    server = OAuthServer(consent, settings.issuer)
+    routes = Blueprint("oauth", __name__)
+    routes.add_url_rule(AUTHORIZE, "authorize", lambda: authorize(server), methods=["GET", "POST"])
+    routes.add_url_rule("/oauth/token", "token", server.create_token_response, methods=["POST"])
+    routes.add_url_rule(
+        "/oauth/revoke", "revoke", lambda: server.create_endpoint_response("revocation"), methods=["POST"]
+    )
+    known = sorted(scopes.SCOPES)
+    for name, document in (
+        ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known)),
+        ("oauth-protected-resource", metadata.protected_resource(settings.issuer, known)),
+    ):
+        routes.add_url_rule(f"/.well-known/{name}", name, _published(document))
+    routes.after_request(_protect)
+    routes.register_error_handler(OAuth2Error, lambda error: refuse(server, error))
+    routes.register_error_handler(VrmError, refuse_ours)
+    for code in default_exceptions:  # by code: otherwise the app's own pages for that code come first
+        routes.register_error_handler(code, refuse_http)
+    return routes
+
+
+def authorize(server: OAuthServer) -> Response:
+    """Check, store, and send the browser to the customer's side."""
+    grant = server.get_consent_grant()
+    sent = grant.request.payload.data
+    try:
+        stored = server.consent.requests.submit(
+            grant.client.vendor,
+            grant.parts,
+            redirect_uri=grant.redirect_uri,
+            state=sent.get("state", ""),
+            code_challenge=sent["code_challenge"],
+            scope=sent.get("scope", ""),
+        )
+    except ScopeError as error:
+        return refuse(
+            server,
+            OAuth2Error(
+                ascii_only(str(error)),
+                error="invalid_scope",
+                state=sent.get("state"),
+                redirect_uri=grant.redirect_uri,
+            ),
+        )
+    return _see_other(f"{server.public_url}/requests/{stored.handle}")
+
+
+def refuse(server: OAuthServer, error: OAuth2Error) -> Response:
+    """To the vendor with `state` and `iss` where its address is trusted; else to whoever sees this."""
+    if error.redirect_uri:
+        return _see_other(answer_address(error.redirect_uri, error.get_body(), server.public_url))
+    if request.path == AUTHORIZE:
+        reason = error.get_error_description() or "the request is not one this vault understands"
+        return note("This request cannot be shown", f"The shop that sent you here made a mistake: {reason}.", 400)
+    return server.refusal(error)
+
+
+def refuse_ours(error: VrmError) -> Response:
+    """What vault or consent refuse on the way; a 5xx tells nothing of the reason."""
+    found = problems.answer(error)
+    if request.path == AUTHORIZE:
+        page = note("This does not work right now", "Please go back to the shop and try again later.", found.status_code)
+        return _with_retry(page, found)
+    kind = "temporarily_unavailable" if found.status_code in (429, 503) else "server_error"
+    return _with_retry(_json({"error": kind}, found.status_code), found)
+
+
+def refuse_http(error: HTTPException) -> Response:
+    """Wrong method, too large and the like, and our own failures, in OAuth's shape."""
+    found = problems.http_answer(error)
+    status = found.status_code
+    answer = _json({"error": "server_error" if status >= 500 else "invalid_request"}, status)
+    for name in ("Allow", "Retry-After"):
+        if name in found.headers:
+            answer.headers[name] = found.headers[name]
+    return answer
+
+
+def _with_retry(answer: Response, found: Response) -> Response:
+    if "Retry-After" in found.headers:
+        answer.headers["Retry-After"] = found.headers["Retry-After"]
+    return answer
+
+
+def _json(body: dict[str, object], status: int = 200) -> Response:
+    return Response(json.dumps(body), status=status, content_type="application/json")
+
+
+def _see_other(address: str) -> Response:
+    return Response(status=303, headers={"Location": address})
+
+
+def _published(document: dict[str, object]) -> Callable[[], Response]:
+    body = json.dumps(document, separators=(",", ":"))
+
+    def serve() -> Response:
+        answer = Response(body, content_type="application/json")
+        answer.headers["Cache-Control"] = "public, max-age=300"
+        return answer
+
+    return serve
+
+
+def _protect(response: Response) -> Response:
+    response.headers.setdefault("Pragma", "no-cache")
+    return guards.protect(response)

@@ -1,0 +1,86 @@
+"""The authorization server: Authlib's, with our grants, our strict requests and our client authentication.
+
+Promises: the issuer and every address come from the settings, never from a Host header; redirects are 303
+(RFC 9700 section 4.12); no refusal becomes a 5xx; Authlib's logger stays above DEBUG, where it would print
+tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from authlib.integrations.flask_oauth2 import AuthorizationServer
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import InvalidClientError
+from flask import Response, request
+
+from vrm.api.oauth.authorize import AuthorizeGrant
+from vrm.api.oauth.clients import OAuthClient, UnknownClient, by_basic, by_name
+from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
+from vrm.api.oauth.pkce import RequiredS256
+from vrm.api.oauth.revoke import Revocation
+from vrm.api.oauth.token import CodeGrant, RefreshGrant
+from vrm.consent.service import Consent
+from vrm.errors import VendorNotFoundError
+
+
+class OAuthServer(AuthorizationServer):
+    """One per application; holds no state of its own."""
+
+    def __init__(self, consent: Consent, public_url: str) -> None:
+        super().__init__()
+        self.consent = consent
+        self.tokens = consent.tokens
+        self.public_url = public_url
+        self.register_client_auth_method("client_secret_basic", by_basic)
+        self.register_client_auth_method("none", by_name)
+        self.register_grant(AuthorizeGrant, [RequiredS256()])
+        self.register_grant(CodeGrant)
+        self.register_grant(RefreshGrant)
+        self.register_endpoint(Revocation)
+        logging.getLogger("authlib").setLevel(logging.INFO)
+
+    def query_client(self, client_id: str) -> OAuthClient | None:
+        """The vendor of that id; unknown and blocked alike are none."""
+        try:
+            vendor = self.consent.vendors.get(client_id)
+        except VendorNotFoundError:
+            return None
+        return None if vendor.blocked else OAuthClient(vendor, self.consent.vendors.check_secret)
+
+    def authenticate_client(self, request: Any, methods: Any, endpoint: str = "token") -> OAuthClient:
+        try:
+            client: OAuthClient = super().authenticate_client(request, methods, endpoint)
+        except InvalidClientError:
+            raise UnknownClient() from None
+        return client
+
+    def create_oauth2_request(self, request_: object = None) -> Any:  # noqa: ARG002 - Flask's is used
+        parameters = from_form(request) if request.method == "POST" else from_query(request)
+        return StrictRequest(request, self.public_url, parameters)
+
+    def save_token(self, token: object, request: object) -> None:
+        raise RuntimeError("tokens are made in vrm.consent.tokens only")
+
+    def generate_token(self, *args: object, **kwargs: object) -> dict[str, str | int]:
+        raise RuntimeError("tokens are made in vrm.consent.tokens only")
+
+    def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
+        """Nothing listens; Authlib's signals would carry tokens around."""
+
+    def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
+        body = json.dumps(payload) if isinstance(payload, dict) else payload
+        return Response(body, status=status_code, headers=headers)
+
+    def refusal(self, error: OAuth2Error) -> Response:
+        """An OAuth error as JSON, with a description in the characters that the RFC allows."""
+        status, body, headers = error(None)
+        description = error.get_error_description()
+        if description:
+            body["error_description"] = ascii_only(description)
+        return self.handle_response(status, body, headers)
+
+    def handle_error_response(self, request: object, error: OAuth2Error) -> Response:  # noqa: ARG002
+        return self.refusal(error)

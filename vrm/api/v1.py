@@ -1,0 +1,135 @@
+"""The vendor API, version 1: what a grant shows, record by record, as bytes that were sealed at approval.
+
+Promises: a reading is authenticated, checked and logged for the customer (in `consent.reader`, before a
+byte leaves); rows are spliced into the answer as they are, never parsed or built anew. A record that is
+absent, filtered out or not granted is one and the same 404. A conditional request that is answered 304 is a
+reading like any other and logged as one: the vendor learns that nothing changed. Refuses a collection or
+answer outside the token's scopes with 403, and the customer sees the attempt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from vrm.api import guards, problems
+from vrm.consent import scopes
+from vrm.consent.reader import Access, Reader
+from vrm.consent.service import Consent
+from vrm.errors import InsufficientScopeError, NotInViewError, TokenError, VrmError
+from vrm.settings import Settings
+from vrm.vault.catalog import CATALOG_BY_NAME
+
+PREFIX = "/api/v1"
+JSON = "application/json"
+
+
+def blueprint(consent: Consent, settings: Settings) -> Blueprint:
+    """The routes under /api/v1."""
+    routes = Blueprint("api_v1", __name__, url_prefix=PREFIX)
+    views = Readings(consent.reader)
+    routes.add_url_rule("/grant", "grant", views.grant)
+    routes.add_url_rule("/answers/<question>", "answer", views.answer)
+    routes.add_url_rule("/<collection>", "page", views.page)
+    routes.add_url_rule("/<collection>/<id>", "one", views.one)
+    routes.after_request(guards.protect)
+    routes.register_error_handler(VrmError, _refuser(settings.issuer))
+    for code in default_exceptions:  # by code: otherwise the app's own pages for that code come first
+        routes.register_error_handler(code, _http)
+    return routes
+
+
+class Readings:
+    """One view per address, over the one reader."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def page(self, collection: str) -> Response:
+        """One page of a collection, in the order of this grant's feed."""
+        access = self._access()
+        query = guards.page_query(request.args)
+        self._require(access, collection)
+        rows, following = self._reader.page(
+            access, collection, limit=query.limit, cursor=query.cursor, updated_since=query.updated_since
+        )
+        end = json.dumps(following).encode() if following else b"null"
+        return Response(b'{"items":[' + b",".join(rows) + b'],"next":' + end + b"}", content_type=JSON)
+
+    def one(self, collection: str, id: str) -> Response:
+        """One record, with an ETag of what this grant sees of it."""
+        access = self._access()
+        guards.no_parameters(request.args)
+        self._require(access, collection)
+        body, etag = self._reader.one(access, collection, id)
+        response = Response(body, content_type=JSON)
+        response.set_etag(etag)
+        return response.make_conditional(request)
+
+    def answer(self, question: str) -> Response:
+        """An answer that the vault computed at approval."""
+        access = self._access()
+        guards.no_parameters(request.args)
+        self._require(access, f"answers.{question}")
+        return Response(self._reader.answer(access, question), content_type=JSON)
+
+    def grant(self) -> Response:
+        """The told limits of the grant behind this token."""
+        access = self._access()
+        guards.no_parameters(request.args)
+        told = self._reader.grant(access)
+        return Response(json.dumps(told, ensure_ascii=False, separators=(",", ":")), content_type=JSON)
+
+    def _access(self) -> Access:
+        bearer = guards.bearer(request)
+        guards.no_body(request)
+        if bearer is None:
+            raise TokenError("send the access token as Authorization: Bearer …")
+        return self._reader.authenticate(bearer)
+
+    def _require(self, access: Access, wanted: str) -> None:
+        """`wanted` is a collection or `answers.<question>`; the token must carry a scope of it."""
+        if any(covers(scope, wanted) for scope in access.scopes):
+            return
+        if not known(wanted):
+            raise NotInViewError()
+        self._reader.refuse(access, guards.bearer(request), "insufficient-scope", f"{wanted}:read")
+        raise InsufficientScopeError(f"this token does not carry {wanted}:read", fields={})
+
+
+def covers(scope: str, wanted: str) -> bool:
+    """Whether a granted scope lets its bearer read (some facet of) what is wanted."""
+    datatype, _, verb = scope.rpartition(":")
+    if verb != "read":
+        return False
+    return datatype == wanted or (not wanted.startswith("answers.") and datatype.split(".")[0] == wanted)
+
+
+def known(wanted: str) -> bool:
+    """Whether such a collection or question exists at this vault at all."""
+    return wanted in CATALOG_BY_NAME or f"{wanted}:read" in scopes.SCOPES
+
+
+def _refuser(public_url: str) -> Callable[[VrmError], Response]:
+    def refuse(error: VrmError) -> Response:
+        response = problems.answer(error)
+        if response.status_code in (400, 401, 403):
+            response.headers["WWW-Authenticate"] = guards.challenge(request, error, public_url, _scope(response))
+        return response
+
+    return refuse
+
+
+def _scope(response: Response) -> str:
+    """For 403, the scope that would have been needed."""
+    wanted = request.view_args or {}
+    if response.status_code != 403:
+        return ""
+    return f"{wanted['collection']}:read" if "collection" in wanted else f"answers.{wanted['question']}:read"
+
+
+def _http(error: HTTPException) -> Response:
+    return problems.http_answer(error)
