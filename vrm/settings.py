@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from vrm.errors import SettingsError
 
-SIGNUP = ("closed", "invite", "open")
+SIGNUP = ("closed", "open")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,7 +42,7 @@ class Settings:
     public_url: str = _setting(
         "VRM_PUBLIC_URL", "address under which people and vendors reach this host; also the issuer", ""
     )
-    signup: str = _setting("VRM_SIGNUP", "who may create a vault: closed, invite, open; empty: open on loopback", "")
+    signup: str = _setting("VRM_SIGNUP", "who may create a vault: closed or open; empty: open on loopback, else closed", "")
     trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
     host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")
     port: int = _setting("VRM_PORT", "port to listen on", 8600)
@@ -141,7 +141,7 @@ def checked(settings: Settings) -> Settings:
     if url.query or url.fragment or url.username or url.path not in ("", "/"):
         raise SettingsError("VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example")
     if settings.signup and settings.signup not in SIGNUP:
-        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="one of closed, invite, open")
+        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
     if settings.database_url and not settings.database_url.startswith("sqlite:///"):
         raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
     if not 60 <= settings.access_life <= 900:

@@ -1,0 +1,181 @@
+"""Ways into a vault: each slot wraps the same root key under what one credential derives.
+
+Promises: a wrong credential means "try the next slot", a right credential on altered bytes means
+tampering and is fatal; nothing is allocated for stored costs outside their bounds. One class per way in,
+each with `wrap(root)` and `unwrap(credential)` in terms of a `Slot` row. Passphrases and recovery codes
+are never salted with the server key: a vault opens without the host it lived on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from dataclasses import dataclass
+
+from vrm.errors import TamperedError, UnlockError, ValidationError
+from vrm.vault import crypto
+from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Purpose
+
+PASSPHRASE_MAX = 1024  # bytes of NFC UTF-8
+PASSPHRASE_MIN = 12  # characters
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base32
+_CHECK_ALPHABET = _ALPHABET + "*~$=U"  # its mod-37 check characters
+_TYPED = str.maketrans("OIL", "011", "- \t\r\n")
+_CODE_BITS = 160
+_CODE_DIGITS = _CODE_BITS // 5
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A row of the table `keyslots`; all of it is public but useless without the credential."""
+
+    vault: str
+    slot: str
+    kind: str
+    params: bytes
+    check: bytes  # 32 bytes, compared in constant time
+    public: bytes  # X25519, so that a key can be sealed to this way in while it is away
+    wrapped: bytes  # envelope of the root key
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What a credential becomes: value to compare, key that wraps the root, seed of the slot's pair."""
+
+    check: bytes
+    wrapping: Key
+    pair: Key
+
+
+def _derived(uniform: bytes, salt: bytes, purpose: Purpose, vault: str, slot: str) -> Derived:
+    check, wrapping = crypto.split_secret(uniform, salt, purpose, vault, slot)
+    return Derived(check, wrapping, crypto.derive(wrapping, Purpose.SLOT_PAIR, vault, slot))
+
+
+def _cipher(derived: Derived, vault: str, slot: str, kind: str, params: bytes, generation: int = 1) -> Cipher:
+    return Cipher(derived.wrapping, Purpose.ROOT, vault, slot, kind, params, generation=generation)
+
+
+def _make(vault: str, kind: str, params: bytes, derived: Derived, slot: str, root: Key, generation: int) -> Slot:
+    wrapped = _cipher(derived, vault, slot, kind, params, generation).wrap(root)
+    return Slot(vault, slot, kind, params, derived.check, crypto.public_of(derived.pair), wrapped, generation)
+
+
+def _open(row: Slot, derived: Derived) -> Key:
+    if not crypto.equal(derived.check, row.check):
+        raise UnlockError()
+    if not crypto.equal(crypto.public_of(derived.pair), row.public):
+        raise TamperedError()
+    return _cipher(derived, row.vault, row.slot, row.kind, row.params).unwrap(row.wrapped)
+
+
+def new_slot_id() -> str:
+    """A random slot id, 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def passphrase_bytes(passphrase: str) -> bytes:
+    """NFC UTF-8, not trimmed; ValidationError above 1,024 bytes or where it is no text."""
+    try:
+        raw = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError:
+        raise ValidationError(fields={"passphrase": ["is not valid text"]}) from None
+    if len(raw) > PASSPHRASE_MAX:
+        raise ValidationError(fields={"passphrase": ["is longer than 1,024 bytes"]})
+    return raw
+
+
+def require_good(passphrase: str) -> None:
+    """What a new passphrase must be: long. No rules about kinds of characters (NIST SP 800-63B)."""
+    if len(unicodedata.normalize("NFC", passphrase)) < PASSPHRASE_MIN:
+        raise ValidationError(fields={"passphrase": [f"needs at least {PASSPHRASE_MIN} characters"]})
+    passphrase_bytes(passphrase)
+
+
+class PassphraseSlot:
+    """Argon2id, then HKDF. The stretch is done by the caller, who bounds how many run at once."""
+
+    kind = "passphrase"
+
+    @staticmethod
+    def wrap(vault: str, stretched: bytes, cost: KdfCost, root: Key, generation: int) -> Slot:
+        """A new slot for this stretched passphrase."""
+        slot = new_slot_id()
+        derived = _derived(stretched, cost.salt, Purpose.PASSPHRASE, vault, slot)
+        return _make(vault, PassphraseSlot.kind, cost.encode(), derived, slot, root, generation)
+
+    @staticmethod
+    def unwrap(row: Slot, stretched: bytes) -> Key:
+        """The root; UnlockError for another passphrase, TamperedError for altered bytes."""
+        cost = KdfCost.decode(row.params)
+        return _open(row, _derived(stretched, cost.salt, Purpose.PASSPHRASE, row.vault, row.slot))
+
+    @staticmethod
+    def fresh_cost(limits: KdfLimits) -> KdfCost:
+        """The cost of a new slot."""
+        return limits.fresh()
+
+
+class RecoverySlot:
+    """160 random bits on paper: HKDF only, no stretching needed."""
+
+    kind = "recovery"
+
+    @staticmethod
+    def wrap(vault: str, code: str, root: Key, generation: int) -> Slot:
+        """A new slot for this recovery code."""
+        slot, salt = new_slot_id(), crypto.random_bytes(16)
+        derived = _derived(code_bytes(code), salt, Purpose.RECOVERY, vault, slot)
+        return _make(vault, RecoverySlot.kind, salt, derived, slot, root, generation)
+
+    @staticmethod
+    def unwrap(row: Slot, code: str) -> Key:
+        """The root; UnlockError for another or a mistyped code, TamperedError for altered bytes."""
+        return _open(row, _derived(code_bytes(code), row.params, Purpose.RECOVERY, row.vault, row.slot))
+
+
+def new_code() -> str:
+    """160 bits in Crockford base32, eight groups of four and a check character: `XXXX-…-XXXX-C`."""
+    number = int.from_bytes(crypto.random_bytes(_CODE_BITS // 8), "big")
+    digits = "".join(_ALPHABET[number >> shift & 31] for shift in range(_CODE_BITS - 5, -1, -5))
+    groups = [digits[at : at + 4] for at in range(0, _CODE_DIGITS, 4)]
+    return "-".join([*groups, _CHECK_ALPHABET[number % 37]])
+
+
+def code_bytes(code: str) -> bytes:
+    """The 20 bytes of a typed code: case, blanks and dashes do not matter, O is 0, I and L are 1.
+
+    Raises UnlockError for a mistyped one, as for a wrong one.
+    """
+    typed = code.upper().translate(_TYPED)
+    digits, check = typed[:-1], typed[-1:]
+    if len(digits) != _CODE_DIGITS or any(digit not in _ALPHABET for digit in digits):
+        raise UnlockError()
+    number = 0
+    for digit in digits:
+        number = number << 5 | _ALPHABET.index(digit)
+    if check != _CHECK_ALPHABET[number % 37]:
+        raise UnlockError()
+    return number.to_bytes(_CODE_BITS // 8, "big")
+
+
+class SessionSlot:
+    """A browser's cookie. Peppered, because a session lives and dies with its host."""
+
+    kind = "session"
+
+    @staticmethod
+    def lookup(secret: bytes, pepper: bytes) -> tuple[bytes, Key]:
+        """(id under which the slot is found, wrapping key)."""
+        return crypto.split_secret(secret, pepper, Purpose.SESSION)
+
+    @staticmethod
+    def wrap(vault: str, wrapping: Key, lookup: bytes, expires: int, root: Key, generation: int) -> bytes:
+        """The root wrapped for one session; its end is bound in, so nobody prolongs it in the table."""
+        return Cipher(wrapping, Purpose.ROOT, vault, lookup, "session", expires, generation=generation).wrap(root)
+
+    @staticmethod
+    def unwrap(vault: str, wrapping: Key, lookup: bytes, expires: int, wrapped: bytes) -> Key:
+        """The root; TamperedError for altered bytes."""
+        return Cipher(wrapping, Purpose.ROOT, vault, lookup, "session", expires).unwrap(wrapped)

@@ -1,0 +1,304 @@
+"""Records over a keyring: sealed per facet, padded, journalled, watched.
+
+Promises: a stored record gives away neither which facets are filled nor how much they say; every change
+of records, journal and watchers' views is one transaction; an import shows nothing until `publish`.
+Refuses: documents that are not valid, writes against another revision, and any write of a vault with
+live grants while nobody keeps their views.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vrm.errors import ConflictError, RecordNotFoundError
+from vrm.vault import envelope, schemas
+from vrm.vault.engine import Engine, Transaction
+from vrm.vault.journal import Journal, Noted, body_hash
+from vrm.vault.keyring import Keyring
+from vrm.vault.schemas import Document
+
+TABLES = (
+    "CREATE TABLE records (vault TEXT NOT NULL, collection TEXT NOT NULL, record TEXT NOT NULL,"
+    " revision INTEGER NOT NULL, import INTEGER NOT NULL, fingerprint BLOB, body BLOB NOT NULL,"
+    " PRIMARY KEY (vault, collection, record))",
+    "CREATE INDEX records_import ON records (vault, import) WHERE import > 0",
+    "CREATE TABLE imports (vault TEXT NOT NULL, import INTEGER NOT NULL, PRIMARY KEY (vault, import))",
+    "CREATE TABLE staged (vault TEXT NOT NULL, import INTEGER NOT NULL, collection TEXT NOT NULL,"
+    " record TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,"
+    " PRIMARY KEY (vault, import, collection, record))",
+)
+# A row of an import that did not finish is as if it were not there.
+_VISIBLE = (
+    "vault = ? AND collection = ?"
+    " AND (import = 0 OR import NOT IN (SELECT i.import FROM imports i WHERE i.vault = records.vault))"
+)
+_BATCH = 500  # records handed to the watcher at once
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record as it is now; None where it was removed."""
+
+    collection: str
+    record: str
+    document: Document | None
+
+
+class Watcher(Protocol):
+    """Whoever must follow every change in the same transaction (consent keeps its views so)."""
+
+    def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None: ...
+
+
+def _text(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Records:
+    """The records of one collection of an unlocked vault."""
+
+    def __init__(self, engine: Engine, keyring: Keyring, collection: str, watcher: Watcher | None) -> None:
+        self.name = collection
+        self._engine = engine
+        self._keyring = keyring
+        self._vault = keyring.vault
+        self._ciphers = keyring.record_ciphers(collection)
+        self._journal = Journal(engine, keyring)
+        self._watcher = watcher
+
+    def new_id(self) -> str:
+        """A random record id, 32 hex digits: it tells neither time nor order."""
+        return secrets.token_hex(16)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A durable transaction that several calls can share."""
+        return self._engine.write()
+
+    def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
+        """The stored body: an envelope for every facet, filled or not."""
+        return envelope.pack_named(
+            {
+                facet.name: cipher.seal(envelope.pad(_text(document.get(facet.name, {})), facet.bucket), record, revision)
+                for facet, cipher in self._ciphers
+            }
+        )
+
+    def unseal(self, record: str, revision: int, body: bytes) -> Document:
+        """The document of a stored body; TamperedError where anything is not as it was written."""
+        named = envelope.unpack_named(body)
+        document: Document = {}
+        for facet, cipher in self._ciphers:
+            blob = named.get(facet.name)
+            text = b"{}" if blob is None else cipher.unseal(blob, record, revision)
+            document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
+        return document
+
+    def read(self, record: str) -> tuple[Document, int]:
+        """(document, revision); RecordNotFoundError."""
+        row = self._engine.one(
+            f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?", (self._vault, self.name, record)
+        )
+        if row is None:
+            raise RecordNotFoundError()
+        return self.unseal(record, row[0], row[1]), row[0]
+
+    def get(self, record: str) -> Document:
+        """The document; RecordNotFoundError."""
+        return self.read(record)[0]
+
+    def contains(self, record: str) -> bool:
+        """Whether there is such a record."""
+        sql = f"SELECT 1 FROM records WHERE {_VISIBLE} AND record = ?"
+        return self._engine.one(sql, (self._vault, self.name, record)) is not None
+
+    def count(self) -> int:
+        """How many records there are."""
+        row = self._engine.one(f"SELECT count(*) FROM records WHERE {_VISIBLE}", (self._vault, self.name))
+        return int(row[0]) if row else 0
+
+    def ids(self) -> list[str]:
+        """The ids of all records."""
+        rows = self._engine.all(f"SELECT record FROM records WHERE {_VISIBLE}", (self._vault, self.name))
+        return [row[0] for row in rows]
+
+    def scan(self) -> Iterator[tuple[str, Document]]:
+        """Every (id, document), opened one after the other from one state of the database."""
+        for record, revision, body in self.stored():
+            yield record, self.unseal(record, revision, body)
+
+    def stored(self) -> list[tuple[str, int, bytes]]:
+        """(id, revision, sealed body) of every record."""
+        return self._engine.all(f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name))
+
+    def put(self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None) -> str:
+        """Store a new record, or a new state of `record`; returns its id.
+
+        With `revision`, ConflictError unless that is the stored one. ValidationError names the fields.
+        """
+        record = record or self.new_id()
+        expected = {} if revision is None else {record: revision}
+        self.apply({record: self.check(document)}, expected=expected)
+        return record
+
+    def remove(self, record: str, *, revision: int | None = None) -> None:
+        """Remove a record; RecordNotFoundError, ConflictError."""
+        if not self.contains(record):
+            raise RecordNotFoundError()
+        self.apply({record: None}, expected={} if revision is None else {record: revision})
+
+    def check(self, document: Mapping[str, Any]) -> Document:
+        """A valid, complete document; ValidationError names the fields."""
+        return schemas.validate(self.name, document)
+
+    def apply(self, changes: Mapping[str, Document | None], *, expected: Mapping[str, int] | None = None) -> None:
+        """Make all changes (None removes) with journal and views in one transaction.
+
+        Documents must be valid already (`put` and the tables validate); ConflictError where a revision
+        differs from the expected one.
+        """
+        with self._engine.write() as transaction:
+            noted = [
+                self._write(transaction, record, document, (expected or {}).get(record))
+                for record, document in changes.items()
+            ]
+            self._journal.append(transaction, noted)
+            self._tell(transaction, [Change(self.name, record, document) for record, document in changes.items()])
+
+    def _write(self, transaction: Transaction, record: str, document: Document | None, expected: int | None) -> Noted:
+        key = (self._vault, self.name, record)
+        row = self._engine.one(f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", key)
+        present = row[0] if row else 0
+        if expected is not None and expected != present:
+            raise ConflictError()
+        if document is None:
+            transaction.execute("DELETE FROM records WHERE vault = ? AND collection = ? AND record = ?", key)
+            return Noted(self.name, record, 0, "")
+        revision = present + 1
+        body = self.seal(record, revision, document)
+        transaction.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?, 0, NULL, ?) ON CONFLICT (vault, collection, record)"
+            " DO UPDATE SET revision = excluded.revision, body = excluded.body",
+            (*key, revision, body),
+        )
+        return Noted(self.name, record, revision, body_hash(body))
+
+    def _watched(self) -> bool:
+        row = self._engine.one("SELECT watched FROM vaults WHERE vault = ?", (self._vault,))
+        return bool(row and row[0])
+
+    def _tell(self, transaction: Transaction, changes: Sequence[Change]) -> None:
+        if not self._watched():
+            return
+        if self._watcher is None:
+            raise RuntimeError("this vault has live grants and nobody keeps their views")
+        self._watcher.changed(transaction, self._keyring, changes)
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """An import into hiding; nothing shows, and nothing stays, unless `publish` is called.
+
+        ConflictError while another import of this vault runs.
+        """
+        with self._engine.exclusive(f"import-{self._vault}") as mine:
+            if not mine:
+                raise ConflictError("another import is running", hint="wait until it has finished")
+            self._sweep()
+            with self._engine.write() as transaction:
+                row = transaction.execute(
+                    "SELECT coalesce(max(import), 0) + 1 FROM records WHERE vault = ? AND import > 0", (self._vault,)
+                ).fetchone()
+                number = int(row[0])
+                transaction.execute("INSERT INTO imports VALUES (?, ?)", (self._vault, number))
+            staging = Staging(self, number)
+            try:
+                yield staging
+            finally:
+                if not staging.published:
+                    self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete what imports left that did not finish; the caller holds the import lock."""
+        with self._engine.write() as transaction:
+            for (number,) in self._engine.all("SELECT import FROM imports WHERE vault = ?", (self._vault,)):
+                for table in ("records", "staged", "imports"):
+                    transaction.execute(f"DELETE FROM {table} WHERE vault = ? AND import = ?", (self._vault, number))
+
+
+class Staging:
+    """Hidden rows of one import: `add` new ones, `replace` known ones, then `publish` all at once."""
+
+    def __init__(self, records: Records, number: int) -> None:
+        self._records = records
+        self._number = number
+        self._noted: list[Noted] = []
+        self.published = False
+
+    def known(self) -> dict[bytes, str]:
+        """Fingerprint → record id of every imported record that shows."""
+        records = self._records
+        rows = records._engine.all(
+            f"SELECT fingerprint, record FROM records WHERE {_VISIBLE} AND fingerprint IS NOT NULL",
+            (records._vault, records.name),
+        )
+        return {bytes(fingerprint): record for fingerprint, record in rows}
+
+    def add(self, rows: Sequence[tuple[bytes, Document]]) -> list[str]:
+        """Store a batch of new records in one transaction; the documents must be valid. Returns their ids."""
+        records, sealed, ids = self._records, [], []
+        for fingerprint, document in rows:
+            record = records.new_id()
+            body = records.seal(record, 1, document)
+            sealed.append((records._vault, records.name, record, 1, self._number, fingerprint, body))
+            self._noted.append(Noted(records.name, record, 1, body_hash(body)))
+            ids.append(record)
+        with records.transaction() as transaction:
+            transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", sealed)
+        return ids
+
+    def replace(self, rows: Sequence[tuple[str, int, Document]]) -> None:
+        """Keep (record, revision it was read at, new document) until `publish`."""
+        records = self._records
+        sealed = [
+            (records._vault, self._number, records.name, record, revision, records.seal(record, revision + 1, document))
+            for record, revision, document in rows
+        ]
+        with records.transaction() as transaction:
+            transaction.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?)", sealed)
+
+    def publish(self, merge: Callable[[Document, Document], Document]) -> None:
+        """Show everything in one commit: new rows, replaced rows, journal and views.
+
+        `merge(current, newer)` decides where the customer edited a record while the import ran.
+        """
+        records, number = self._records, self._number
+        with records.transaction() as transaction:
+            transaction.execute("DELETE FROM imports WHERE vault = ? AND import = ?", (records._vault, number))
+            if self._noted:
+                records._journal.append(transaction, self._noted)
+            if records._watched():
+                for at in range(0, len(self._noted), _BATCH):
+                    fresh = [noted.record for noted in self._noted[at : at + _BATCH]]
+                    records._tell(transaction, [Change(records.name, one, records.get(one)) for one in fresh])
+            self._replace_all(merge)
+            transaction.execute("DELETE FROM staged WHERE vault = ? AND import = ?", (records._vault, number))
+        self.published = True
+
+    def _replace_all(self, merge: Callable[[Document, Document], Document]) -> None:
+        records = self._records
+        rows = records._engine.all(
+            "SELECT record, revision, body FROM staged WHERE vault = ? AND import = ?", (records._vault, self._number)
+        )
+        for at in range(0, len(rows), _BATCH):
+            changes: dict[str, Document | None] = {}
+            for record, revision, body in rows[at : at + _BATCH]:
+                if not records.contains(record):
+                    continue  # the customer removed it meanwhile: her word counts
+                newer = records.unseal(record, revision + 1, body)
+                current, present = records.read(record)
+                changes[record] = newer if present == revision else merge(current, newer)
+            records.apply(changes)

@@ -1,0 +1,214 @@
+"""marshmallow schemas derived from the catalog: page, API, SDK deposit and command validate alike.
+
+The only module that touches `marshmallow`. A document that passed has every facet present, text in NFC
+without control or direction-changing characters, dates and money in one spelling.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from typing import Any
+
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
+
+from vrm import errors
+from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field
+
+# C0 and C1 controls, and the direction overrides and isolates that make text look like another
+_BAD_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_BAD_LINE = re.compile(r"[\t\n]")
+_MONEY = re.compile(r"-?\d{1,12}(\.\d{1,4})?")
+Document = dict[str, dict[str, Any]]
+
+
+class TextField(fields.Field[str]):
+    """Clean text of at most `most` characters."""
+
+    def __init__(self, most: int, *, lines: bool = False, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.most, self.lines = most, lines
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("must be text")
+        text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
+        if _BAD_TEXT.search(text) or (not self.lines and _BAD_LINE.search(text)):
+            raise ValidationError("holds a character that is not allowed")
+        if len(text) > self.most:
+            raise ValidationError(f"is longer than {self.most} characters")
+        return text
+
+
+class DateField(fields.Field[str]):
+    """A day, YYYY-MM-DD."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        try:
+            if not isinstance(value, str) or len(value) != 10:
+                raise ValueError
+            return date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValidationError("must be a day such as 2026-11-21") from None
+
+
+class MoneyField(fields.Field[str]):
+    """A decimal string such as 12.99; never a binary float."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        if not isinstance(value, str) or not _MONEY.fullmatch(value.strip()):
+            raise ValidationError("must be an amount such as 12.99")
+        try:
+            return format(Decimal(value.strip()), "f")
+        except InvalidOperation:
+            raise ValidationError("must be an amount such as 12.99") from None
+
+
+class IntegerField(fields.Field[int]):
+    """A whole number from `least` to `most`."""
+
+    def __init__(self, most: int, *, least: int = 0, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.least, self.most = least, most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d{1,12}", value.strip()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValidationError("must be a whole number")
+        if not self.least <= value <= self.most:
+            raise ValidationError(f"must be from {self.least} to {self.most}")
+        return value
+
+
+class ChoiceField(fields.Field[str]):
+    """One of the values of the catalog."""
+
+    def __init__(self, values: tuple[str, ...], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.values = values
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        if not isinstance(value, str) or value not in self.values:
+            raise ValidationError("must be one of " + ", ".join(self.values))
+        return value
+
+
+class FlagField(fields.Field[bool]):
+    """true or false, nothing that merely looks like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
+
+
+class UrlField(TextField):
+    """An http or https address."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        text = super()._deserialize(value, attr, data, **rest)
+        if text and not re.match(r"https?://[^\s/]+", text):
+            raise ValidationError("must start with http:// or https://")
+        return text
+
+
+class TextsField(fields.Field[list[str]]):
+    """Short texts, at most `most` of them."""
+
+    def __init__(self, most: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.most = most
+        self.item = TextField(120)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> list[str]:
+        if not isinstance(value, list):
+            raise ValidationError("must be a list of texts")
+        if len(value) > self.most:
+            raise ValidationError(f"has more than {self.most} entries")
+        return [text for text in (self.item.deserialize(item) for item in value) if text]
+
+
+_LEAST = {"rating": 1, "birth_year": 1880}
+
+
+def _field(spec: Field) -> fields.Field[Any]:
+    title = {"title": spec.label}
+    match spec.kind:
+        case "text":
+            return TextField(spec.max, metadata=title)
+        case "longtext":
+            return TextField(spec.max, lines=True, metadata=title)
+        case "url":
+            return UrlField(spec.max, metadata=title)
+        case "date":
+            return DateField(metadata=title)
+        case "money":
+            return MoneyField(metadata=title)
+        case "integer":
+            return IntegerField(spec.max, least=_LEAST.get(spec.name, 0), metadata=title)
+        case "choice":
+            return ChoiceField(tuple(value for value, _ in spec.choices), metadata=title)
+        case "boolean":
+            return FlagField(metadata=title)
+        case "list":
+            return TextsField(spec.max, metadata=title)
+
+
+def _facet_schema(collection: str, facet: Facet) -> type[Schema]:
+    name = f"{collection.title()}{facet.name.title()}"
+    return Schema.from_dict({spec.name: _field(spec) for spec in facet.fields}, name=name)
+
+
+@cache
+def schema(collection: str) -> Schema:
+    """The schema of a collection's documents; facets may be missing, unknown names are refused."""
+    nested = {
+        facet.name: fields.Nested(_facet_schema(collection, facet)(unknown=RAISE), metadata={"title": facet.label})
+        for facet in CATALOG_BY_NAME[collection].facets
+    }
+    return Schema.from_dict(nested, name=collection.title())(unknown=RAISE)  # type: ignore[arg-type]
+
+
+@cache
+def facet_schema(collection: str, facet: str) -> Schema:
+    """The schema of one facet, as it leaves to a vendor."""
+    return _facet_schema(collection, CATALOG_BY_NAME[collection].facet(facet))(unknown=EXCLUDE)
+
+
+def _flatten(messages: Any, path: str = "") -> dict[str, list[str]]:
+    if isinstance(messages, dict):
+        found: dict[str, list[str]] = {}
+        for name, inner in messages.items():
+            part = str(name)[:60]
+            found.update(_flatten(inner, f"{path}.{part}" if path else part))
+        return found
+    return {path: [str(text) for text in messages]}
+
+
+def _without_empty(values: Any) -> Any:
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        return values  # the schema refuses it by name
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def validate(collection: str, document: Mapping[str, Any]) -> Document:
+    """A clean document with every facet present and no empty value.
+
+    Raises ValidationError with `fields` as {"facet.field": [reason]}.
+    """
+    given = {facet: _without_empty(values) for facet, values in document.items()}
+    try:
+        loaded: Document = schema(collection).load(given)
+    except ValidationError as error:
+        raise errors.ValidationError(fields=_flatten(error.messages)) from None
+    return {
+        facet.name: {name: value for name, value in loaded.get(facet.name, {}).items() if value not in ("", [])}
+        for facet in CATALOG_BY_NAME[collection].facets
+    }
