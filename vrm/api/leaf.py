@@ -32,7 +32,7 @@ def leaf(title: str, body: Markup, status: int = 200) -> Response:
     text = Markup(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<title>{}</title><style>{}</style></head><body><main><h1>{}</h1>{}</main></body></html>\n'
+        "<title>{}</title><style>{}</style></head><body><main><h1>{}</h1>{}</main></body></html>\n"
     ).format(title, Markup(_STYLE), title, body)  # noqa: S704 - our own constant
     response = Response(str(text), status=status, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY

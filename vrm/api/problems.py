@@ -122,7 +122,7 @@ def problem(
 
 
 def explanations() -> dict[str, tuple[int, str, str]]:
-    """slug → (status, title, what it means), for `/problems/<slug>` and the written list."""
+    """Slug → (status, title, what it means), for `/problems/<slug>` and the written list."""
     told = {
         cls.slug: (found.status, found.title, (cls.__doc__ or "").strip().splitlines()[0])
         for cls, found in TABLE.items()

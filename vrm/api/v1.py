@@ -67,7 +67,8 @@ class Readings:
         body, etag = self._reader.one(access, collection, id)
         response = Response(body, content_type=JSON)
         response.set_etag(etag)
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        return response
 
     def answer(self, question: str) -> Response:
         """An answer that the vault computed at approval."""
@@ -117,7 +118,9 @@ def _refuser(public_url: str) -> Callable[[VrmError], Response]:
     def refuse(error: VrmError) -> Response:
         response = problems.answer(error)
         if response.status_code in (400, 401, 403):
-            response.headers["WWW-Authenticate"] = guards.challenge(request, error, public_url, _scope(response))
+            response.headers["WWW-Authenticate"] = guards.challenge(
+                request, error, public_url, _scope(response)
+            )
         return response
 
     return refuse

@@ -13,11 +13,22 @@ import json
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import AuthorizationEndpointMixin, BaseGrant, InvalidRequestError, InvalidScopeError
+from authlib.oauth2.rfc6749 import (
+    AuthorizationEndpointMixin,
+    BaseGrant,
+    InvalidRequestError,
+    InvalidScopeError,
+)
 from authlib.oauth2.rfc6749.grants.authorization_code import validate_code_authorization_request
 
 from vrm.api.oauth.clients import OAuthClient
-from vrm.api.oauth.parameters import Parameters, StrictRequest, UnsupportedResponseType, ascii_only, refuse_repeated
+from vrm.api.oauth.parameters import (
+    Parameters,
+    StrictRequest,
+    UnsupportedResponseTypeError,
+    ascii_only,
+    refuse_repeated,
+)
 from vrm.consent import scopes
 from vrm.errors import ScopeError
 
@@ -25,21 +36,21 @@ MAX_STATE = 2000  # characters
 Part = dict[str, Any]
 
 
-class RequestNotSupported(OAuth2Error):
+class RequestNotSupportedError(OAuth2Error):
     """OpenID Connect Core section 3.1.2.6 and RFC 9101: `request` is not read here."""
 
     error = "request_not_supported"
     description = "request objects are not supported"
 
 
-class RequestUriNotSupported(OAuth2Error):
+class RequestUriNotSupportedError(OAuth2Error):
     """The same for `request_uri`."""
 
     error = "request_uri_not_supported"
     description = "request objects are not supported"
 
 
-class InvalidAuthorizationDetails(OAuth2Error):
+class InvalidAuthorizationDetailsError(OAuth2Error):
     """RFC 9396 section 5."""
 
     error = "invalid_authorization_details"
@@ -88,13 +99,13 @@ def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:  # noqa:
     refuse_repeated(parameters)
     sent = parameters.data
     if "request" in sent:
-        raise RequestNotSupported()
+        raise RequestNotSupportedError()
     if "request_uri" in sent:
-        raise RequestUriNotSupported()
+        raise RequestUriNotSupportedError()
     if "response_type" not in sent:
         raise InvalidRequestError("missing 'response_type'")
     if sent["response_type"] != "code":
-        raise UnsupportedResponseType()
+        raise UnsupportedResponseTypeError()
     if sent.get("response_mode", "query") != "query":
         raise InvalidRequestError("only response_mode=query is supported")
     if len(sent.get("state", "")) > MAX_STATE:
@@ -118,7 +129,7 @@ def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
         try:
             parts += scopes.check_details(parse_details(details))
         except ScopeError as error:
-            raise InvalidAuthorizationDetails(ascii_only(str(error))) from None
+            raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
     return parts
 
 
@@ -127,7 +138,7 @@ def parse_details(text: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise InvalidAuthorizationDetails("authorization_details is not JSON with unique keys") from None
+        raise InvalidAuthorizationDetailsError("authorization_details is not JSON with unique keys") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import SplitResult, unquote_plus, urlsplit
 
+from authlib.consts import default_json_headers
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidRequestError
 
 from vrm.api.oauth.parameters import StrictRequest
@@ -24,15 +26,14 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _ELSEWHERE = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
 
 
-class UnknownClient(InvalidClientError):
+class UnknownClientError(InvalidClientError):
     """401 with the challenge that RFC 6749 section 5.2 and RFC 7617 ask for, alike in every case."""
 
     status_code = 401
     description = "client authentication failed"
 
     def get_headers(self) -> list[tuple[str, str]]:
-        headers = [pair for pair in super().get_headers() if pair[0] != "WWW-Authenticate"]
-        return [*headers, ("WWW-Authenticate", 'Basic realm="vrm", charset="UTF-8"')]
+        return [*default_json_headers, ("WWW-Authenticate", 'Basic realm="vrm", charset="UTF-8"')]
 
 
 class OAuthClient(ClientMixin):
@@ -43,13 +44,13 @@ class OAuthClient(ClientMixin):
         self._check_secret = check_secret
 
     def get_client_id(self) -> str:
-        return self.vendor.client_id
+        return str(self.vendor.client_id)
 
     def get_default_redirect_uri(self) -> str:
         return ""  # never guessed: the request names it
 
-    def get_allowed_scope(self, scope: str | None) -> str:
-        return scope or ""  # vrm.consent.scopes decides, not a list per client
+    def get_allowed_scope(self, scope: Any) -> str:
+        return str(scope or "")  # vrm.consent.scopes decides, not a list per client
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_matches(self.vendor, redirect_uri)
@@ -125,12 +126,12 @@ def by_basic(query_client: Query, request: StrictRequest) -> OAuthClient | None:
         raise InvalidRequestError("more than one way of client authentication")
     credentials = basic_credentials(header)
     if credentials is None:
-        raise UnknownClient()
+        raise UnknownClientError()
     if sent.get("client_id", credentials[0]) != credentials[0]:
         raise InvalidRequestError("two different client ids")
     client = query_client(credentials[0])
     if client is None or not client.check_client_secret(credentials[1]):
-        raise UnknownClient()
+        raise UnknownClientError()
     return client
 
 

@@ -82,7 +82,7 @@ def refuse_repeated(parameters: Parameters) -> None:
         raise InvalidRequestError("a parameter is given more than once")
 
 
-class UnsupportedResponseType(OAuth2Error):
+class UnsupportedResponseTypeError(OAuth2Error):
     """Only `code` exists here. Authlib's own class repeats what was sent, in any characters."""
 
     error = "unsupported_response_type"

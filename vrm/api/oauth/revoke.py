@@ -6,6 +6,7 @@ vendor's own is revoked. Refuses a vendor that does not authenticate.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from authlib.consts import default_json_headers
@@ -24,10 +25,8 @@ class Revocation(RevocationEndpoint):
 
     def create_endpoint_response(self, request: Any) -> Answer:
         refuse_repeated(request.payload)
-        client: OAuthClient = self.authenticate_endpoint_client(request)
+        client: OAuthClient = self.authenticate_endpoint_client(request)  # type: ignore[no-untyped-call]
         token = required(request.payload, "token")
-        try:
+        with suppress(CodeError, TokenError):  # RFC 7009 section 2.2: an invalid token is no error
             self.server.tokens.revoke(token, client.vendor)
-        except (CodeError, TokenError):
-            pass  # RFC 7009 section 2.2: an invalid token is no error, its purpose is achieved
         return 200, {}, default_json_headers

@@ -33,10 +33,8 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     server = OAuthServer(consent, settings.issuer)
     routes = Blueprint("oauth", __name__)
     routes.add_url_rule(AUTHORIZE, "authorize", lambda: authorize(server), methods=["GET", "POST"])
-    routes.add_url_rule("/oauth/token", "token", server.create_token_response, methods=["POST"])
-    routes.add_url_rule(
-        "/oauth/revoke", "revoke", lambda: server.create_endpoint_response("revocation"), methods=["POST"]
-    )
+    routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
+    routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
     known = sorted(scopes.SCOPES)
     for name, document in (
         ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known)),
@@ -53,7 +51,7 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
 
 def authorize(server: OAuthServer) -> Response:
     """Check, store, and send the browser to the customer's side."""
-    grant = server.get_consent_grant()
+    grant = server.consent_grant()
     sent = grant.request.payload.data
     try:
         stored = server.consent.requests.submit(
@@ -80,10 +78,11 @@ def authorize(server: OAuthServer) -> Response:
 def refuse(server: OAuthServer, error: OAuth2Error) -> Response:
     """To the vendor with `state` and `iss` where its address is trusted; else to whoever sees this."""
     if error.redirect_uri:
-        return _see_other(answer_address(error.redirect_uri, error.get_body(), server.public_url))
+        return _see_other(answer_address(error.redirect_uri, server.body(error), server.public_url))
     if request.path == AUTHORIZE:
         reason = error.get_error_description() or "the request is not one this vault understands"
-        return note("This request cannot be shown", f"The shop that sent you here made a mistake: {reason}.", 400)
+        sentence = f"The shop that sent you here made a mistake: {reason}."
+        return note("This request cannot be shown", sentence, 400)
     return server.refusal(error)
 
 
@@ -91,8 +90,8 @@ def refuse_ours(error: VrmError) -> Response:
     """What vault or consent refuse on the way; a 5xx tells nothing of the reason."""
     found = problems.answer(error)
     if request.path == AUTHORIZE:
-        page = note("This does not work right now", "Please go back to the shop and try again later.", found.status_code)
-        return _with_retry(page, found)
+        sentence = "Please go back to the shop and try again later."
+        return _with_retry(note("This does not work right now", sentence, found.status_code), found)
     kind = "temporarily_unavailable" if found.status_code in (429, 503) else "server_error"
     return _with_retry(_json({"error": kind}, found.status_code), found)
 

@@ -17,11 +17,11 @@ from authlib.oauth2.rfc6749 import InvalidClientError
 from flask import Response, request
 
 from vrm.api.oauth.authorize import AuthorizeGrant
-from vrm.api.oauth.clients import OAuthClient, UnknownClient, by_basic, by_name
+from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
 from vrm.api.oauth.pkce import RequiredS256
 from vrm.api.oauth.revoke import Revocation
-from vrm.api.oauth.token import CodeGrant, RefreshGrant
+from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_type
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
 
@@ -42,7 +42,7 @@ class OAuthServer(AuthorizationServer):
         self.register_endpoint(Revocation)
         logging.getLogger("authlib").setLevel(logging.INFO)
 
-    def query_client(self, client_id: str) -> OAuthClient | None:
+    def query_client(self, client_id: str) -> OAuthClient | None:  # type: ignore[override]
         """The vendor of that id; unknown and blocked alike are none."""
         try:
             vendor = self.consent.vendors.get(client_id)
@@ -52,23 +52,45 @@ class OAuthServer(AuthorizationServer):
 
     def authenticate_client(self, request: Any, methods: Any, endpoint: str = "token") -> OAuthClient:
         try:
-            client: OAuthClient = super().authenticate_client(request, methods, endpoint)
+            client = super().authenticate_client(request, methods, endpoint)
         except InvalidClientError:
-            raise UnknownClient() from None
+            raise UnknownClientError() from None
+        assert isinstance(client, OAuthClient)
         return client
 
     def create_oauth2_request(self, request_: object = None) -> Any:  # noqa: ARG002 - Flask's is used
         parameters = from_form(request) if request.method == "POST" else from_query(request)
         return StrictRequest(request, self.public_url, parameters)
 
-    def save_token(self, token: object, request: object) -> None:
+    def save_token(self, token: object, request: object) -> None:  # noqa: ARG002 - Authlib's signature
         raise RuntimeError("tokens are made in vrm.consent.tokens only")
 
-    def generate_token(self, *args: object, **kwargs: object) -> dict[str, str | int]:
+    def generate_token(self, *args: object, **kwargs: object) -> dict[str, str | int]:  # noqa: ARG002
         raise RuntimeError("tokens are made in vrm.consent.tokens only")
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Nothing listens; Authlib's signals would carry tokens around."""
+
+    def token(self) -> Response:
+        """The whole of `/oauth/token`."""
+        refuse_missing_grant_type(from_form(request))
+        response: Response = self.create_token_response()  # type: ignore[assignment]
+        return response
+
+    def revoke(self) -> Response:
+        """The whole of `/oauth/revoke`."""
+        response: Response = self.create_endpoint_response("revocation")  # type: ignore[no-untyped-call]
+        return response
+
+    def consent_grant(self) -> AuthorizeGrant:
+        """A checked authorization request; OAuth2Error otherwise, with a redirect address once trusted."""
+        grant: AuthorizeGrant = self.get_consent_grant()  # type: ignore[no-untyped-call]
+        return grant
+
+    @staticmethod
+    def body(error: OAuth2Error) -> list[tuple[str, str]]:
+        """What an authorization answer carries of an error."""
+        return [(str(name), str(value)) for name, value in error.get_body()]
 
     def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
         body = json.dumps(payload) if isinstance(payload, dict) else payload

@@ -21,8 +21,8 @@ from authlib.oauth2.rfc6749 import (
     TokenEndpointMixin,
 )
 
-from vrm.api.oauth.authorize import InvalidAuthorizationDetails
-from vrm.api.oauth.clients import METHODS, OAuthClient, UnknownClient
+from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError
+from vrm.api.oauth.clients import METHODS, OAuthClient, UnknownClientError
 from vrm.api.oauth.parameters import StrictRequest, refuse_repeated, required
 from vrm.api.oauth.pkce import verifier
 from vrm.consent.tokens import Tokens, TokenSet
@@ -43,9 +43,11 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin):
         self.request.client = self.authenticate_token_endpoint_client()
         if "authorization_details" in parameters.data:
             # RFC 9396 section 6 lets a vendor ask for less here; answering with more would be wrong.
-            raise InvalidAuthorizationDetails("authorization_details belongs in the authorization request")
+            raise InvalidAuthorizationDetailsError(
+                "authorization_details belongs in the first request"
+            )
 
-    def create_token_response(self) -> Answer:
+    def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client
         assert isinstance(client, OAuthClient)
         with oauth_errors():
@@ -93,7 +95,7 @@ def oauth_errors() -> Iterator[None]:
     except ScopeError:
         raise InvalidScopeError("the scope is unknown or more than was granted") from None
     except VendorNotFoundError:
-        raise UnknownClient() from None
+        raise UnknownClientError() from None
 
 
 def token_body(token_set: TokenSet) -> dict[str, object]:
@@ -111,7 +113,7 @@ def token_body(token_set: TokenSet) -> dict[str, object]:
     return body
 
 
-def refuse_unknown_grant(parameters: Any) -> None:
+def refuse_missing_grant_type(parameters: Any) -> None:
     """A missing grant_type is a malformed request, not an unsupported type (RFC 6749 section 5.2)."""
     if "grant_type" not in parameters.data:
         raise InvalidRequestError("missing 'grant_type'")

@@ -1,0 +1,46 @@
+"""The rim for vendors: OAuth, the API under /api/v1, discovery and health.
+
+`register` is all that the app needs. Promises: whatever happens under our addresses, a wrong path or method
+included, is answered in the shape that programs expect there and never with a page for customers.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import RequestRedirect
+
+from vrm.api import guards, operations, problems, v1
+from vrm.api.oauth import routes as oauth
+from vrm.consent.service import Consent
+from vrm.settings import Settings
+from vrm.vault.vault import Vaults
+
+__all__ = ["register"]
+
+_OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|docs|healthz|readyz)$")
+
+
+def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:  # noqa: ARG001
+    """Put the vendor's side on the application; vaults are not needed here: no reading opens one."""
+    app.register_blueprint(v1.blueprint(consent, settings))
+    app.register_blueprint(oauth.blueprint(consent, settings))
+    app.register_blueprint(operations.blueprint(consent, settings))
+    app.before_request(refuse_unrouted)
+
+
+def refuse_unrouted() -> Response | None:
+    """404 and 405 under our addresses: no blueprint is responsible for a path that matched nothing.
+
+    A redirect to a tidier path is refused as well: it would make a client send its credentials again.
+    """
+    error = request.routing_exception
+    if error is None or not _OURS.match(request.path):
+        return None
+    if isinstance(error, RequestRedirect):
+        error = NotFound()
+    if request.path.lstrip("/").startswith("oauth"):
+        return guards.protect(oauth.refuse_http(error))
+    return guards.protect(problems.http_answer(error))

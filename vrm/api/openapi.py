@@ -1,0 +1,396 @@
+"""The OpenAPI 3.1 document, made from the catalog and from the very schemas that validate.
+
+Promises: every public address for programs is in it, nothing that is not built is, and a field added to the
+catalog appears by itself. Facets that are never shareable do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+
+from vrm.api import guards
+from vrm.api.oauth.metadata import DETAILS_TYPES
+from vrm.api.problems import MEDIA_TYPE
+from vrm.consent import scopes
+from vrm.settings import Settings
+from vrm.vault import schemas
+from vrm.vault.catalog import CATALOG, Collection
+
+Node = dict[str, Any]
+_ANSWERS = "answers."
+
+
+def document(settings: Settings) -> Node:
+    """The whole document, ready for JSON."""
+    plugin = MarshmallowPlugin()
+    spec = APISpec(
+        title="vrm vendor API",
+        version="1",
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={
+            "description": "What a customer shares with a vendor, for as long as the customer wants.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        servers=[{"url": settings.issuer}],
+        security=[],
+    )
+    plugin.converter.add_attribute_function(field_shape)  # type: ignore[union-attr]
+    _add_components(spec, settings)
+    for collection in CATALOG:
+        _add_collection(spec, collection)
+    _add_answers(spec)
+    _add_grant(spec)
+    _add_oauth(spec)
+    _add_discovery(spec)
+    _add_operations(spec)
+    made: Node = spec.to_dict()
+    return made
+
+
+def field_shape(field: Any, ret: Node | None = None, **_: Any) -> Node:  # noqa: ARG001 - apispec's signature
+    """What one of our marshmallow fields looks like on the wire; empty for the rest."""
+    match field:
+        case schemas.UrlField():
+            return {"type": "string", "format": "uri", "maxLength": field.most}
+        case schemas.TextField():
+            return {"type": "string", "maxLength": field.most}
+        case schemas.DateField():
+            return {"type": "string", "format": "date"}
+        case schemas.MoneyField():
+            return {"type": "string", "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,4})?$"}
+        case schemas.IntegerField():
+            return {"type": "integer", "minimum": field.least, "maximum": field.most}
+        case schemas.ChoiceField():
+            return {"type": "string", "enum": list(field.values)}
+        case schemas.FlagField():
+            return {"type": "boolean"}
+        case schemas.TextsField():
+            return {"type": "array", "items": {"type": "string", "maxLength": 120}, "maxItems": field.most}
+        case _:
+            return {}
+
+
+def _ref(kind: str, name: str) -> Node:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _json(schema: Node, media: str = "application/json") -> Node:
+    return {media: {"schema": schema}}
+
+
+def _add_components(spec: APISpec, settings: Settings) -> None:
+    spec.components.security_scheme(
+        "grant",
+        {
+            "type": "oauth2",
+            "description": "Authorization code with PKCE S256; the token goes into the Authorization header.",
+            "flows": {
+                "authorizationCode": {
+                    "authorizationUrl": settings.issuer + "/oauth/authorize",
+                    "tokenUrl": settings.issuer + "/oauth/token",
+                    "refreshUrl": settings.issuer + "/oauth/token",
+                    "scopes": {name: scopes.SCOPES[name] for name in sorted(scopes.SCOPES)},
+                }
+            },
+        },
+    )
+    spec.components.security_scheme("client", {"type": "http", "scheme": "basic"})
+    spec.components.schema("Problem", PROBLEM)
+    spec.components.schema("OAuthError", OAUTH_ERROR)
+    spec.components.schema("TokenSet", TOKEN_SET)
+    spec.components.schema("Correction", CORRECTION)
+    for name, description in PROBLEM_RESPONSES.items():
+        content = _json(_ref("schemas", "Problem"), MEDIA_TYPE)
+        spec.components.response(name, {"description": description, "content": content})
+    oauth_error = {
+        "description": "Refused; `error` says why",
+        "content": _json(_ref("schemas", "OAuthError")),
+    }
+    spec.components.response("OAuthRefusal", oauth_error)
+
+
+PROBLEM: Node = {
+    "type": "object",
+    "description": "RFC 9457; `type` is /problems/<slug>, the same at every vault",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "pattern": "^/problems/[a-z0-9-]+$"},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "errors": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    },
+    "additionalProperties": False,
+}
+OAUTH_ERROR: Node = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+}
+CORRECTION: Node = {
+    "type": "object",
+    "description": "Do not use this line of your own order for taste; the reason stays with the customer",
+    "required": ["order", "item", "use_for_taste"],
+    "properties": {
+        "order": {"type": "string"},
+        "item": {"type": "string"},
+        "use_for_taste": {"type": "boolean", "const": False},
+    },
+    "additionalProperties": False,
+}
+DETAIL: Node = {
+    "type": "object",
+    "description": "RFC 9396; what was granted",
+    "required": ["type", "datatypes", "actions"],
+    "properties": {
+        "type": {"type": "string", "enum": DETAILS_TYPES},
+        "datatypes": {"type": "array", "items": {"type": "string"}},
+        "actions": {"type": "array", "items": {"type": "string"}},
+    },
+}
+TOKEN_SET: Node = {
+    "type": "object",
+    "required": ["access_token", "token_type", "expires_in", "scope", "authorization_details", "grant_id"],
+    "properties": {
+        "access_token": {"type": "string"},
+        "token_type": {"type": "string", "const": "Bearer"},
+        "expires_in": {"type": "integer", "minimum": 1, "maximum": 900},
+        "refresh_token": {"type": "string"},
+        "scope": {"type": "string"},
+        "authorization_details": {"type": "array", "items": DETAIL},
+        "grant_id": {"type": "string"},
+    },
+}
+PROBLEM_RESPONSES = {
+    "BadParameter": "A parameter is unknown, repeated or out of range",
+    "NoToken": "No access token, or one that is not or no longer good",
+    "NotGranted": "The token does not carry the scope; the customer sees the attempt",
+    "NotFound": "Absent, filtered out or not granted: one and the same answer",
+    "NotNow": "The storage refused; nothing left. Try again after `Retry-After` seconds",
+}
+_SHARED = {
+    "400": _ref("responses", "BadParameter"),
+    "401": _ref("responses", "NoToken"),
+    "503": _ref("responses", "NotNow"),
+}
+_GUARDED = {**_SHARED, "403": _ref("responses", "NotGranted")}
+
+
+def _parameter(name: str, schema: Node, description: str, place: str = "query") -> Node:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "schema": schema,
+        "description": description,
+    }
+
+
+def _record_schema(spec: APISpec, collection: Collection) -> str:
+    """Adds `<Collection>Record` and one schema per shareable facet."""
+    title = collection.name.title()
+    properties: Node = {
+        "id": {"type": "string", "description": "yours alone: another vendor sees another id"},
+        "updated_at": {"type": "string", "format": "date-time"},
+    }
+    for facet in collection.facets:
+        if facet.shareable:
+            name = f"{title}{facet.name.title()}"
+            spec.components.schema(name, schema=schemas.facet_schema(collection.name, facet.name))
+            properties[facet.name] = _ref("schemas", name)
+    record = {"type": "object", "required": ["id", "updated_at"], "properties": properties}
+    spec.components.schema(f"{title}Record", {**record, "additionalProperties": False})
+    return f"{title}Record"
+
+
+def _needs(prefix: str) -> list[Node]:
+    """One alternative per scope that opens (a part of) a collection or answer."""
+    names = sorted(name for name in scopes.SCOPES if name.endswith(":read") and _opens(name, prefix))
+    return [{"grant": [name]} for name in names]
+
+
+def _opens(scope: str, prefix: str) -> bool:
+    datatype = scope.removesuffix(":read")
+    return datatype == prefix or datatype.startswith(prefix + ".")
+
+
+def _add_collection(spec: APISpec, collection: Collection) -> None:
+    record = _ref("schemas", _record_schema(spec, collection))
+    page = {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {
+            "items": {"type": "array", "items": record, "maxItems": guards.LIMIT_MAX},
+            "next": {"type": ["string", "null"], "description": "cursor of the next page"},
+        },
+        "additionalProperties": False,
+    }
+    limit = {"type": "integer", "minimum": 1, "maximum": guards.LIMIT_MAX, "default": guards.LIMIT_DEFAULT}
+    name, title = collection.name, collection.label
+    spec.path(
+        f"/api/v1/{name}",
+        operations={
+            "get": {
+                "operationId": f"list_{name}",
+                "summary": f"{title}: one page",
+                "tags": ["reading"],
+                "security": _needs(name),
+                "parameters": [
+                    _parameter("limit", limit, "records in one page; pages are always full"),
+                    _parameter(
+                        "cursor", {"type": "string", "maxLength": guards.MAX_CURSOR}, "`next` of a page"
+                    ),
+                    _parameter(
+                        "updated_since",
+                        {"type": "string", "format": "date-time"},
+                        "only what changed, for this grant, at or after that moment",
+                    ),
+                ],
+                "responses": {"200": {"description": "A page", "content": _json(page)}, **_GUARDED},
+            }
+        },
+    )
+    etag = {"ETag": {"schema": {"type": "string"}, "description": "changes with the bytes this grant sees"}}
+    spec.path(
+        f"/api/v1/{name}/{{id}}",
+        operations={
+            "get": {
+                "operationId": f"read_{name}",
+                "summary": f"{title}: one record",
+                "tags": ["reading"],
+                "security": _needs(name),
+                "parameters": [
+                    _parameter("id", {"type": "string"}, "as a list gave it", "path"),
+                    _parameter("If-None-Match", {"type": "string"}, "an ETag seen before", "header"),
+                ],
+                "responses": {
+                    "200": {"description": "The record", "headers": etag, "content": _json(record)},
+                    "304": {"description": "Not changed; logged as a reading"},
+                    "404": _ref("responses", "NotFound"),
+                    **_GUARDED,
+                },
+            }
+        },
+    )
+
+
+def _add_answers(spec: APISpec) -> None:
+    for scope in sorted(scopes.SCOPES):
+        if not scope.startswith(_ANSWERS):
+            continue
+        question = scope.removeprefix(_ANSWERS).removesuffix(":read")
+        shape = {"type": "array", "items": _ref("schemas", "Correction")}
+        spec.path(
+            f"/api/v1/answers/{question}",
+            operations={
+                "get": {
+                    "operationId": f"answer_{question}",
+                    "summary": f"The answer: {question}",
+                    "tags": ["reading"],
+                    "security": [{"grant": [scope]}],
+                    "responses": {"200": {"description": "The answer", "content": _json(shape)}, **_GUARDED},
+                }
+            },
+        )
+
+
+def _add_grant(spec: APISpec) -> None:
+    shape = {
+        "type": "object",
+        "description": "facets, fields, period, purpose, expiry: what this token may do now",
+        "required": ["grant_id"],
+        "properties": {"grant_id": {"type": "string"}},
+    }
+    get = {
+        "operationId": "read_grant",
+        "summary": "The told limits of this grant",
+        "tags": ["reading"],
+        "security": [{"grant": []}],
+        "responses": {"200": {"description": "The limits", "content": _json(shape)}, **_SHARED},
+    }
+    spec.path("/api/v1/grant", operations={"get": get})
+
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+def _add_oauth(spec: APISpec) -> None:
+    code = {
+        "type": "object",
+        "required": ["grant_type"],
+        "properties": {
+            "grant_type": {"type": "string", "enum": ["authorization_code", "refresh_token"]},
+            **{
+                name: {"type": "string"}
+                for name in ("code", "redirect_uri", "code_verifier", "refresh_token")
+            },
+            "scope": {"type": "string", "description": "at a refresh: less than was granted"},
+            "client_id": {"type": "string", "description": "public vendors"},
+        },
+    }
+    token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
+    answers = {"400": _ref("responses", "OAuthRefusal"), "401": _ref("responses", "OAuthRefusal")}
+    for path, name, summary, shape, given in (
+        ("/oauth/token", "token", "Redeem a code or refresh", code, _ref("schemas", "TokenSet")),
+        ("/oauth/revoke", "revoke", "Give a token back (RFC 7009)", token, {"type": "object"}),
+    ):
+        post = {
+            "operationId": name,
+            "summary": summary,
+            "tags": ["authorization"],
+            "security": [{"client": []}, {}],
+            "requestBody": {"required": True, "content": _json(shape, _FORM)},
+            "responses": {"200": {"description": "Done", "content": _json(given)}, **answers},
+        }
+        spec.path(path, operations={"post": post})
+    spec.path("/oauth/authorize", operations={"get": _authorize()})
+
+
+def _authorize() -> Node:
+    text = {"type": "string"}
+    names = {
+        "response_type": "code",
+        "client_id": "of the vendor",
+        "redirect_uri": "exactly as registered",
+        "code_challenge": "S256 of the verifier",
+        "code_challenge_method": "S256",
+        "scope": "short form of a request",
+        "authorization_details": "RFC 9396: an array of vrm_access objects",
+        "purpose": "DPV id for `scope`; else the vendor's own",
+        "state": "comes back unchanged",
+    }
+    return {
+        "operationId": "authorize",
+        "summary": "Where a vendor sends the customer's browser",
+        "tags": ["authorization"],
+        "parameters": [_parameter(name, text, words) for name, words in names.items()],
+        "responses": {
+            "303": {"description": "To the customer's side, or back to the vendor with error, state and iss"},
+            "400": {"description": "Unknown vendor or redirect address: a page, never a redirect"},
+        },
+    }
+
+
+def _add_discovery(spec: APISpec) -> None:
+    for path, name, summary in (
+        ("/.well-known/oauth-authorization-server", "authorization_server", "RFC 8414 metadata"),
+        ("/.well-known/oauth-protected-resource", "protected_resource", "RFC 9728 metadata"),
+        ("/openapi.json", "openapi", "This document"),
+    ):
+        _add_plain(spec, path, name, summary)
+
+
+def _add_operations(spec: APISpec) -> None:
+    _add_plain(spec, "/healthz", "healthz", "The process is alive")
+    _add_plain(spec, "/readyz", "readyz", "The storage answers", {"503": _ref("responses", "NotNow")})
+
+
+def _add_plain(spec: APISpec, path: str, name: str, summary: str, more: Node | None = None) -> None:
+    ok = {"description": summary, "content": _json({"type": "object"})}
+    answers = {"200": ok, **(more or {})}
+    get = {"operationId": name, "summary": summary, "tags": ["around"], "responses": answers}
+    spec.path(path, operations={"get": get})

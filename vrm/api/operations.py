@@ -1,0 +1,59 @@
+"""Health, the OpenAPI document and the pages that explain: the addresses that need no token.
+
+Promises: `/healthz` says that the process answers, `/readyz` that its storage does; neither tells anything
+about who lives here. The documents are made once, when the application starts.
+"""
+
+from __future__ import annotations
+
+import json
+
+from flask import Blueprint, Response
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException, default_exceptions
+
+from vrm.api import guards, openapi, problems, reference
+from vrm.api.leaf import leaf, note
+from vrm.consent.service import Consent
+from vrm.errors import VrmError
+from vrm.settings import Settings
+
+
+def blueprint(consent: Consent, settings: Settings) -> Blueprint:
+    """/healthz, /readyz, /openapi.json, /docs and /problems/<slug>."""
+    routes = Blueprint("operations", __name__)
+    document = openapi.document(settings)
+    written = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    page = reference.page_body(document)
+
+    routes.add_url_rule("/healthz", "healthz", lambda: _json('{"status":"ok"}'))
+    routes.add_url_rule("/readyz", "readyz", lambda: _ready(consent))
+    routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written))
+    routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page))
+    routes.add_url_rule("/problems/<slug>", "problem", _problem)
+    routes.after_request(guards.protect)
+    routes.register_error_handler(VrmError, problems.answer)
+    for code in default_exceptions:
+        routes.register_error_handler(code, _http)
+    return routes
+
+
+def _json(text: str) -> Response:
+    return Response(text, content_type="application/json")
+
+
+def _ready(consent: Consent) -> Response:
+    consent.engine.one("SELECT 1 FROM schemas LIMIT 1")
+    return _json('{"status":"ok"}')
+
+
+def _problem(slug: str) -> Response:
+    found = problems.explanations().get(slug)
+    if found is None:
+        return note("No such problem", "This vault knows no problem of that name.", 404)
+    status, title, meaning = found
+    return leaf(title, Markup("<p>{}</p><p><code>{}</code>, HTTP {}</p>").format(meaning, slug, status))
+
+
+def _http(error: HTTPException) -> Response:
+    return problems.http_answer(error)
