@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from vrm.vault.catalog import N_
+from vrm.vault.importers.values import clean
 
 CATEGORIES: tuple[tuple[str, str], ...] = (
     ("books", N_("Books")),
@@ -120,6 +121,12 @@ DEPARTMENT_WORDS: dict[str, str] = {
 
 # Words that hardly stand in the title of anything else; pairs are tried before single words.
 TITLE_PAIRS: dict[str, str] = {
+    "a novel": "books", "a memoir": "books", "espresso maker": "kitchen", "vacuum insulated": "kitchen",
+    "body wash": "beauty", "hand soap": "beauty", "hand sanitizer": "health", "bath mat": "home",
+    "ice cream": "kitchen", "egg cooker": "kitchen", "pressure cooker": "kitchen", "mixing bowl": "kitchen",
+    "instant pot": "kitchen", "gaming console": "games", "gaming headset": "electronics",
+    "usb c": "electronics",
+    "aa batteries": "electronics", "super glue": "tools", "packaging tape": "office", "maze game": "games",
     "kindle edition": "books", "audible audiobook": "books", "mass market": "books",
     "board book": "books", "coloring book": "books", "audio cd": "music", "gift card": "gift-cards",
     "air fryer": "kitchen", "video game": "games", "board game": "games", "card game": "games",
@@ -149,12 +156,13 @@ TITLE_WORDS: dict[str, str] = {
         "games": "playstation xbox monopoly jigsaw",
         "toys": "lego playset plush playmobil hasbro",
         "electronics": "headphones earbuds earphones bluetooth charger airpods airtag soundbar kindle "
-        "speaker smartphone tv hdmi tracker",
+        "speaker smartphone smartwatch headset doorbell camera batteries roku gopro "
+        "tablet drone tv hdmi tracker",
         "computers": "laptop keyboard mouse ssd monitor webcam router macbook ipad printer usb-c microsd",
         "home": "pillow mattress curtain curtains lamp rug blanket candle bedding sheets shelf humidifier",
-        "kitchen": "skillet cookware blender mug tumbler kettle spatula toaster espresso bakeware "
-        "saucepan knife",
-        "cleaning": "detergent disinfecting vacuum bleach wipes",
+        "kitchen": "griddle tongs peeler grater skillet cookware blender mug tumbler kettle spatula toaster "
+        "espresso bakeware saucepan knife",
+        "cleaning": "dishwashing cleaner sponges robovac detergent disinfecting vacuum bleach wipes",
         "garden": "seeds planter fertilizer succulent hose",
         "tools": "screwdriver wrench hammer drill screws pliers",
         "clothing": "socks shirt t-shirt jeans sneakers shoes jacket leggings hoodie dress boots "
@@ -209,7 +217,7 @@ def isbn(identifier: str) -> str:
 
 def item_number(identifier: str) -> str:
     """A seller's item number in one spelling: capital letters, an ISBN's lost zeros put back."""
-    upper = identifier.strip().upper()
+    upper = clean(identifier).upper()
     return upper.zfill(10) if len(upper) < 10 and isbn(upper) else upper
 
 

@@ -66,6 +66,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     asin, name, order, fulfilled, done, site, day, many, other, price, currency, tax, publisher = cells[:13]
     gift, message, nickname, email = cells[13:]
+    order = clean(order)
     if not order:
         return Rejection(line_no, "OrderId", rows.NO_ORDER)
     if not name and not asin:

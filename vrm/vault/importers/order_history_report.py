@@ -83,6 +83,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     day, order, name, path, number, code, site, price, many, paid, shipped, state = cells[:12]
     tax, total, currency = cells[12:15]
+    order = clean(order)
     if not order:
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not number:
@@ -101,7 +102,7 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         isbn=isbn,
         asin=asin,
         category=category.id,
-        category_path=path,
+        category_path=clean(path),
         category_basis=category.basis,
         ordered=values.date(day),
         status=_status(state, values.date(shipped)),

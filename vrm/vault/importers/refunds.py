@@ -6,7 +6,7 @@ only the order. Rows that did not come to an end are passed over: money announce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from vrm.vault.importers import rows
@@ -51,22 +51,34 @@ def settle(lines: Sequence[tuple[str, str]], amounts: Iterable[str]) -> list[str
 
     `lines` are (total, status). One line: it came back. Several: the one line whose total is the refunded
     amount; all of them if the refunds add up to everything; otherwise, since the export does not say
-    which, every line that did not come back is partly refunded.
+    which, every line that did not come back is partly refunded. Saying the same again changes nothing.
     """
-    found = ["returned" if state == "returned" else "" for _, state in lines]
-    open_at = [at for at, (_, state) in enumerate(lines) if state not in {"returned", "cancelled"}]
     paid = [abs(Decimal(amount)) for amount in amounts]
-    if not open_at or not paid:
-        return found
-    totals = {at: Decimal(lines[at][0]) if lines[at][0] else None for at in open_at}
-    known = [total for total in totals.values() if total is not None]
-    if len(open_at) == 1 or (len(known) == len(open_at) and sum(known) == sum(paid)):
-        return ["returned" if at in totals else found[at] for at in range(len(lines))]
-    rest = ""
+    open_lines = {
+        at: Decimal(total) if total else None
+        for at, (total, status) in enumerate(lines)
+        if status != "cancelled"
+    }
+    if not open_lines or not paid:
+        return [""] * len(lines)
+    known = [total for total in open_lines.values() if total is not None]
+    if len(open_lines) == 1 or (len(known) == len(open_lines) and sum(known) == sum(paid)):
+        back = set(open_lines)
+    else:
+        back = _placed(lines, open_lines, paid)
+    rest = "partly-refunded" if len(back) < min(len(paid), len(open_lines)) else ""
+    back |= {at for at, (_, status) in enumerate(lines) if status == "returned"}
+    return ["returned" if at in back else rest if at in open_lines else "" for at in range(len(lines))]
+
+
+def _placed(
+    lines: Sequence[tuple[str, str]], totals: Mapping[int, Decimal | None], paid: Iterable[Decimal]
+) -> set[int]:
+    """The lines that refunds fit without doubt; one that is known as returned is the first to fit."""
+    found: set[int] = set()
     for amount in paid:
-        fitting = [at for at, total in totals.items() if total == amount and not found[at]]
-        if len(fitting) == 1:
-            found[fitting[0]] = "returned"
-        else:
-            rest = "partly-refunded"
-    return [state or (rest if at in totals else "") for at, state in enumerate(found)]
+        fitting = [at for at, total in totals.items() if total == amount and at not in found]
+        before = [at for at in fitting if lines[at][1] == "returned"]
+        if before or len(fitting) == 1:
+            found.add((before or fitting)[0])
+    return found

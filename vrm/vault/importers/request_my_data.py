@@ -79,6 +79,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     site, order, day, currency, price, tax, total, asin, many, paid, state, shipment, ship_day = cells[:13]
     address, name, message, sender, recipient, department, wrap = cells[13:]
+    order = clean(order)
     if not order:
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not asin:
@@ -98,7 +99,7 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         isbn=isbn,
         asin=number,
         category=category.id,
-        category_path=department,
+        category_path=clean(department),
         category_basis=category.basis,
         ordered=values.date(day),
         status=status(state, shipment, values.date(ship_day)),

@@ -35,6 +35,11 @@ _DOMAIN = re.compile(r"(?:https?://)?(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)/?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
+_JOINERS = "\u200c\u200d"  # invisible, but part of how Persian and some emoji are written
+_MOST = Decimal(10) ** 12
+_STEP = Decimal("0.0001")
+
+
 class CellError(ValueError):
     """A cell that cannot be understood: the phrase, and the cell's own text to find its column."""
 
@@ -86,8 +91,8 @@ def parse_money(text: str) -> str:
 
 
 def cents(plain: str) -> str:
-    """The same amount with at least two decimals and no zeros beyond them, and without "-0.00"."""
-    amount = Decimal(plain)
+    """The same amount with two to four decimals, and never "-0.00"."""
+    amount = Decimal(plain).quantize(_STEP)
     whole, _, rest = format(amount, "f").partition(".")
     shown = f"{whole}.{rest.rstrip('0'):0<2}"
     return "0.00" if amount == 0 else shown
@@ -97,7 +102,8 @@ def times(amount: str, quantity: int | None) -> str:
     """An amount for each of several, for all of them."""
     if not amount or quantity in (None, 1):
         return amount
-    return cents(str(Decimal(amount) * (quantity or 0)))
+    product = Decimal(amount) * (quantity or 0)
+    return cents(str(product)) if abs(product) < _MOST else ""
 
 
 def parse_quantity(text: str) -> int | None:
@@ -120,7 +126,7 @@ def parse_payment(text: str) -> tuple[str, str]:
         return "", ""
     names: list[str] = []
     last4 = ""
-    for part in parts(text):
+    for part in parts(clean(text)):
         card = _INSTRUMENT.fullmatch(part)
         name = card[1] if card else part
         if card and not last4:
@@ -142,7 +148,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     if not text.isprintable():
-        text = "".join(mark if mark.isprintable() else " " for mark in text)
+        text = "".join(mark if mark.isprintable() or mark in _JOINERS else " " for mark in text)
     return " ".join(text.split())
 
 

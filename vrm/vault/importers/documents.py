@@ -1,0 +1,125 @@
+"""A row as a purchase document, and what a later row may change in one.
+
+Pure. The seller's facets (item, order, price, payment, recipient) follow the exports; context,
+experience and notes are the customer's and no import writes there, except for suggestions, which stand
+in the notes and are never taken for her word. Documents built here are valid by construction: texts are
+clean and cut to the catalog's lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vrm.vault.catalog import PURCHASES
+from vrm.vault.importers.rows import Line
+
+Document = dict[str, dict[str, Any]]
+
+SELLERS_FACETS = ("item", "order", "price", "payment", "recipient")
+CATEGORY = ("category", "category_path", "category_basis")
+# A word further right is never replaced by one further left: an export without refunds knows less.
+STATUS_RANK = {
+    status: rank
+    for rank, status in enumerate(
+        ("unknown", "ordered", "shipped", "delivered", "cancelled", "partly-refunded", "returned")
+    )
+}
+_MOST = {(facet.name, field.name): field.max for facet in PURCHASES.facets for field in facet.fields}
+_TITLE, _BRAND, _PATH = _MOST["item", "title"], _MOST["item", "brand"], _MOST["item", "category_path"]
+_ASIN, _ORDER, _SELLER = _MOST["item", "asin"], _MOST["order", "order_number"], _MOST["order", "seller"]
+_METHOD, _NAME = _MOST["payment", "method"], _MOST["recipient", "name"]
+_ADDRESS, _MESSAGE = _MOST["recipient", "address"], _MOST["recipient", "gift_message"]
+_NTH = _MOST["order", "line"]
+
+
+def document(line: Line, source: str) -> Document:
+    """The purchase that a line tells of; what the export does not say is missing."""
+    item = {
+        "title": line.title[:_TITLE].strip(),
+        "brand": line.brand[:_BRAND].strip(),
+        "category": line.category,
+        "category_path": line.category_path[:_PATH].strip(),
+        "category_basis": line.category_basis,
+        "isbn": line.isbn,
+        "asin": line.asin[:_ASIN].strip(),
+    }
+    order = {
+        "seller": line.seller[:_SELLER].strip(),
+        "order_number": line.order_number[:_ORDER].strip(),
+        "line": min(line.nth, _NTH),
+        "ordered": line.ordered,
+        "delivered": line.delivered,
+        "status": line.status,
+        "learned_from": f"export: {source}",
+    }
+    price: dict[str, Any] = {
+        "unit_price": line.unit_price,
+        "quantity": line.quantity,
+        "total": line.total,
+        "tax": line.tax,
+        "currency": line.currency,
+    }
+    recipient = {
+        "name": line.recipient_name[:_NAME].strip(),
+        "address": line.recipient_address[:_ADDRESS].strip(),
+        "gift_message": line.gift_message[:_MESSAGE].strip(),
+        "sender_name": line.sender_name[:_NAME].strip(),
+    }
+    return {
+        "item": _said(item),
+        "order": _said(order),
+        "price": _said(price),
+        "payment": _said({"method": line.payment_method[:_METHOD].strip(), "last4": line.last4}),
+        "context": {},
+        "recipient": _said(recipient),
+        "experience": {},
+        "notes": {},
+    }
+
+
+def _said(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in ("", None)}
+
+
+def merge(current: Mapping[str, Mapping[str, Any]], facts: Document, *, newest: bool = True) -> Document:
+    """The document with newer facts of the seller's facets; everything of the customer's stays.
+
+    What the facts leave out stays as it was. With `newest` false (an export that its seller retired)
+    they only fill gaps.
+    """
+    merged: Document = {name: dict(values) for name, values in current.items()}
+    for name in SELLERS_FACETS:
+        known, told = merged.setdefault(name, {}), dict(facts.get(name, {}))
+        if name == "item" and _keeps_category(known, told, newest=newest):
+            for field in CATEGORY:
+                told.pop(field, None)
+        if name == "order" and _rank(known) >= _rank(told):
+            told.pop("status", None)
+        elif name == "order":
+            known["status"] = told["status"]  # even an old export may know that a line came back
+        for field, value in told.items():
+            if newest or field not in known:
+                known[field] = value
+    return merged
+
+
+def _rank(order: Mapping[str, Any]) -> int:
+    return STATUS_RANK.get(order.get("status", ""), -1)
+
+
+def _keeps_category(known: Mapping[str, Any], told: Mapping[str, Any], *, newest: bool) -> bool:
+    """Whether the known category is at least as good as the told one."""
+    if known.get("category", "other") == "other":
+        return bool(told.get("category", "other") == "other")
+    if told.get("category_basis") != "said":
+        return bool(known.get("category_basis") == "said" or told.get("category", "other") == "other")
+    return bool(known.get("category_basis") == "said" and not newest)
+
+
+def with_facts_of(current: Mapping[str, Mapping[str, Any]], newer: Document) -> Document:
+    """The customer's facets as they are now, the seller's facets as an import made them meanwhile."""
+    return {
+        name: dict(newer.get(name, {}) if name in SELLERS_FACETS else values)
+        for name, values in current.items()
+    }
