@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that list what the code already says: scopes, errors, settings, commands.
+"""Writes the pages of docs/ that list what the code says: scopes, errors, settings, routes, commands.
 
 `--check` writes nothing and fails, naming them, when pages are out of step with the code. The text depends
 on the code alone: not on the Python that runs it, the width of a terminal, the environment or the day.
@@ -11,11 +11,15 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flask import Flask
 
 from vrm import cli, errors
 from vrm.api import problems
+from vrm.app import create_app
 from vrm.consent import purposes, scopes
-from vrm.settings import Settings
+from vrm.settings import Settings, load
 from vrm.vault.catalog import CATALOG, Collection, Facet, Field
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -36,6 +40,10 @@ Passphrases come from a prompt or `--passphrase-file PATH` (`-` = standard input
 Results go to standard output, with `--json` as one JSON document; progress goes to standard error, only on a
 terminal. A failure is an exit code other than 0, an `error:` line and often a `hint:` line.
 """
+ROUTES = """\
+Which of these names are fixed says [contract.md](contract.md). The address of a page is not, unless it is named
+there.
+"""
 SCOPES = """\
 A scope is a datatype and a verb. `COLLECTION:read` stands for the facets that are shareable on the day it is
 approved; facets that come later never join. What is unknown or not built is `invalid_scope`.
@@ -54,9 +62,9 @@ def code(text: object) -> str:
     return f"`{text}`" if str(text) else ""
 
 
-def summary(cls: type) -> str:
+def summary(documented: object) -> str:
     """The first line of a docstring."""
-    return (cls.__doc__ or "").strip().splitlines()[0]
+    return (documented.__doc__ or "").strip().partition("\n")[0]
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -127,6 +135,27 @@ def settings_page() -> str:
         rows.append([*names, default_of(item), item.metadata["help"]])
     titles = ("environment", "in vrm.toml", "flag", "default", "meaning")
     return "\n".join(["# Settings\n", MADE, SETTINGS, table(titles, rows)])
+
+
+# --- routes -------------------------------------------------------------------------------------------
+
+
+def built_app(folder: str) -> Flask:
+    """The application as it is served, with its data in `folder`."""
+    return create_app(load({"data_dir": folder}, environ={}))
+
+
+def routes_page() -> str:
+    """docs/routes.md."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        app = built_app(folder)
+        for rule in sorted(
+            app.url_map.iter_rules(), key=lambda rule: (rule.rule, sorted(rule.methods or ()))
+        ):
+            methods = ", ".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
+            rows.append([code(rule.rule), methods, summary(app.view_functions[rule.endpoint])])
+    return "\n".join(["# Routes\n", MADE, ROUTES, table(("path", "methods", ""), sorted(rows))])
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -258,6 +287,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "scopes.md": scopes_page,
     "errors.md": errors_page,
     "settings.md": settings_page,
+    "routes.md": routes_page,
     "commands.md": commands_page,
 }
 

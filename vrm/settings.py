@@ -21,6 +21,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def _default_folder() -> Path:
+    """`$XDG_DATA_HOME/vrm`, else `~/.local/share/vrm`"""  # docs/settings.md shows this
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "vrm"
 
