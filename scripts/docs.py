@@ -41,8 +41,8 @@ Results go to standard output, with `--json` as one JSON document; progress goes
 terminal. A failure is an exit code other than 0, an `error:` line and often a `hint:` line.
 """
 ROUTES = """\
-Which of these names are fixed says [contract.md](contract.md). The address of a page is not, unless it is named
-there.
+Which of these names are fixed says [contract.md](contract.md). The address of a page is not, unless it is
+named there.
 """
 SCOPES = """\
 A scope is a datatype and a verb. `COLLECTION:read` stands for the facets that are shareable on the day it is
