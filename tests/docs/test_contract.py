@@ -9,7 +9,8 @@ import pytest
 from flask import Flask
 
 from vrm import cli
-from vrm.consent.scopes import SCOPES
+from vrm.consent.scopes import SCOPES, parts_from_scope
+from vrm.errors import ScopeError
 from vrm.settings import Settings
 from vrm.vault.catalog import CATALOG
 
@@ -71,14 +72,30 @@ def test_nothing_is_offered_to_vendors_that_the_contract_does_not_name(app: Flas
     assert offered <= {unnamed(path) for path in stated("HTTP", "built")}
 
 
-def test_built_scopes_are_all_there_are() -> None:
-    named = {f"{kind.name}:read" for kind in CATALOG}
-    named |= {
-        f"{kind.name}.{facet.name}:read" for kind in CATALOG for facet in kind.facets if facet.shareable
+def named_scopes() -> set[str]:
+    """Every scope that the contract calls built, with its variables filled in."""
+    named = {scope for scope in stated("Scopes", "built") if "<" not in scope}
+    for kind in CATALOG:
+        named |= {f"{kind.name}:read"}
+        named |= {f"{kind.name}.{facet.name}:read" for facet in kind.facets if facet.shareable}
+    return named
+
+
+def test_every_built_scope_can_be_asked_for() -> None:
+    assert set(SCOPES) <= named_scopes()
+    for scope in named_scopes():
+        assert parts_from_scope(scope, "ProvideProductRecommendations")
+
+
+def test_reserved_and_unshareable_scopes_are_refused() -> None:
+    reserved = {scope.replace("<collection>", "purchases") for scope in stated("Scopes", "reserved")}
+    unshareable = {
+        f"{kind.name}.{facet.name}:read" for kind in CATALOG for facet in kind.facets if not facet.shareable
     }
-    named |= {scope for scope in stated("Scopes", "built") if "<" not in scope}
-    assert set(SCOPES) == named
-    assert not stated("Scopes", "reserved") & set(SCOPES)
+    assert unshareable
+    for scope in reserved | unshareable:
+        with pytest.raises(ScopeError):
+            parts_from_scope(scope, "ProvideProductRecommendations")
 
 
 def test_collections_and_facets_are_those_of_the_catalog() -> None:
