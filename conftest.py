@@ -1,4 +1,4 @@
-"""What the suites need from beyond the checkout: order histories of others, kept beside it and never in it."""
+"""What the suites need from beyond the checkout: order histories of others, never kept in it."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def others() -> Path:
-    """The folder of data of others: VRM_TEST_DATA, by default ../shared/data; the test is skipped without it."""
+    """The folder VRM_TEST_DATA, by default ../shared/data; the test is skipped without it."""
     beside = Path(__file__).parent.parent / "shared" / "data"
     folder = Path(os.environ.get("VRM_TEST_DATA") or beside).resolve()
     if not folder.is_dir():

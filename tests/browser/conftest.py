@@ -1,8 +1,8 @@
 """A real browser for the tests beside this file.
 
-`browser` is one Chromium for the whole run, driven by Playwright. Where there is none the tests are skipped with one
-line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. Everything here is marked `browser` and runs in one
-worker, so that a run starts one browser only.
+`browser` is one Chromium for the whole run, driven by Playwright. Where there is none the tests are skipped
+with one line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. Everything here is marked `browser`
+and runs in one worker, so that a run starts one browser only.
 """
 
 import os
