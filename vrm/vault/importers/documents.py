@@ -33,7 +33,12 @@ _ADDRESS, _MESSAGE = _MOST["recipient", "address"], _MOST["recipient", "gift_mes
 _NTH = _MOST["order", "line"]
 
 
-def document(line: Line, source: str) -> Document:
+def source(format_name: str) -> str:
+    """How a purchase says which kind of export it was learned from."""
+    return f"export: {format_name}"
+
+
+def document(line: Line, learned_from: str) -> Document:
     """The purchase that a line tells of; what the export does not say is missing."""
     item = {
         "title": line.title[:_TITLE].strip(),
@@ -51,7 +56,7 @@ def document(line: Line, source: str) -> Document:
         "ordered": line.ordered,
         "delivered": line.delivered,
         "status": line.status,
-        "learned_from": f"export: {source}",
+        "learned_from": learned_from,
     }
     price: dict[str, Any] = {
         "unit_price": line.unit_price,

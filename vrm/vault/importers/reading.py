@@ -98,19 +98,21 @@ def recognise(table: Table) -> Format | None:
 
 
 def sources(name: str, stream: Stream, limits: Limits, budget: Budget) -> Iterator[Source]:
-    """The file itself, or what the ZIP holds; each is read before the next is asked for."""
+    """The file itself, or what the ZIP holds; each is read before the next is asked for.
+
+    Iterate and read inside `unpacking(name)`.
+    """
     source = buffered(stream, budget)
     if not source.peek(4).startswith((b"PK\x03\x04", _END)):
         yield Source(name, source)
         return
     archive = stream if _seekable(stream) else io.BytesIO(_whole(name, source, limits))
-    with unpacking(name):
-        yield from _inside(name, cast("IO[bytes]", archive), limits, budget)
+    yield from _inside(name, cast("IO[bytes]", archive), limits, budget)
 
 
 @contextmanager
 def unpacking(name: str) -> Iterator[None]:
-    """Turns what a damaged ZIP raises into one refusal."""
+    """Turns what a damaged ZIP raises, when opened or while being read, into one refusal."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:

@@ -1,0 +1,381 @@
+"""Bringing exports into a vault: parse everything, then store it all at once.
+
+Promises: files may come in any order, loose or in ZIPs; a line that is known already (by a keyed
+fingerprint of seller, order, item and which such line it is) is never stored twice; newer facts change
+the seller's facets only; nothing shows before everything is stored, and an import that was killed leaves
+nothing. Refuses a file in no known format (FormatError) and one beyond the limits (ImportLimitError)
+before anything is written. Rows are held in memory, never on disk: a history in plain text beside the
+vault would undo the vault.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from vrm.errors import FormatError, ImportLimitError, RecordNotFoundError
+from vrm.vault.importers import documents, hints, reading, rows
+from vrm.vault.importers.csvfile import Budget, Stream, Table
+from vrm.vault.importers.documents import Document
+from vrm.vault.importers.hints import Hint, Usual
+from vrm.vault.importers.limits import Limits
+from vrm.vault.importers.reading import Format, Source
+from vrm.vault.importers.rows import Charge, Line, Refund, Rejection, Return
+from vrm.vault.importers.settling import Aftermath, Known, Verdict, settle
+
+if TYPE_CHECKING:
+    from vrm.vault.records import Staging
+    from vrm.vault.vault import Vault
+
+Step = Literal["reading", "storing"]
+Progress = Callable[[Step, int, int], None]  # step, rows done, rows in all (0: not known yet)
+COLLECTION = "purchases"
+NOTHING_HERE = "nothing to import"
+BATCH = 1000  # documents sealed and stored in one transaction
+_TICK = 1000  # rows between two reports of progress
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What became of the rows of one file."""
+
+    file: str
+    format: str
+    read: int = 0
+    imported: int = 0
+    updated: int = 0
+    duplicates: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+    suggestions: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that scripts rely on."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "read": self.read,
+            "imported": self.imported,
+            "updated": self.updated,
+            "duplicates": self.duplicates,
+            "rejected": [
+                {"line": one.line, "column": one.column, "reason": one.reason} for one in self.rejected
+            ],
+            "suggestions": self.suggestions,
+        }
+
+
+@dataclass(slots=True)
+class _From:
+    """A row's file: its report and its format."""
+
+    report: FileReport
+    format: Format
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """The rows of all files of one import."""
+
+    limits: Limits
+    reports: list[FileReport] = field(default_factory=list)
+    lines: list[tuple[_From, Line]] = field(default_factory=list)
+    later: list[tuple[_From, Refund | Return | Charge]] = field(default_factory=list)
+    aftermath: dict[str, Aftermath] = field(default_factory=dict)  # by order number
+    count: int = 0  # rows of any kind
+
+    def after(self, origin: _From, row: Refund | Return | Charge) -> None:
+        """Keep a row that speaks of an order's lines without listing them."""
+        self.later.append((origin, row))
+        known = self.aftermath.setdefault(row.order_number, Aftermath())
+        if isinstance(row, Refund):
+            known.refunds.append(row)
+        elif isinstance(row, Return):
+            known.returns.append(row)
+        else:
+            known.charges.append(row)
+
+
+def bring_in(
+    vault: Vault,
+    files: Iterable[tuple[str, Stream]],
+    progress: Progress | None = None,
+    *,
+    limits: Limits | None = None,
+) -> list[FileReport]:
+    """Import (name, stream) pairs into the purchases; a report for each file that was looked at.
+
+    Raises FormatError, ImportLimitError, and ConflictError while another import of this vault runs; then
+    nothing was stored.
+    """
+    tell = progress or (lambda _step, _done, _total: None)
+    parsed = _parse(files, limits or Limits(), tell)
+    with vault.records(COLLECTION).staging() as staging:
+        _Store(vault, staging, parsed, tell).run()
+        staging.publish(documents.with_facts_of)
+    return parsed.reports
+
+
+# ---- reading ---------------------------------------------------------------------------------------------
+
+
+def _parse(files: Iterable[tuple[str, Stream]], limits: Limits, tell: Progress) -> _Parsed:
+    parsed, budget = _Parsed(limits), Budget(limits)
+    for name, stream in files:
+        before = len(parsed.reports)
+        with reading.unpacking(name):
+            for source in reading.sources(name, stream, limits, budget):
+                _take(parsed, source, tell)
+        if len(parsed.reports) == before:
+            raise _unknown(name)
+    return parsed
+
+
+def _unknown(name: str) -> FormatError:
+    return FormatError(f"{name}: {reading.UNKNOWN_FORMAT}", hint=reading.KNOWN_HINT)
+
+
+def _take(parsed: _Parsed, source: Source, tell: Progress) -> None:
+    """Read one file; of those in a ZIP, pass over the many that concern other things."""
+    if source.sibling:
+        parsed.reports.append(FileReport(source.name, NOTHING_HERE))
+        return
+    try:
+        table = Table(source.name, source.stream, parsed.limits)
+    except FormatError:
+        if not source.inside:
+            raise
+        table = None
+    format = reading.recognise(table) if table else None
+    if table is not None and format is not None:
+        report = FileReport(source.name, format.name)
+        parsed.reports.append(report)
+        _read(parsed, _From(report, format), table, tell)
+    elif not source.inside:
+        raise _unknown(source.name)
+    elif source.promising:
+        parsed.reports.append(
+            FileReport(source.name, NOTHING_HERE, read=1, rejected=[Rejection(1, "", rows.UNREADABLE)])
+        )
+
+
+def _read(parsed: _Parsed, origin: _From, table: Table, tell: Progress) -> None:
+    report, limits = origin.report, parsed.limits
+    for row in origin.format.rows(table):
+        parsed.count += 1
+        report.read += 1
+        if parsed.count % _TICK == 0:
+            tell("reading", parsed.count, 0)
+        if parsed.count > limits.lines:
+            raise ImportLimitError(f"more than {limits.lines} rows", hint="import the files one by one")
+        if isinstance(row, Line):
+            parsed.lines.append((origin, row))
+        elif isinstance(row, Rejection):
+            report.rejected.append(row)
+            if len(report.rejected) > limits.rejections:
+                raise ImportLimitError(f"{report.file}: hardly a row can be read", hint=row.reason)
+        else:
+            parsed.after(origin, row)
+
+
+# ---- storing ---------------------------------------------------------------------------------------------
+
+
+class _Store:
+    """One import on its way into the staging area."""
+
+    def __init__(self, vault: Vault, staging: Staging, parsed: _Parsed, tell: Progress) -> None:
+        self._records = vault.records(COLLECTION)
+        self._fingerprint = vault.keyring.fingerprint
+        self._staging = staging
+        self._parsed = parsed
+        self._tell = tell
+        # Exports spell one address differently, so what is usual is counted for each kind of export.
+        self._usual: defaultdict[str, Usual] = defaultdict(Usual)
+        self._stored: defaultdict[str, list[tuple[str, Document]]] = defaultdict(list)
+        self._touched: set[str] = set()  # orders of which something changed that other files told
+        self._fresh: list[tuple[bytes, Document]] = []
+        self._newer: list[tuple[str, int, Document]] = []
+        self._done = self._total = 0
+
+    def run(self) -> None:
+        known = self._staging.known()
+        prints, again = self._distinct(known)
+        verdicts = self._settle(prints.values())
+        self._total = len(prints)
+
+        def all_of(at: int) -> list[tuple[_From, Line]]:
+            return [self._parsed.lines[each] for each in (at, *again.get(at, ()))]
+
+        wanted = {known[one]: at for one, at in prints.items() if one in known}
+        for record, document in self._stored_documents():
+            if record in wanted:
+                at = wanted.pop(record)
+                self._update(record, document, all_of(at), verdicts.get(at))
+        for at in wanted.values():  # she removed them while the import ran
+            self._parsed.lines[at][0].report.duplicates += 1
+        for fingerprint, at in prints.items():
+            if fingerprint not in known:
+                self._add(fingerprint, all_of(at), verdicts.get(at))
+        self._settle_stored({self._parsed.lines[at][1].order_number for at in prints.values()})
+        self._flush(0)
+        self._report_aftermath()
+
+    def _stored_documents(self) -> Iterator[tuple[str, Document]]:
+        """Every purchase of the vault, opened once; counts where they went, keeps what refunds may mean."""
+        if not self._records.count():
+            return
+        for record, document in self._records.scan():
+            recipient, source = document["recipient"], document["order"].get("learned_from", "")
+            self._usual[source].count(recipient.get("name", ""), recipient.get("address", ""))
+            order = document["order"].get("order_number", "")
+            if order in self._parsed.aftermath:
+                self._stored[order].append((record, document))
+            yield record, document
+
+    def _distinct(self, known: Mapping[bytes, str]) -> tuple[dict[bytes, int], dict[int, list[int]]]:
+        """Each line's first place by fingerprint, and where other files of this import repeat it."""
+        prints: dict[bytes, int] = {}
+        again: defaultdict[int, list[int]] = defaultdict(list)
+        for at, (origin, line) in enumerate(self._parsed.lines):
+            fingerprint = self._fingerprint(*line.fingerprint)
+            first = prints.setdefault(fingerprint, at)
+            if first != at:
+                again[first].append(at)
+                origin.report.duplicates += 1
+            elif fingerprint not in known:
+                usual = self._usual[documents.source(origin.format.name)]
+                usual.count(line.recipient_name, line.recipient_address)
+        return prints, again
+
+    def _settle(self, places: Iterable[int]) -> dict[int, Verdict]:
+        """Verdicts on the lines of this import whose orders other files speak of."""
+        orders: defaultdict[str, list[int]] = defaultdict(list)
+        for at in places:
+            order = self._parsed.lines[at][1].order_number
+            if order in self._parsed.aftermath:
+                orders[order].append(at)
+        found: dict[int, Verdict] = {}
+        for order, members in orders.items():
+            lines = [self._parsed.lines[at][1] for at in members]
+            known = [Known(line.item_key, line.total, line.status) for line in lines]
+            found.update(zip(members, settle(known, self._parsed.aftermath[order]), strict=True))
+        return found
+
+    def _facts(self, origin: _From, line: Line, verdict: Verdict | None) -> Document:
+        facts = documents.document(line, documents.source(origin.format.name))
+        return documents.merge(facts, _told(verdict)) if verdict else facts
+
+    def _add(self, fingerprint: bytes, lines: Sequence[tuple[_From, Line]], verdict: Verdict | None) -> None:
+        self._tick()
+        (origin, line), *others = lines
+        document = self._facts(origin, line, verdict)
+        hint = self._usual[document["order"]["learned_from"]].hint(line)
+        for other, again in others:
+            newest = other.format.newest
+            document = documents.merge(document, self._facts(other, again, verdict), newest=newest)
+            hint = hint or hints.evidence(again)
+        if hint and document["order"].get("status") != "cancelled":
+            document["notes"] = _suggestion(hint)
+            origin.report.suggestions += 1
+        if verdict and any(verdict):
+            self._touched.add(line.order_number)
+        origin.report.imported += 1
+        self._fresh.append((fingerprint, document))
+        self._flush(BATCH - 1)
+
+    def _update(
+        self,
+        record: str,
+        current: Document,
+        lines: Sequence[tuple[_From, Line]],
+        verdict: Verdict | None,
+    ) -> None:
+        self._tick()
+        report, line = lines[0][0].report, lines[0][1]
+        document: Document = current
+        for origin, each in lines:
+            facts = self._facts(origin, each, verdict)
+            document = documents.merge(document, facts, newest=origin.format.newest)
+        hint = hints.evidence(line)
+        if hint and not document["context"].get("for") and not document["notes"].get("suggested_for"):
+            document["notes"] = {**document["notes"], **_suggestion(hint)}
+            report.suggestions += 1
+        if document == current:
+            report.duplicates += 1
+            return
+        if document["order"].get("status") != current["order"].get("status"):
+            self._touched.add(line.order_number)
+        report.updated += 1
+        self._replace(record, current, document)
+
+    def _replace(self, record: str, current: Document, document: Document) -> None:
+        """Stage a changed document; should she have edited it since it was read, her edit is merged in."""
+        try:
+            now, revision = self._records.read(record)
+        except RecordNotFoundError:
+            return
+        if now != current:
+            document = documents.with_facts_of(now, document)
+        self._newer.append((record, revision, document))
+        self._flush(BATCH - 1)
+
+    def _tick(self) -> None:
+        self._done += 1
+        if self._done % _TICK == 0 or self._done == self._total:
+            self._tell("storing", self._done, self._total)
+
+    def _flush(self, most: int) -> None:
+        if len(self._fresh) > most:
+            self._staging.add(self._fresh)
+            self._fresh = []
+        if len(self._newer) > most:
+            self._staging.replace(self._newer)
+            self._newer = []
+
+    def _settle_stored(self, here: AbstractSet[str]) -> None:
+        """Refunds and returns of purchases that an earlier import brought."""
+        for order, members in self._stored.items():
+            if order in here:
+                continue
+            known = [_known(document) for _, document in members]
+            verdicts = settle(known, self._parsed.aftermath[order])
+            for (record, current), verdict in zip(members, verdicts, strict=True):
+                document = documents.merge(current, _told(verdict))
+                if document != current:
+                    self._touched.add(order)
+                    self._replace(record, current, document)
+
+    def _report_aftermath(self) -> None:
+        """Whether each row of those files changed something, was known, or meant nothing here."""
+        here = {line.order_number for _, line in self._parsed.lines}
+        for origin, row in self._parsed.later:
+            if row.order_number in self._touched:
+                origin.report.updated += 1
+            elif row.order_number in here or row.order_number in self._stored:
+                origin.report.duplicates += 1
+            else:
+                origin.report.rejected.append(Rejection(row.line_no, "Order ID", rows.NO_PURCHASE))
+
+
+def _told(verdict: Verdict) -> Document:
+    told: Document = {"order": {}, "price": {}}
+    if verdict.status:
+        told["order"]["status"] = verdict.status
+    if verdict.total:
+        told["price"] = {"total": verdict.total}
+        if verdict.currency:
+            told["price"]["currency"] = verdict.currency
+    return told
+
+
+def _known(document: Document) -> Known:
+    item, order = document["item"], document["order"]
+    key = item.get("asin") or item.get("title", "").casefold()
+    return Known(key, document["price"].get("total", ""), order.get("status", ""))
+
+
+def _suggestion(hint: Hint) -> dict[str, Any]:
+    return {"suggested_for": hint.for_whom, "suggested_because": hint.because}
