@@ -1,0 +1,73 @@
+"""`python -m bookshop`: open the shop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from bookshop.app import create_app
+from bookshop.catalogue import load
+from bookshop.desk import Desk
+from bookshop.sold import read_orders
+from bookshop.visitors import Visitors
+from vrm_client import ProtocolError, Vendor
+
+
+class Quiet(WSGIRequestHandler):
+    """Logs paths without their query: the callback's holds a code."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002 - the signature is not ours
+        self.log("info", "%s %s %s", self.command, self.path.partition("?")[0], code)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    line = argparse.ArgumentParser(
+        prog="bookshop", description="Corner Books, a demo shop that asks a vault."
+    )
+    line.add_argument("--vault", required=True, help="public address of the vault")
+    line.add_argument("--client-id", required=True)
+    line.add_argument("--client-secret-file", type=Path, help="without it: a public client")
+    line.add_argument("--host", default="127.0.0.1")
+    line.add_argument("--port", type=int, default=8601)
+    line.add_argument("--public-url", help="address of the shop, if not http://HOST:PORT")
+    line.add_argument("--orders", type=Path, help="order file or folder: what the shop sold on this account")
+    line.add_argument("--store", type=Path, help="file that keeps visitors between runs (holds tokens)")
+    return line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted."""
+    options = parser().parse_args(arguments)
+    catalogue = load()
+    address = (options.public_url or f"http://{options.host}:{options.port}").rstrip("/")
+    try:
+        secret = options.client_secret_file.read_text().strip() if options.client_secret_file else None
+        sold = read_orders(options.orders, catalogue) if options.orders else []
+        vendor = Vendor(
+            options.vault,
+            client_id=options.client_id,
+            client_secret=secret,
+            redirect_uri=f"{address}/callback",
+        )
+        app = create_app(Desk(vendor, catalogue, Visitors(options.store), sold), vault=options.vault)
+        server = make_server(options.host, options.port, app, threaded=True, request_handler=Quiet)
+    except (OSError, ProtocolError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stderr.write(f"Corner Books is open at {address} (pid {os.getpid()})\n")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,152 @@
+"""What the shop does with a vault: ask, read, recommend, forget. No web in here.
+
+The copy is read anew whenever recommendations are shown, so that a row she takes out is gone at the
+next look. When the vault says that the grant has ended, the copy is deleted before anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
+
+from bookshop.catalogue import Catalogue
+from bookshop.recommender import Owned, Recommendation, Recommender
+from bookshop.sold import parse_date
+from bookshop.visitors import Visitor, Visitors
+from vrm_client import Asked, Connection, Part, Record, RevokedError, UnreachableError, Vendor, VrmClientError
+
+PURPOSE = "ProvideProductRecommendations"
+BOOKS = {"category": ["books"]}
+QUESTION = (
+    Part(["purchases.item", "purchases.order"], PURPOSE, filter=BOOKS),
+    Part(["purchases.price"], PURPOSE, necessity="optional", filter=BOOKS),
+    Part(["purchases.experience"], PURPOSE, necessity="optional", filter=BOOKS),
+)
+ENDED = "Your vault says that sharing has ended. We have deleted our copy."
+FORGOTTEN = "Forgotten. We have given the permission back and deleted our copy."
+FORGOTTEN_HERE = "We have deleted our copy. Your vault did not answer, so please stop us there as well."
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two lists of recommendations: from what she shares, and from every order on the account."""
+
+    shared: Sequence[Recommendation]
+    unfiltered: Sequence[Recommendation]
+
+
+class Desk:
+    """The shop's side of the counter."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        catalogue: Catalogue,
+        visitors: Visitors,
+        sold: Sequence[Owned],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.catalogue = catalogue
+        self.visitors = visitors
+        self._vendor = vendor
+        self._sold = sold
+        self._clock = clock
+        self._recommender = Recommender(catalogue)
+        self._lock = Lock()
+        self._open: dict[tuple[str, int], Connection] = {}
+
+    def ask(self, key: str) -> str:
+        """Put the question; the address to send the visitor to."""
+        asked = self._vendor.ask(QUESTION)
+        self.visitors.change(key, self.visitors.get(key).chapter, asked=asked.to_json(), notice="")
+        return asked.url
+
+    def finish(self, key: str, callback_url: str) -> None:
+        """Take the visitor's answer, and read. An answer nobody asked for is a VrmClientError."""
+        visitor = self.visitors.get(key)
+        if visitor.asked is None:
+            raise VrmClientError("No question is open in this browser.")
+        # One answer for one question, whatever it says.
+        self.visitors.change(key, visitor.chapter, asked=None)
+        connection = self._vendor.finish(Asked.from_json(visitor.asked), callback_url)
+        self.visitors.begin(key, saved=dict(connection.saved()))
+        self.read(key)
+
+    def read(self, key: str) -> Visitor:
+        """The visitor with a fresh copy; without one when the grant has ended."""
+        visitor = self.visitors.get(key)
+        if not visitor.connected:
+            return visitor
+        try:
+            connection = self._connection(key, visitor)
+            limits = connection.grant()
+            records = tuple(_plain(record) for record in connection.records("purchases"))
+        except RevokedError:
+            self._delete(key, visitor.chapter, ENDED)
+        else:
+            now = self._clock().isoformat(timespec="seconds")
+            self.visitors.change(key, visitor.chapter, records=records, limits=limits, read_at=now, notice="")
+        return self.visitors.get(key)
+
+    def forget(self, key: str) -> None:
+        """Delete the copy first, then give the grant back."""
+        visitor = self.visitors.get(key)
+        if not visitor.connected:
+            return
+        connection = self._connection(key, visitor)
+        chapter = self._delete(key, visitor.chapter, FORGOTTEN)
+        try:
+            connection.revoke()
+        except UnreachableError:
+            self.visitors.change(key, chapter, notice=FORGOTTEN_HERE)
+
+    def compare(self, visitor: Visitor) -> Compared:
+        """What she shares against what the account's orders say."""
+        today = self._clock().date()
+        return Compared(
+            shared=self._recommender.recommend(self.owned(visitor), today=today),
+            unfiltered=self._recommender.recommend(self._sold, today=today),
+        )
+
+    def owned(self, visitor: Visitor) -> list[Owned]:
+        """The books of the catalogue among the records held."""
+        titles = {book.title.casefold(): book for book in self.catalogue}
+        shelf = []
+        for record in visitor.records:
+            item = record.get("item", {})
+            book = self.catalogue.by_isbn(str(item.get("isbn") or item.get("asin") or ""))
+            book = book or titles.get(str(item.get("title", "")).casefold())
+            if book is not None:
+                rating = record.get("experience", {}).get("rating")
+                bought = parse_date(record.get("order", {}).get("ordered"))
+                shelf.append(Owned(book, bought, rating if rating in range(1, 6) else None))
+        return shelf
+
+    def _connection(self, key: str, visitor: Visitor) -> Connection:
+        """One connection for a visitor, however many pages she opens: tokens rotate."""
+        place = (key, visitor.chapter)
+        with self._lock:
+            if place not in self._open:
+                self._open[place] = self._vendor.resume(
+                    visitor.saved or {},
+                    on_rotated=lambda saved: self._keep_tokens(key, visitor.chapter, dict(saved)),
+                )
+            return self._open[place]
+
+    def _keep_tokens(self, key: str, chapter: int, saved: dict[str, object]) -> None:
+        self.visitors.change(key, chapter, saved=saved)
+
+    def _delete(self, key: str, chapter: int, notice: str) -> int:
+        with self._lock:
+            self._open.pop((key, chapter), None)
+        if self.visitors.get(key).chapter != chapter:
+            return chapter  # somebody was faster
+        return self.visitors.begin(key, notice=notice)
+
+
+def _plain(record: Record) -> dict[str, object]:
+    """A record as the shop keeps it: exactly what was read, nothing added."""
+    facets = {name: dict(values) for name, values in record.facets.items()}
+    return {"id": record.id, "updated_at": record.updated_at.isoformat(), **facets}
