@@ -1,0 +1,30 @@
+# Types of what we use of flask-babel, which ships none. A name that is missing here is an error of mypy's: add it.
+from collections.abc import Callable
+from datetime import date as Date
+from datetime import datetime as Datetime
+
+from babel import Locale
+from flask import Flask
+
+class Babel:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        default_locale: str = "en",
+        default_domain: str = "messages",
+        default_translation_directories: str = "translations",
+        default_timezone: str = "UTC",
+        locale_selector: Callable[[], str | Locale | None] | None = None,
+        timezone_selector: Callable[[], str | None] | None = None,
+    ) -> None: ...
+
+def gettext(string: str, **variables: object) -> str: ...
+def ngettext(singular: str, plural: str, num: int, **variables: object) -> str: ...
+def get_locale() -> Locale | None: ...
+def format_date(
+    date: Date | Datetime | None = None, format: str | None = None, rebase: bool = True
+) -> str: ...
+def format_datetime(
+    datetime: Datetime | None = None, format: str | None = None, rebase: bool = True
+) -> str: ...
