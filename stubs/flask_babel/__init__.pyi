@@ -1,7 +1,6 @@
-# Types of what we use of flask-babel, which ships none. A name that is missing here is an error of mypy's: add it.
+# Types of what we use of flask-babel, which ships none. mypy reports a name that is missing here: add it.
+import datetime as time
 from collections.abc import Callable
-from datetime import date as Date
-from datetime import datetime as Datetime
 
 from babel import Locale
 from flask import Flask
@@ -23,8 +22,8 @@ def gettext(string: str, **variables: object) -> str: ...
 def ngettext(singular: str, plural: str, num: int, **variables: object) -> str: ...
 def get_locale() -> Locale | None: ...
 def format_date(
-    date: Date | Datetime | None = None, format: str | None = None, rebase: bool = True
+    date: time.date | time.datetime | None = None, format: str | None = None, rebase: bool = True
 ) -> str: ...
 def format_datetime(
-    datetime: Datetime | None = None, format: str | None = None, rebase: bool = True
+    datetime: time.datetime | None = None, format: str | None = None, rebase: bool = True
 ) -> str: ...
