@@ -10,6 +10,7 @@ Promises: nothing is stored that the customer could not decide on; the browser g
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
@@ -34,6 +35,7 @@ from vrm.errors import ScopeError
 
 MAX_STATE = 2000  # characters
 Part = dict[str, Any]
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
 
 
 class RequestNotSupportedError(OAuth2Error):
@@ -120,6 +122,7 @@ def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
         raise InvalidScopeError("missing 'scope' or 'authorization_details'")
     parts: list[Part] = []
     if scope is not None:
+        check_scope_syntax(scope)
         purpose = parameters.data.get("purpose", client.vendor.purpose)
         try:
             parts += scopes.parts_from_scope(scope, purpose)
@@ -127,10 +130,16 @@ def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
             raise InvalidScopeError(ascii_only(str(error))) from None
     if details is not None:
         try:
-            parts += scopes.check_details(parse_details(details))
+            parts += scopes.check_details(parse_details(details), beside_scope=scope is not None)
         except ScopeError as error:
             raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
     return parts
+
+
+def check_scope_syntax(scope: str) -> None:
+    """RFC 6749 section 3.3: printable tokens with one space between; no other white space parts them."""
+    if not _SCOPE.fullmatch(scope):
+        raise InvalidScopeError("scope is not a list of tokens with single spaces")
 
 
 def parse_details(text: str) -> object:

@@ -43,9 +43,7 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin):
         self.request.client = self.authenticate_token_endpoint_client()
         if "authorization_details" in parameters.data:
             # RFC 9396 section 6 lets a vendor ask for less here; answering with more would be wrong.
-            raise InvalidAuthorizationDetailsError(
-                "authorization_details belongs in the first request"
-            )
+            raise InvalidAuthorizationDetailsError("authorization_details belongs in the first request")
 
     def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client
