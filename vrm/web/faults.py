@@ -1,0 +1,121 @@
+"""Pages for what goes wrong, in plain words that say what to do. They never show what failed inside.
+
+An error in a form that was typed into gives back what was typed, to copy, if the browser says that the
+form came from these pages; never a button that would send it again, which another site could abuse.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from flask import Flask, g, render_template, request
+from flask.wrappers import Response
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from vrm import errors
+from vrm.web import headers, session
+from vrm.web.desk import web
+from vrm.web.gate import StaleForm
+
+LOG = logging.getLogger("vrm.web")
+
+STATUS: Final[dict[type[errors.VrmError], int]] = {
+    errors.UnlockError: 403,
+    errors.BusyError: 503,
+    errors.StorageError: 503,
+    errors.ValidationError: 400,
+    errors.ParameterError: 400,
+    errors.ScopeError: 400,
+    errors.FormatError: 400,
+    errors.RecordNotFoundError: 404,
+    errors.RequestNotFoundError: 404,
+    errors.GrantNotFoundError: 404,
+    errors.VendorNotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.RequestChangedError: 409,
+    errors.GrantInactiveError: 409,
+    errors.UsernameTakenError: 409,
+    errors.ImportLimitError: 413,
+    errors.RateLimitedError: 429,
+}
+KNOWN: Final = {400, 403, 404, 405, 409, 413, 429, 500, 503}
+MACHINES: Final = ("/api/", "/oauth/", "/.well-known/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+NEVER_SHOWN: Final = {"csrf_token", "digest", "passphrase", "again", "old", "new", "code", "seen"}
+TYPED_MOST: Final = 40  # fields given back
+
+
+def install(app: Flask) -> None:
+    """Answer faults of the pages, and unknown addresses outside the machines' paths, with a page."""
+    earlier = app.error_handler_spec[None][None].get(HTTPException)
+
+    def elsewhere(error: HTTPException) -> Response | HTTPException:
+        if request.path.startswith(MACHINES) or request.blueprint not in {None, "web"}:
+            answer: Response | HTTPException = earlier(error) if earlier else error  # type: ignore[assignment]
+            return answer
+        if not hasattr(g, "cookies"):
+            session.resume()
+        return headers.write_headers(session.write_cookies(http_fault(error)))
+
+    app.register_error_handler(HTTPException, elsewhere)
+
+
+def vault_fault(error: errors.VrmError) -> Response:
+    """The page for an error of the vault or of consent."""
+    if isinstance(error, errors.SessionExpiredError):
+        g.vault, g.secret = None, ""
+        return page(403, "expired")
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    if status >= 500:
+        LOG.error("%s: %s", error.slug, error.hint or error)
+    wait = error.retry_after if isinstance(error, errors.RateLimitedError) else 5
+    return page(status, error.slug, wait=wait)
+
+
+def http_fault(error: HTTPException) -> Response:
+    """The page for what Flask or the gate refused."""
+    if error.response is not None:
+        return error.response  # type: ignore[return-value]
+    status = error.code or 500
+    if isinstance(error, StaleForm) and g.vault is None:
+        return page(403, "expired")
+    slug = error.description if status == 403 and error.description in {"csrf", "elsewhere"} else ""
+    answer = page(status if status in KNOWN else 400 if status < 500 else 500, slug)
+    answer.status_code = status
+    for name, value in error.get_headers():
+        if name.lower() == "allow":
+            answer.headers[name] = value
+    return answer
+
+
+def unforeseen(error: Exception) -> Response:
+    """Our own mistake: logged with its trace, told without it."""
+    LOG.error("a page failed", exc_info=error)
+    if isinstance(error, InternalServerError):
+        return page(500, "")
+    return page(500, "")
+
+
+def page(status: int, slug: str, wait: int = 0) -> Response:
+    """The fault page."""
+    body = render_template("fault.html", status=status, slug=slug or "", wait=wait, typed=_typed())
+    answer = Response(body, status, mimetype="text/html")
+    if wait and status in {429, 503}:
+        answer.headers["Retry-After"] = str(wait)
+    return answer
+
+
+def _typed() -> list[tuple[str, str]]:
+    if request.method != "POST" or not session.from_here():
+        return []
+    try:
+        posted = request.form
+    except HTTPException:  # the body itself was the trouble
+        return []
+    texts = ((name, value) for name, value in posted.items() if name not in NEVER_SHOWN and value.strip())
+    return [(name, value[:4000]) for name, value in texts][:TYPED_MOST]
+
+
+web.register_error_handler(errors.VrmError, vault_fault)
+web.register_error_handler(HTTPException, http_fault)
+web.register_error_handler(Exception, unforeseen)

@@ -1,0 +1,194 @@
+"""The ways in and out: create, recovery code, log in, recover, log out.
+
+Refuses to say whether a name exists: an unknown name and a wrong passphrase get the same bytes after
+the same work. A vault is not used before its recovery code was typed once.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import g, redirect, render_template, request, url_for
+from flask_babel import gettext
+from werkzeug.wrappers import Response
+
+from vrm.errors import BusyError, TamperedError, UnlockError, UsernameTakenError, ValidationError
+from vrm.vault.vault import normal_username
+from vrm.web import passphrases, session
+from vrm.web.desk import desk, vault, web
+from vrm.web.gate import anybody, own_token_check
+
+Page = Response | str | tuple[str, int]
+
+NAME_MOST = 64  # characters of a name that are shown again
+LOG = logging.getLogger("vrm.web")
+
+
+@web.get("/create")
+@anybody
+def create() -> Page:
+    """The form for a new vault."""
+    if g.vault is not None:
+        return redirect(url_for("web.home"), 303)
+    if desk().settings.signup_mode != "open":
+        return render_template("closed.html"), 403
+    return _create_page()
+
+
+@web.post("/create")
+@anybody
+@own_token_check
+def make_vault() -> Page:
+    """Create the vault and show its recovery code, this once."""
+    if desk().settings.signup_mode != "open":
+        return render_template("closed.html"), 403
+    if g.vault is not None:
+        return redirect(url_for("web.home"), 303)
+    name = request.form.get("username", "").strip()
+    passphrase = request.form.get("passphrase", "")
+    if not session.token_is_good():
+        return _create_page(name, stale=True), 403
+    wrong = _name_faults(name)
+    if reasons := passphrases.faults(passphrase, request.form.get("again", ""), name):
+        wrong["passphrase"] = reasons
+    if wrong:
+        return _create_page(name, wrong), 400
+    desk().limits.count_creation(request.remote_addr or "")
+    try:
+        made, code = desk().vaults.create(name, passphrase)
+    except UsernameTakenError:
+        wrong["username"] = [gettext("This name is taken. Choose another one.")]
+        return _create_page(name, wrong), 409
+    except ValidationError:
+        return _create_page(name, {"username": [_name_rule()]}), 400
+    session.begin(made)
+    return render_template("code.html", code=code, advice=passphrases.advice(passphrase))
+
+
+@web.get("/recovery-code")
+def recovery_code() -> Page:
+    """Ask for the code that was shown; it cannot be shown again."""
+    if vault().recovery_confirmed:
+        return redirect(url_for("web.home"), 303)
+    return render_template("code.html", code="")
+
+
+@web.post("/recovery-code")
+def confirm_code() -> Page:
+    """Check the typed code."""
+    if vault().recovery_confirmed:
+        return redirect(url_for("web.home"), 303)
+    if vault().confirm_recovery_code(request.form.get("code", "")[:200]):
+        session.notify("welcome")
+        return redirect(url_for("web.home"), 303)
+    wrong = [gettext("That is not the code. Compare it letter by letter with what you wrote down.")]
+    return render_template("code.html", code="", wrong=wrong), 400
+
+
+@web.post("/recovery-code/new")
+def renew_code() -> Page:
+    """A new code instead of the last one; needs the passphrase."""
+    address = request.remote_addr or ""
+    desk().limits.count_entry(vault().username, address)
+    try:
+        code = vault().new_recovery_code(request.form.get("passphrase", ""))
+    except UnlockError:
+        wrong = [gettext("That is not your passphrase.")]
+        return render_template("code.html", code="", wrong_passphrase=wrong), 403
+    desk().limits.give_back(vault().username, address)
+    return render_template("code.html", code=code)
+
+
+@web.get("/login")
+@anybody
+def login() -> Page:
+    """The log-in form."""
+    if g.vault is not None:
+        return redirect(url_for("web.home"), 303)
+    return render_template("login.html", username="", wrong=())
+
+
+@web.post("/login")
+@anybody
+@own_token_check
+def log_in() -> Page:
+    """Open the vault, or answer alike for an unknown name and a wrong passphrase."""
+    name = request.form.get("username", "").strip()
+    if not session.token_is_good():
+        return render_template("login.html", username=name[:NAME_MOST], wrong=(), stale=True), 403
+    address = request.remote_addr or ""
+    desk().limits.count_entry(name, address)
+    try:
+        opened = desk().vaults.unlock(name, request.form.get("passphrase", ""))
+    except (UnlockError, ValidationError, TamperedError) as refused:
+        _log_tampering(refused)
+        wrong = [gettext("This name and passphrase open no vault here.")]
+        return render_template("login.html", username=name[:NAME_MOST], wrong=wrong), 403
+    except BusyError:
+        desk().limits.give_back(name, address)
+        raise
+    desk().limits.give_back(name, address)
+    session.begin(opened)
+    return redirect(url_for("web.home"), 303)
+
+
+@web.get("/recover")
+@anybody
+def recover() -> Page:
+    """The form for those who lost the passphrase."""
+    return render_template("recover.html", username="", wrong={})
+
+
+@web.post("/recover")
+@anybody
+@own_token_check
+def recover_vault() -> Page:
+    """Open the vault with the recovery code and set a new passphrase."""
+    name = request.form.get("username", "").strip()
+    passphrase = request.form.get("passphrase", "")
+    if not session.token_is_good():
+        return render_template("recover.html", username=name[:NAME_MOST], wrong={}, stale=True), 403
+    if reasons := passphrases.faults(passphrase, request.form.get("again", ""), name):
+        return render_template("recover.html", username=name[:NAME_MOST], wrong={"passphrase": reasons}), 400
+    address = request.remote_addr or ""
+    desk().limits.count_entry(name, address)
+    try:
+        opened = desk().vaults.recover(name, request.form.get("code", "")[:200], passphrase)
+    except (UnlockError, ValidationError, TamperedError) as refused:
+        _log_tampering(refused)
+        wrong = {"code": [gettext("This name and recovery code open no vault here.")]}
+        return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
+    desk().limits.give_back(name, address)
+    session.begin(opened)
+    session.notify("recovered")
+    return redirect(url_for("web.home"), 303)
+
+
+@web.post("/logout")
+def logout() -> Page:
+    """Lock the vault."""
+    session.end()
+    session.notify("logged-out")
+    return redirect(url_for("web.login"), 303)
+
+
+def _name_faults(name: str) -> dict[str, list[str]]:
+    try:
+        normal_username(name)
+    except ValidationError:
+        return {"username": [_name_rule()]}
+    return {}
+
+
+def _name_rule() -> str:
+    return gettext("A name has 2 to 40 letters, digits, dots, dashes or underscores.")
+
+
+def _log_tampering(refused: Exception) -> None:
+    # Outside, altered bytes and a wrong credential look alike; whoever runs the host must know.
+    if isinstance(refused, TamperedError):
+        LOG.error("a keyslot was altered: run `vrm check`")
+
+
+def _create_page(name: str = "", wrong: dict[str, list[str]] | None = None, *, stale: bool = False) -> str:
+    return render_template("create.html", username=name[:NAME_MOST], wrong=wrong or {}, stale=stale)

@@ -1,0 +1,47 @@
+"""Home: what waits, who can see something now, what was read; for strangers, what this is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import g, render_template
+
+from vrm.web import session, wording
+from vrm.web.desk import desk, vault, web
+from vrm.web.gate import anybody
+from vrm.web.pages.companies import live_grants
+from vrm.web.pages.log import integrity_problems
+from vrm.web.pages.requests import waiting_requests
+
+SECONDS_PER_DECISION: Final = 3
+RECENT: Final = 100  # entries looked through
+SHOWN: Final = 5
+
+
+@web.get("/")
+@anybody
+def home() -> str:
+    """Home, or the first visit."""
+    if g.vault is None:
+        return render_template("welcome.html", waiting=len(session.waiting()))
+    recent = desk().consent.log.read(vault(), RECENT)
+    things, unsorted = _count_things()
+    return render_template(
+        "home.html",
+        waiting=waiting_requests(),
+        things=things,
+        unsorted=unsorted,
+        seconds=max(10, unsorted * SECONDS_PER_DECISION // 10),
+        grants=live_grants(),
+        readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
+        alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
+        problems=integrity_problems(),
+    )
+
+
+def _count_things() -> tuple[int, int]:
+    things = unsorted = 0
+    for _, document in vault().records("purchases").scan():
+        things += 1
+        unsorted += "for" not in document["context"]
+    return things, unsorted

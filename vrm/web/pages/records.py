@@ -1,0 +1,261 @@
+"""Records as forms: add, edit, delete with a way back; the same pages for things and preferences.
+
+Everything comes from the catalog. A record that changed while its form was open is never overwritten
+unseen; a form sent twice adds once; a deleted record returns with its own id, so that what was kept
+from vendors by that id stays kept.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask import g, redirect, render_template, request, url_for
+from werkzeug.exceptions import BadRequest
+from werkzeug.wrappers import Response
+
+from vrm.errors import ConflictError, RecordNotFoundError
+from vrm.vault.catalog import Collection, collection
+from vrm.vault.records import Records
+from vrm.web import forms, session
+from vrm.web.desk import desk, vault, web
+
+Page = Response | str | tuple[str, int]
+
+UNDO_SECONDS: Final = 600
+PROFILE_ID: Final = "0" * 31 + "1"
+RECORD_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a collection's pages are."""
+
+    path: str
+    collection: str
+    tab: str
+
+    @property
+    def spec(self) -> Collection:
+        return collection(self.collection)
+
+    @property
+    def records(self) -> Records:
+        return vault().records(self.collection)
+
+    @property
+    def home(self) -> str:
+        return url_for(f"web.{self.path}")
+
+
+PLACES: Final = {
+    "things": Place("things", "purchases", "things"),
+    "preferences": Place("preferences", "preferences", "me"),
+    "profile": Place("profile", "profile", "me"),
+}
+
+
+# ---- add ----------------------------------------------------------------------------------------
+
+
+@web.get("/<any(things, preferences):place>/new")
+def new_record(place: str) -> Page:
+    """An empty form."""
+    at = PLACES[place]
+    return _form(at, at.records.new_id(), 0, {})
+
+
+@web.post("/<any(things, preferences):place>/new")
+def add_record(place: str) -> Page:
+    """Add what was typed, once: the form carries the new record's id."""
+    at = PLACES[place]
+    record = request.form.get("record", "")
+    if not RECORD_ID.fullmatch(record):
+        raise BadRequest
+    written = forms.read(at.spec, request.form)
+    return _store(at, record, 0, written, {}, done="added")
+
+
+# ---- edit ---------------------------------------------------------------------------------------
+
+
+@web.get("/<any(things, preferences):place>/<record>")
+def record(place: str, record: str) -> Page:
+    """One record as a form."""
+    at = PLACES[place]
+    document, revision = at.records.read(record)
+    return _form(at, record, revision, document)
+
+
+@web.post("/<any(things, preferences):place>/<record>")
+def save_record(place: str, record: str) -> Page:
+    """Store what was typed over the record as it was shown."""
+    at = PLACES[place]
+    current, _ = at.records.read(record)
+    written = forms.read(at.spec, request.form, current)
+    if at.collection == "purchases":
+        _mark_as_said(current, written)
+    return _store(at, record, _revision(), written, current, done="saved")
+
+
+@web.get("/profile")
+def profile() -> Page:
+    """The one record about the customer."""
+    at = PLACES["profile"]
+    record = _profile_id(at)
+    try:
+        document, revision = at.records.read(record)
+    except RecordNotFoundError:
+        document, revision = {}, 0
+    return _form(at, record, revision, document)
+
+
+@web.post("/profile")
+def save_profile() -> Page:
+    """Store the profile."""
+    at = PLACES["profile"]
+    record = _profile_id(at)
+    current = at.records.get(record) if at.records.contains(record) else {}
+    return _store(at, record, _revision(), forms.read(at.spec, request.form, current), current, done="saved")
+
+
+@web.get("/preferences")
+def preferences() -> Page:
+    """What she likes and does not."""
+    rows = sorted(
+        vault().records("preferences").scan(), key=lambda row: row[1]["statement"].get("topic", "").casefold()
+    )
+    return render_template("preferences.html", rows=rows, strength=_strength())
+
+
+# ---- delete, and back ----------------------------------------------------------------------------
+
+
+@web.get("/<any(things, preferences):place>/<record>/delete")
+def ask_delete(place: str, record: str) -> Page:
+    """Ask once."""
+    at = PLACES[place]
+    document, revision = at.records.read(record)
+    return render_template(
+        "delete.html", place=at, here=at.tab, record=record, document=document, revision=revision, name=_name(document)
+    )
+
+
+@web.post("/<any(things, preferences):place>/<record>/delete")
+def delete_record(place: str, record: str) -> Page:
+    """Delete, and hold the record out for a while in case it was a slip."""
+    at = PLACES[place]
+    document = at.records.get(record)
+    at.records.remove(record, revision=_revision())
+    held = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    until = str(desk().clock.now() + UNDO_SECONDS)
+    return render_template(
+        "deleted.html",
+        place=at,
+        here=at.tab,
+        record=record,
+        held=held,
+        until=until,
+        seal=_seal(place, record, held, until),
+        minutes=UNDO_SECONDS,
+        name=_name(document),
+    )
+
+
+@web.post("/<any(things, preferences):place>/<record>/undo")
+def undo_delete(place: str, record: str) -> Page:
+    """Put a record back that was deleted in this session, under its own id."""
+    at = PLACES[place]
+    held, until = request.form.get("held", ""), request.form.get("until", "")
+    expected = _seal(place, record, held, until)
+    if not hmac.compare_digest(request.form.get("seal", "").encode(), expected.encode()):
+        raise BadRequest
+    if int(until) < desk().clock.now():
+        session.notify("gone")
+        return redirect(at.home, 303)
+    try:
+        at.records.put(json.loads(held), record, revision=0)
+    except ConflictError:  # pressed twice: it is back already
+        session.notify("restored")
+        return redirect(at.home, 303)
+    session.notify("restored")
+    return redirect(url_for("web.record", place=place, record=record), 303)
+
+
+# ---- shared --------------------------------------------------------------------------------------
+
+
+def _form(
+    at: Place,
+    record: str,
+    revision: int,
+    document: forms.Document,
+    typed: dict[str, str] | None = None,
+    wrong: dict[str, list[str]] | None = None,
+    clashes: list[Any] | None = None,
+) -> str:
+    return render_template(
+        "record.html",
+        place=at,
+        here=at.tab,
+        record=record,
+        revision=revision,
+        document=document,
+        groups=forms.groups(at.spec, document, typed, wrong),
+        wrong=wrong or {},
+        clashes=clashes or [],
+        name=_name(document),
+    )
+
+
+def _store(at: Place, record: str, revision: int, written: forms.Document, before: forms.Document, done: str) -> Page:
+    document, wrong = forms.checked(at.spec, written)
+    if not wrong and not any(document.values()):
+        wrong = {f"{at.spec.facets[0].name}.{at.spec.facets[0].fields[0].name}": [""]}
+    if wrong:
+        return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
+    try:
+        at.records.put(document, record, revision=revision)
+    except ConflictError:
+        if not at.records.contains(record):
+            raise RecordNotFoundError from None
+        current, newest = at.records.read(record)
+        clashes = forms.differences(at.spec, written, current)
+        if clashes:
+            return _form(at, record, newest, current, forms.typed(request.form), clashes=clashes), 409
+    session.notify(done)
+    return redirect(at.home, 303)
+
+
+def _revision() -> int:
+    text = request.form.get("revision", "")
+    if not text.isdecimal() or len(text) > 12:
+        raise BadRequest
+    return int(text)
+
+
+def _mark_as_said(before: forms.Document, written: forms.Document) -> None:
+    """A category that the customer wrote is no guess any more."""
+    if written["item"].get("category") != before["item"].get("category"):
+        written["item"]["category_basis"] = "said"
+
+
+def _profile_id(at: Place) -> str:
+    return next(iter(at.records.ids()), PROFILE_ID)
+
+
+def _name(document: forms.Document) -> str:
+    item, statement = document.get("item", {}), document.get("statement", {})
+    return str(item.get("title") or statement.get("topic") or "")
+
+
+def _strength() -> dict[str, str]:
+    return dict(collection("preferences").facet("statement").field("strength").choices)
+
+
+def _seal(*parts: str) -> str:
+    text = "\x00".join(parts).encode("utf-8", "surrogatepass")
+    return hmac.new(g.secret.encode(), b"vrm/1/web/undo/" + text, "sha256").hexdigest()

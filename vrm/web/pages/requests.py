@@ -1,0 +1,177 @@
+"""What companies ask: the requests that wait, and the consent page.
+
+Promises: without a session the page names neither company nor data and offers no way to log in (a link
+from a shop to a passphrase field would train phishing); nothing is ticked that the customer did not tick;
+what is approved is, row for row, what was shown, or the page is shown again with what changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, Final
+
+from flask import g, render_template, request
+from werkzeug.wrappers import Response
+
+from vrm.consent.purposes import PURPOSES
+from vrm.consent.requests import Choices, Decision, StoredRequest
+from vrm.errors import RequestChangedError, RequestNotFoundError
+from vrm.web import consenting, headers, session
+from vrm.web.desk import desk, vault, web
+from vrm.web.gate import anybody
+
+Page = Response | str | tuple[str, int]
+
+FIRST_ROWS: Final = 8  # shown at once; the rest one tap down
+ROWS_MOST: Final = 1000  # rows on the page; beyond, the limits say it better
+JSON_ROWS: Final = 200
+
+
+@web.get("/requests")
+def requests() -> Page:
+    """The requests that were opened in this browser and still wait."""
+    found = waiting_requests()
+    return render_template("requests.html", found=found)
+
+
+def waiting_requests() -> list[StoredRequest]:
+    """Those that still wait; the others are forgotten."""
+    found, gone = [], []
+    for handle in session.waiting():
+        try:
+            found.append(desk().consent.requests.open(handle))
+        except RequestNotFoundError:
+            gone.append(handle)
+    if gone:
+        session.forget_waiting(*gone)
+    return found
+
+
+@web.get("/requests/<handle>")
+@anybody
+def show_request(handle: str) -> Page:
+    """The consent page; without a session only the request's number."""
+    stored = desk().consent.requests.open(handle)
+    session.remember_waiting(handle)
+    if g.vault is None:
+        return render_template("request_waits.html", number=stored.number)
+    choices = _first(stored)
+    sensitive = consenting.delicate(_taken(stored, choices))
+    if sensitive:
+        return _sensitive_page(handle, stored, sensitive)
+    return _consent_page(handle, stored, choices)
+
+
+@web.post("/requests/<handle>")
+def decide_request(handle: str) -> Page:
+    """Approve, decline, or look again with other choices."""
+    stored = desk().consent.requests.open(handle)
+    decision = request.form.get("decision", "")
+    if decision == "decline":
+        return _to_vendor(desk().consent.requests.decline(vault(), handle), handle)
+    choices = _first(stored) if request.form.get("fresh") else consenting.read_choices(request.form)
+    sensitive = consenting.delicate(_taken(stored, choices))
+    if sensitive and request.form.get("aware") != "yes":
+        return _sensitive_page(handle, stored, sensitive)
+    if decision != "approve":
+        return _consent_page(handle, stored, choices, with_json=decision == "show")
+    try:
+        decided = desk().consent.requests.approve(vault(), handle, choices, request.form.get("digest", ""))
+    except RequestChangedError:
+        return _consent_page(handle, stored, choices, seen=request.form.get("seen", "")), 409
+    return _to_vendor(decided, handle)
+
+
+def _consent_page(
+    handle: str, stored: StoredRequest, choices: Choices, *, with_json: bool = False, seen: str | None = None
+) -> str:
+    preview = desk().consent.requests.preview(vault(), handle, choices)
+    headers.let_forms_reach(stored.redirect_uri)
+    known = [grant for grant in desk().consent.grants.listing(vault()) if grant.client_id == stored.vendor.client_id]
+    asks_corrections = consenting.asks_for(stored.parts, "answers")
+    return render_template(
+        "consent.html",
+        handle=handle,
+        stored=stored,
+        vendor=stored.vendor,
+        host=consenting.host_of(stored.redirect_uri),
+        purpose=PURPOSES[stored.parts[0]["purpose"]],
+        preview=preview,
+        choices=choices,
+        known=known,
+        books=consenting.categories(stored.parts) == {"books"},
+        purchases=consenting.asks_for(stored.parts, "purchases"),
+        sellers=_sellers() if asks_corrections else [],
+        asks_corrections=asks_corrections,
+        taken_out=_titles(choices.exclude),
+        json_text=_json(preview.rows[:JSON_ROWS]) if with_json else "",
+        json_rest=max(0, preview.count - JSON_ROWS),
+        changes=None if seen is None else consenting.changes(seen, preview),
+        seen=consenting.seen_text(preview),
+        first_rows=FIRST_ROWS,
+        rows_most=ROWS_MOST,
+        aware=request.form.get("aware") == "yes",
+    )
+
+
+def _sensitive_page(handle: str, stored: StoredRequest, sensitive: list[str]) -> str:
+    if request.method == "GET":
+        kept = [("fresh", "yes")]
+    else:
+        kept = _kept()
+    return render_template(
+        "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=kept
+    )
+
+
+def _first(stored: StoredRequest) -> Choices:
+    return consenting.first_choices(consenting.asked_period(stored.parts), stored.vendor.sells_as)
+
+
+def _kept() -> list[tuple[str, str]]:
+    return [
+        (name, value)
+        for name, value in request.form.items(multi=True)
+        if name not in {"csrf_token", "decision", "aware", "digest", "seen"}
+    ]
+
+
+def _to_vendor(decided: Decision, handle: str) -> Response:
+    session.forget_waiting(handle)
+    answer = {"code": decided.code} if decided.code else {"error": "access_denied"}
+    answer |= {"state": decided.state, "iss": desk().settings.issuer}
+    return Response(status=303, headers={"Location": consenting.answer_address(decided.redirect_uri, answer)})
+
+
+def _taken(stored: StoredRequest, choices: Choices) -> list[dict[str, Any]]:
+    return [
+        part
+        for index, part in enumerate(stored.parts)
+        if part["necessity"] == "required" or str(index) in choices.optional
+    ]
+
+
+def _sellers() -> list[tuple[str, int]]:
+    """The sellers of her purchases, with how many each."""
+    counted: Counter[str] = Counter()
+    for _, document in vault().records("purchases").scan():
+        if seller := document["order"].get("seller"):
+            counted[seller] += 1
+    return counted.most_common(100)
+
+
+def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
+    """What was taken out, by name, so that it can be put back."""
+    found = []
+    purchases, preferences = vault().records("purchases"), vault().records("preferences")
+    for record in sorted(records)[:ROWS_MOST]:
+        if purchases.contains(record):
+            found.append((record, str(purchases.get(record)["item"].get("title", ""))))
+        elif preferences.contains(record):
+            found.append((record, str(preferences.get(record)["statement"].get("topic", ""))))
+    return found
+
+
+def _json(rows: Any) -> str:
+    return json.dumps([row.document for row in rows], ensure_ascii=False, indent=1)

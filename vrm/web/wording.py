@@ -1,0 +1,289 @@
+"""What the pages call things: notices, reasons, events, dates. Tables here, sentences in templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from flask_babel import format_date, format_datetime, gettext, ngettext
+
+from vrm.clock import today
+from vrm.consent.disclosures import Entry
+from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM, N_, Field
+from vrm.vault.importers.categories import LABELS
+from vrm.web import session
+from vrm.web.desk import desk
+
+# code → (tone, text); a code that is not here is not shown
+NOTICES: Final[dict[str, tuple[str, str]]] = {
+    "saved": ("", N_("Saved.")),
+    "added": ("", N_("Added.")),
+    "restored": ("", N_("It is back.")),
+    "sorted": ("", N_("Sorted. Thank you.")),
+    "welcome": ("", N_("Your vault is ready.")),
+    "recovered": ("", N_("Your vault is open and the new passphrase is in force. The recovery code still works; if somebody else may have seen it, make a new one under Me.")),
+    "logged-out": ("", N_("You are logged out. Your vault is locked.")),
+    "logged-out-everywhere": ("", N_("Logged out on every device. Your vault is locked.")),
+    "expired": ("todo", N_("Your vault locked itself after a while without use. Log in to go on.")),
+    "passphrase": ("", N_("The new passphrase is in force. Other devices were logged out.")),
+    "stopped": ("", N_("Stopped. The next reading is refused.")),
+    "narrowed": ("", N_("Done. They see less from now on.")),
+    "unchanged": ("", N_("Nothing was changed.")),
+    "ended": ("todo", N_("That permission had ended already.")),
+    "gone": ("todo", N_("That is not there any more.")),
+    "language": ("", N_("Language changed.")),
+}
+
+PERIODS: Final = (("P1Y", N_("1 year")), ("P2Y", N_("2 years")), ("P5Y", N_("5 years")), ("", N_("all")))
+DAYS: Final = ((1, N_("1 day")), (30, N_("30 days")), (90, N_("90 days")), (365, N_("1 year")))
+
+EVENTS: Final[dict[str, str]] = {
+    "granted": N_("You agreed to share"),
+    "declined": N_("You shared nothing"),
+    "connected": N_("Picked up its key"),
+    "refreshed": N_("Renewed its key"),
+    "read": N_("Read"),
+    "refused": N_("Refused"),
+    "narrowed": N_("You narrowed what they see"),
+    "revoked": N_("You stopped it"),
+    "expired": N_("The time ran out"),
+    "given-back": N_("They gave it back"),
+    "blocked": N_("This vault’s host blocked the company"),
+    "code-reused": N_("A used-up code came back, so everything was stopped"),
+    "token-reused": N_("A used-up key came back, so everything was stopped"),
+}
+ALARMING: Final = {"refused", "code-reused", "token-reused", "blocked"}
+
+STATES: Final = {"live": N_("sharing"), "revoked": N_("stopped"), "expired": N_("ended")}
+
+
+REASONS: Final = (
+    (r"is longer than (\d+) characters", N_("Please use at most %(first)s characters.")),
+    (r"has more than (\d+) entries", N_("Please give at most %(first)s lines.")),
+    (r"must be from (\d+) to (\d+)", N_("Please give a number from %(first)s to %(second)s.")),
+    (r"must be a whole number", N_("Please give a whole number.")),
+    (r"must be a day.*", N_("Please give a day, such as 2026-11-21.")),
+    (r"must be an amount.*", N_("Please give an amount, such as 12.99.")),
+    (r"must be one of .*", N_("Please choose one of the answers.")),
+    (r"must be true or false", N_("Please choose yes or no.")),
+    (r"must start with http.*", N_("A web address starts with http:// or https://.")),
+    (r"holds a character.*", N_("There is a hidden character in it that is not allowed.")),
+)
+
+
+def reason_text(reason: str) -> str:
+    """Why a field was refused, said kindly and in the page's language."""
+    for pattern, text in REASONS:
+        found = re.fullmatch(pattern, reason)
+        if found:
+            first, second = (*found.groups(), "", "")[:2]
+            return gettext(text, first=first, second=second)
+    return gettext("This is not valid.")
+
+
+def notice() -> tuple[str, str] | None:
+    """Tone and text of what the page before this one wanted to say."""
+    code = session.notice()
+    return (NOTICES[code][0], gettext(NOTICES[code][1])) if code in NOTICES else None
+
+
+def withheld_text(reason: str, count: int) -> str:
+    """`23 gifts`, `12 not sorted yet`, …"""
+    match reason:
+        case "gift":
+            return ngettext("%(num)d gift", "%(num)d gifts", count)
+        case "household":
+            return ngettext("%(num)d for the household", "%(num)d for the household", count)
+        case "work":
+            return ngettext("%(num)d for work", "%(num)d for work", count)
+        case "other":
+            return ngettext("%(num)d for someone else", "%(num)d for someone else", count)
+        case "self":
+            return ngettext("%(num)d of your own", "%(num)d of your own", count)
+        case "unsorted":
+            return ngettext("%(num)d not sorted yet", "%(num)d not sorted yet", count)
+        case "excluded":
+            return ngettext("%(num)d taken out by you", "%(num)d taken out by you", count)
+        case "period":
+            return ngettext("%(num)d older than the limit", "%(num)d older than the limit", count)
+        case "no-correction":
+            return ngettext(
+                "%(num)d you said nothing about", "%(num)d you said nothing about", count
+            )
+        case "filter":
+            return ngettext("%(num)d they did not ask for", "%(num)d they did not ask for", count)
+        case _:
+            return ngettext("%(num)d kept for another reason", "%(num)d kept for another reason", count)
+
+
+def category_text(category: str) -> str:
+    """`gift-cards` → `Gift cards`; `-` stands for none."""
+    if category == "-":
+        return gettext("no category")
+    return gettext(LABELS[category]) if category in LABELS else category
+
+
+def datatype_text(datatype: str) -> str:
+    """`purchases.item` → `Purchases: what it is`."""
+    collection, _, facet = datatype.partition(".")
+    if collection == "answers":
+        return gettext("corrections: which of their own orders say nothing about your taste")
+    try:
+        found = CATALOG_BY_NAME[collection]
+        label = gettext(found.facet(facet).label)
+    except KeyError:
+        return datatype
+    return gettext("%(collection)s: %(facet)s", collection=gettext(found.label), facet=lower_first(label))
+
+
+def fields_text(datatype: str) -> str:
+    """The fields that a facet holds, in words."""
+    collection, _, facet = datatype.partition(".")
+    try:
+        fields = CATALOG_BY_NAME[collection].facet(facet).fields
+    except KeyError:
+        return ""
+    return ", ".join(lower_first(gettext(field.label)) for field in fields)
+
+
+def lower_first(text: str) -> str:
+    """For a label in the middle of a sentence; abbreviations keep their capitals."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def choice_text(field: Field, value: Any) -> str:
+    """The label of a choice, or a value as people write it."""
+    for code, label in field.choices:
+        if code == value:
+            return gettext(label)
+    return str(value)
+
+
+def for_whom_text(value: str) -> str:
+    """`gift` → `a gift`."""
+    return gettext(dict(FOR_WHOM)[value]) if value in dict(FOR_WHOM) else value
+
+
+def event_text(event: str) -> str:
+    """What an entry of the log is about."""
+    return gettext(EVENTS[event]) if event in EVENTS else event.replace("-", " ").capitalize()
+
+
+def state_text(state: str) -> str:
+    """`live` → `sharing`."""
+    return gettext(STATES[state]) if state in STATES else state
+
+
+def in_purchases(datatype: str) -> bool:
+    """Whether a datatype is about purchases, which have dates."""
+    return datatype.startswith("purchases.")
+
+
+REFUSALS: Final[dict[str, str]] = {
+    "insufficient-scope": N_("asked for more than you granted"),
+    "grant-inactive": N_("came after the end"),
+    "token-invalid": N_("came with a key that opens nothing"),
+    "not-in-view": N_("asked for something it may not see"),
+    "code-invalid": N_("came with a code that opens nothing"),
+    "invalid-scope": N_("asked for something that does not exist"),
+    "invalid-parameter": N_("asked in a way that is not allowed"),
+}
+
+
+def entry_text(entry: Entry) -> str:
+    """The sentence below an entry of the log."""
+    said = []
+    if entry.event == "read":
+        rows = ngettext("%(num)d row", "%(num)d rows", entry.count)
+        said.append(gettext("%(rows)s of %(stream)s", rows=rows, stream=stream_text(entry.stream)))
+    elif entry.reason:
+        said.append(gettext(REFUSALS[entry.reason]) if entry.reason in REFUSALS else entry.reason)
+    if entry.event in {"refused", "granted", "narrowed"} and entry.scopes:
+        said.append("; ".join(datatype_text(scope.removesuffix(":read")) for scope in entry.scopes))
+    if entry.detail:
+        said.append(entry.detail)
+    return " · ".join(said)
+
+
+def stream_text(stream: str) -> str:
+    """Where rows were read from."""
+    if stream in CATALOG_BY_NAME:
+        return gettext(CATALOG_BY_NAME[stream].label)
+    return gettext("corrections") if stream.startswith("answers.") else stream
+
+
+def day(value: str | int | date | None, style: str = "medium") -> str:
+    """A day, from `YYYY-MM-DD` or from seconds; what is not a day is shown as it is."""
+    if value in {None, ""}:
+        return ""
+    if isinstance(value, int):
+        value = datetime.fromtimestamp(value, UTC).date()
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value[:10])
+        except ValueError:
+            return value
+    return str(format_date(value, style))
+
+
+def moment(seconds: int | None) -> str:
+    """A time of day with its day; today and yesterday by name."""
+    if seconds is None:
+        return gettext("never")
+    at = datetime.fromtimestamp(seconds, UTC)
+    clock = str(format_datetime(at, "HH:mm"))
+    ago = today(desk().clock) - at.date()
+    if ago == timedelta(0):
+        return gettext("today, %(time)s UTC", time=clock)
+    if ago == timedelta(1):
+        return gettext("yesterday, %(time)s UTC", time=clock)
+    return f"{format_date(at.date(), 'medium')}, {clock} UTC"
+
+
+def month(value: str | None) -> str:
+    """`Mar 2026`, enough to recognise a purchase."""
+    try:
+        return str(format_date(date.fromisoformat((value or "")[:10]), "MMM y"))
+    except ValueError:
+        return ""
+
+
+def minutes(seconds: int) -> str:
+    """A waiting time that nobody has to compute with."""
+    if seconds < 60:
+        return ngettext("%(num)d second", "%(num)d seconds", max(1, seconds))
+    return ngettext("%(num)d minute", "%(num)d minutes", -(-seconds // 60))
+
+
+def thing_title(document: Mapping[str, Any]) -> str:
+    """What a purchase is called in lists."""
+    return str(document.get("item", {}).get("title") or gettext("(no title)"))
+
+
+def rest_text(document: Mapping[str, Any]) -> str:
+    """A row that leaves, without its title and date: what else a company would see of it."""
+    shown = []
+    for facet in document.values():
+        if not isinstance(facet, Mapping):
+            continue
+        for name, value in facet.items():
+            if name in {"title", "topic", "ordered"} or value in (None, "", []):
+                continue
+            shown.append(category_text(str(value)) if name == "category" else _brief(value))
+    return " · ".join(shown)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def initials(name: str) -> str:
+    """One or two letters that stand for a company."""
+    words = [word for word in name.split() if word[:1].isalnum()]
+    return "".join(word[0] for word in words[:2]).upper() or "?"
