@@ -228,11 +228,13 @@ class _Store:
         if not self._records.count():
             return
         for record, document in self._records.scan():
-            recipient, source = document["recipient"], document["order"].get("learned_from", "")
-            self._usual[source].count(recipient.get("name", ""), recipient.get("address", ""))
-            order = document["order"].get("order_number", "")
-            if order in self._parsed.aftermath:
-                self._stored[order].append((record, document))
+            recipient, order = document["recipient"], document["order"]
+            self._usual[order.get("learned_from", "")].count(
+                recipient.get("name", ""), recipient.get("address", ""), order.get("ordered", "")
+            )
+            number = order.get("order_number", "")
+            if number in self._parsed.aftermath:
+                self._stored[number].append((record, document))
             yield record, document
 
     def _distinct(self, known: Mapping[bytes, str]) -> tuple[dict[bytes, int], dict[int, list[int]]]:
@@ -247,7 +249,7 @@ class _Store:
                 origin.report.duplicates += 1
             elif fingerprint not in known:
                 usual = self._usual[documents.source(origin.format.name)]
-                usual.count(line.recipient_name, line.recipient_address)
+                usual.count(line.recipient_name, line.recipient_address, line.ordered)
         return prints, again
 
     def _settle(self, places: Iterable[int]) -> dict[int, Verdict]:

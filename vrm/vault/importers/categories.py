@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import pairwise
 from typing import NamedTuple
 
 from vrm.vault.catalog import N_
@@ -182,6 +181,9 @@ TITLE_WORDS: dict[str, str] = {
     for word in words.split()
 }
 
+_PAIRS: dict[str, dict[str, str]] = {}
+for _pair, _category in TITLE_PAIRS.items():
+    _PAIRS.setdefault(_pair.split()[0], {})[_pair.split()[1]] = _category
 _WORDS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _ISBN10 = re.compile(r"\d{6,9}[\dX]")
 _ISBN13 = re.compile(r"97[89]\d{10}")
@@ -263,10 +265,9 @@ def by_unspsc(code: str) -> str:
 def by_title(title: str) -> str:
     """A guess from the words of a title: a telling pair first, then the first telling word."""
     words = _WORDS.findall(title.lower())
-    for first, second in pairwise(words):
-        found = TITLE_PAIRS.get(f"{first} {second}")
-        if found:
-            return found
+    for at, word in enumerate(words[:-1]):
+        if word in _PAIRS and words[at + 1] in _PAIRS[word]:
+            return _PAIRS[word][words[at + 1]]
     return next((TITLE_WORDS[word] for word in words if word in TITLE_WORDS), "")
 
 

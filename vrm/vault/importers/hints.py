@@ -21,6 +21,8 @@ OTHER_NAME = N_("it went to another name than most")
 OTHER_PLACE = N_("it went to another address than most")
 REASONS = (MESSAGE, MARKED, WRAPPED, OTHER_NAME, OTHER_PLACE)
 
+SETTLED = 5  # purchases in a year
+
 _POSTCODE_EXTENSION = re.compile(r"\b(\d{5})-\d{4}\b")
 _NOT_PLACE = re.compile(r"[^\w]+")
 
@@ -48,34 +50,53 @@ def evidence(line: Line) -> Hint | None:
     return Hint("gift", WRAPPED) if line.gift_wrap else None
 
 
+class _Tally:
+    """How often each place was counted, in all and in each year."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()  # (year or "", place)
+        self._most: dict[str, int] = {}
+
+    def count(self, place: str, year: str) -> None:
+        for span in {"", year}:
+            self._counts[span, place] += 1
+            self._most[span] = max(self._most.get(span, 0), self._counts[span, place])
+
+    def unusual(self, place: str, year: str) -> bool:
+        """Whether another place is more frequent, in all and in that year.
+
+        People move: an address that leads its year with SETTLED purchases was a home then.
+        """
+        if self._counts["", place] >= self._most.get("", 0):
+            return False
+        here = self._counts[year, place]
+        return here < SETTLED or here < self._most.get(year, 0)
+
+
 class Usual:
     """The names and addresses that most purchases went to."""
 
     def __init__(self) -> None:
-        self._names: Counter[str] = Counter()
-        self._places: Counter[str] = Counter()
-        self._most_name = self._most_place = 0
+        self._names, self._places = _Tally(), _Tally()
         self._keys: dict[str, str] = {}
 
-    def count(self, name: str, address: str) -> None:
-        """Take one purchase into account."""
+    def count(self, name: str, address: str, ordered: str = "") -> None:
+        """Take one purchase into account; `ordered` is its day."""
         if name:
-            self._names[key := name.casefold()] += 1
-            self._most_name = max(self._most_name, self._names[key])
+            self._names.count(name.casefold(), ordered[:4])
         if address:
-            self._places[key := self._key(address)] += 1
-            self._most_place = max(self._most_place, self._places[key])
+            self._places.count(self._key(address), ordered[:4])
 
     def hint(self, line: Line) -> Hint | None:
         """The strongest hint of a line. A tie for the most frequent makes all of them usual."""
         said = evidence(line)
         if said or line.status == "cancelled":
             return said
-        name = line.recipient_name.casefold()
-        if name and self._names[name] < self._most_name:
+        year = line.ordered[:4]
+        if line.recipient_name and self._names.unusual(line.recipient_name.casefold(), year):
             return Hint("gift", OTHER_NAME)
         address = line.recipient_address
-        if address and self._places[self._key(address)] < self._most_place:
+        if address and self._places.unusual(self._key(address), year):
             return Hint("gift", OTHER_PLACE)
         return None
 
