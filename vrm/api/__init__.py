@@ -23,11 +23,11 @@ __all__ = ["register"]
 _OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|docs|healthz|readyz)$")
 
 
-def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:  # noqa: ARG001
-    """Put the vendor's side on the application; vaults are not needed here: no reading opens one."""
+def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:
+    """Put the vendor's side on the application; of the vaults only the engine: no reading opens one."""
     app.register_blueprint(v1.blueprint(consent, settings))
     app.register_blueprint(oauth.blueprint(consent, settings))
-    app.register_blueprint(operations.blueprint(consent, settings))
+    app.register_blueprint(operations.blueprint(vaults.engine, settings))
     app.before_request(refuse_unrouted)
 
 

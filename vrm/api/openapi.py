@@ -51,7 +51,7 @@ def document(settings: Settings) -> Node:
     return made
 
 
-def field_shape(field: Any, ret: Node | None = None, **_: Any) -> Node:  # noqa: ARG001 - apispec's signature
+def field_shape(converter: object, field: Any, ret: Node) -> Node:  # noqa: ARG001 - apispec's signature
     """What one of our marshmallow fields looks like on the wire; empty for the rest."""
     match field:
         case schemas.UrlField():

@@ -14,12 +14,12 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, openapi, problems, reference
 from vrm.api.leaf import leaf, note
-from vrm.consent.service import Consent
 from vrm.errors import VrmError
 from vrm.settings import Settings
+from vrm.vault.engine import Engine
 
 
-def blueprint(consent: Consent, settings: Settings) -> Blueprint:
+def blueprint(engine: Engine, settings: Settings) -> Blueprint:
     """/healthz, /readyz, /openapi.json, /docs and /problems/<slug>."""
     routes = Blueprint("operations", __name__)
     document = openapi.document(settings)
@@ -27,7 +27,7 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     page = reference.page_body(document)
 
     routes.add_url_rule("/healthz", "healthz", lambda: _json('{"status":"ok"}'))
-    routes.add_url_rule("/readyz", "readyz", lambda: _ready(consent))
+    routes.add_url_rule("/readyz", "readyz", lambda: _ready(engine))
     routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written))
     routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page))
     routes.add_url_rule("/problems/<slug>", "problem", _problem)
@@ -42,8 +42,8 @@ def _json(text: str) -> Response:
     return Response(text, content_type="application/json")
 
 
-def _ready(consent: Consent) -> Response:
-    consent.engine.one("SELECT 1 FROM schemas LIMIT 1")
+def _ready(engine: Engine) -> Response:
+    engine.one("SELECT 1 FROM schemas LIMIT 1")
     return _json('{"status":"ok"}')
 
 

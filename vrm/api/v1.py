@@ -83,7 +83,7 @@ class Readings:
         bearer = guards.bearer(request)
         guards.no_body(request)
         if bearer is None:
-            raise TokenError("send the access token as Authorization: Bearer …")
+            raise TokenError("no access token in the Authorization header")
         return self._reader.authenticate(bearer)
 
 
