@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
+from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import SqliteEngine
@@ -43,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def engine(folder: Path) -> Iterator[SqliteEngine]:
     opened = SqliteEngine(folder / "vrm.db")
-    opened.install([SCHEMA])
+    opened.install([SCHEMA, CONSENT_SCHEMA])
     yield opened
     opened.close()
 
@@ -61,3 +63,8 @@ def vaults(engine: SqliteEngine, server_key: ServerKey, clock: SettableClock) ->
 @pytest.fixture
 def vault(vaults: Vaults) -> Vault:
     return vaults.create("alice", PASSPHRASE)[0]
+
+
+@pytest.fixture
+def consent(engine: SqliteEngine, vaults: Vaults, clock: SettableClock) -> Consent:
+    return Consent(engine, vaults, clock)

@@ -73,6 +73,10 @@ class Journal:
             (self._vault, head),
         )
 
+    def position(self) -> int:
+        """How many entries there are: the same number means that no record has changed."""
+        return self._head()[0]
+
     def check_head(self) -> bool:
         """Whether the newest entry is the one the head names (one row read)."""
         with self._engine.read():

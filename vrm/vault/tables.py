@@ -127,7 +127,7 @@ class RecordTable(Table):
         super().__init__(_UNUSED, rows.name, cache_size=0)
         self._rows = rows
 
-    def _get_next_id(self) -> str:  # type: ignore[override]
+    def _get_next_id(self) -> str:
         return self._rows.new_id()
 
     def _read_table(self) -> Mapping[str, Any]:  # type: ignore[override]

@@ -1,0 +1,239 @@
+"""The disclosure log: every reading, refusal and change, sealed *to the customer*.
+
+Each thread of each process draws a segment key per vault, stores it once sealed to the vault's log key
+(HPKE) and chains its entries by associated data. Promises: no vendor credential, no stored key and no
+server key reads or edits an entry; an entry edited, swapped or dropped is found by `problems`, a cut tail
+or segment as far back as the heads sealed at the last unlock. If an entry cannot be written, nothing
+leaves. The segment keys in memory are the one key cache of the project (docs/adr): they open only what
+this process itself wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from vrm.clock import Clock
+from vrm.errors import TamperedError
+from vrm.vault import crypto
+from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.engine import Engine, Transaction
+from vrm.vault.envelope import pad
+from vrm.vault.vault import Vault, Vaults
+
+TABLES = (
+    "CREATE TABLE log_segments (vault TEXT NOT NULL, segment BLOB NOT NULL, sealed_key BLOB NOT NULL,"
+    " PRIMARY KEY (vault, segment))",
+    "CREATE TABLE log_entries (vault TEXT NOT NULL, segment BLOB NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,"
+    " sealed BLOB NOT NULL, PRIMARY KEY (vault, segment, seq))",
+    "CREATE INDEX log_entries_at ON log_entries (vault, at)",
+    "CREATE TABLE log_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
+)
+EVENTS = (
+    "granted",
+    "declined",
+    "read",
+    "refused",
+    "narrowed",
+    "revoked",
+    "expired",
+    "given-back",
+    "blocked",
+    "code-reused",
+    "token-reused",
+    "connected",
+    "refreshed",
+)
+_FIRST = bytes(32)
+_BUCKET = 256  # bytes
+_MOST_SEGMENTS = 1024  # segments a thread keeps open
+_LONGEST_SEGMENT = 50_000  # entries
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log as the customer reads it."""
+
+    at: int
+    event: str
+    grant_id: str = ""
+    client_id: str = ""
+    vendor_name: str = ""
+    stream: str = ""
+    scopes: tuple[str, ...] = ()
+    count: int = 0
+    reason: str = ""
+    detail: str = ""
+
+
+class _Segment:
+    """Where one thread stands in its own chain."""
+
+    __slots__ = ("cipher", "id", "link", "seq")
+
+    def __init__(self, segment: bytes, cipher: Cipher) -> None:
+        self.id = segment
+        self.cipher = cipher
+        self.seq = 0
+        self.link = _FIRST
+
+
+def _entry_cipher(key: Key, vault: str, segment: bytes) -> Cipher:
+    return Cipher(key, Purpose.LOG_ENTRY, vault, segment)
+
+
+class Disclosures:
+    """The logs of all vaults: anybody's code may write, only the customer reads."""
+
+    def __init__(self, engine: Engine, vaults: Vaults, clock: Clock) -> None:
+        self._engine = engine
+        self._vaults = vaults
+        self._clock = clock
+        self._local = threading.local()
+
+    def note(self, transaction: Transaction, vault: str, event: str, **detail: Any) -> None:
+        """Append an entry in the given transaction; `detail` are members of `Entry`.
+
+        Raises ValueError for an event that is not in the table, TamperedError for a foreign log key.
+        """
+        if event not in EVENTS:
+            raise ValueError(event)
+        segment = self._segment(transaction, vault)
+        before = (segment.seq, segment.link)
+        now = self._clock.now()
+        text = json.dumps({"event": event, **detail}, ensure_ascii=False, separators=(",", ":")).encode()
+        sealed = segment.cipher.seal(pad(text, _BUCKET), segment.seq + 1, segment.link, now)
+        transaction.execute(
+            "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)", (vault, segment.id, segment.seq + 1, now, sealed)
+        )
+        segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
+
+        def undo() -> None:
+            segment.seq, segment.link = before
+            self._segments().pop(vault, None)  # the row of a new segment may be undone with it
+
+        transaction.on_rollback(undo)
+
+    def _segments(self) -> OrderedDict[str, _Segment]:
+        kept: tuple[int, OrderedDict[str, _Segment]] | None = getattr(self._local, "segments", None)
+        if kept is None or kept[0] != os.getpid():  # a forked child must not continue its parent's chain
+            kept = (os.getpid(), OrderedDict())
+            self._local.segments = kept
+        return kept[1]
+
+    def _segment(self, transaction: Transaction, vault: str) -> _Segment:
+        segments = self._segments()
+        found = segments.get(vault)
+        if found is None or found.seq >= _LONGEST_SEGMENT:
+            name, key = crypto.random_bytes(16), crypto.random_key()
+            sealed = crypto.seal_to(
+                self._vaults.log_public(vault), key.reveal(), Purpose.LOG_SEGMENT, vault, name
+            )
+            transaction.execute("INSERT INTO log_segments VALUES (?, ?, ?)", (vault, name, sealed))
+            found = segments[vault] = _Segment(name, _entry_cipher(key, vault, name))
+            if len(segments) > _MOST_SEGMENTS:
+                segments.popitem(last=False)
+        segments.move_to_end(vault)
+        return found
+
+    def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
+        """The newest entries, or those older than `before`; entries that do not open are left to `problems`."""
+        rows = self._engine.all(
+            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? AND at <= ?"
+            " ORDER BY at DESC, seq DESC LIMIT ? OFFSET ?",
+            (vault.id, before[0] if before else 1 << 60, limit, before[1] if before else 0),
+        )
+        ciphers = self._ciphers(vault)
+        entries = []
+        for segment, seq, at, sealed in rows:
+            link = self._link(vault.id, segment, seq - 1)
+            try:
+                text = ciphers[segment].unseal(sealed, seq, link, at)
+            except (KeyError, TamperedError):
+                continue
+            values = json.loads(text)
+            entries.append(Entry(at, **{**values, "scopes": tuple(values.get("scopes", ()))}))
+        return entries
+
+    def count(self, vault: Vault) -> int:
+        """How many entries there are."""
+        row = self._engine.one("SELECT count(*) FROM log_entries WHERE vault = ?", (vault.id,))
+        return int(row[0]) if row else 0
+
+    def _link(self, vault: str, segment: bytes, seq: int) -> bytes:
+        if seq == 0:
+            return _FIRST
+        row = self._engine.one(
+            "SELECT sealed FROM log_entries WHERE vault = ? AND segment = ? AND seq = ?", (vault, segment, seq)
+        )
+        return crypto.digest(row[0]) if row else _FIRST
+
+    def _ciphers(self, vault: Vault) -> dict[bytes, Cipher]:
+        private = vault.keyring.log_private()
+        found = {}
+        for segment, sealed in self._engine.all(
+            "SELECT segment, sealed_key FROM log_segments WHERE vault = ?", (vault.id,)
+        ):
+            try:
+                key = Key(crypto.open_sealed(private, sealed, Purpose.LOG_SEGMENT, vault.id, segment))
+            except TamperedError:
+                continue
+            found[segment] = _entry_cipher(key, vault.id, segment)
+        return found
+
+    def seal_heads(self, vault: Vault) -> None:
+        """At unlock: remember under the root how far every chain reached, so that a later cut shows."""
+        rows = self._engine.all(
+            "SELECT e.segment, e.seq, e.sealed FROM log_entries e JOIN (SELECT segment, max(seq) AS last"
+            " FROM log_entries WHERE vault = ? GROUP BY segment) t ON t.segment = e.segment AND t.last = e.seq"
+            " WHERE e.vault = ?",
+            (vault.id, vault.id),
+        )
+        heads = {segment.hex(): [seq, crypto.digest(sealed).hex()] for segment, seq, sealed in rows}
+        text = vault.keyring.cipher(Purpose.LOG_HEADS).seal(json.dumps(heads).encode())
+        with self._engine.write() as transaction:
+            transaction.execute(
+                "INSERT INTO log_heads VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
+                (vault.id, text),
+            )
+
+    def problems(self, vault: Vault) -> list[str]:
+        """Where the log is not what was written; empty if all is well."""
+        row = self._engine.one("SELECT sealed FROM log_heads WHERE vault = ?", (vault.id,))
+        try:
+            heads = json.loads(vault.keyring.cipher(Purpose.LOG_HEADS).unseal(row[0])) if row else {}
+        except TamperedError:
+            return ["the sealed heads of the log were altered"]
+        ciphers, found = self._ciphers(vault), []
+        chains: dict[bytes, list[tuple[int, int, bytes]]] = {segment: [] for segment in ciphers}
+        for segment, seq, at, sealed in self._engine.all(
+            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? ORDER BY segment, seq", (vault.id,)
+        ):
+            chains.setdefault(segment, []).append((seq, at, sealed))
+        for segment, rows in chains.items():
+            head = heads.pop(segment.hex(), None)
+            if segment not in ciphers or not _chain_holds(ciphers[segment], rows, head):
+                found.append(f"the log was altered or cut (segment {segment.hex()[:8]})")
+        return found + [f"a part of the log is missing (segment {segment[:8]})" for segment in heads]
+
+
+def _chain_holds(cipher: Cipher, rows: list[tuple[int, int, bytes]], head: tuple[int, str] | None) -> bool:
+    link = _FIRST
+    seen = head is None
+    for expected, (seq, at, sealed) in enumerate(rows, start=1):
+        try:
+            if seq != expected:
+                return False
+            cipher.unseal(sealed, seq, link, at)
+        except TamperedError:
+            return False
+        link = crypto.digest(sealed)
+        if head is not None and seq == head[0]:
+            if link.hex() != head[1]:
+                return False
+            seen = True
+    return seen

@@ -1,0 +1,39 @@
+"""How a grant ends: one place, for every reason. It needs no root key.
+
+The row stays as a tombstone, so that nothing deleted can ever widen access; view rows and every wrap of
+its tokens are deleted in the same transaction. Whoever ends a grant empties the write-ahead log after it.
+"""
+
+from __future__ import annotations
+
+from vrm.vault.engine import Transaction
+
+TABLES = (
+    "CREATE TABLE grants (grant_id TEXT PRIMARY KEY, vault TEXT NOT NULL, state TEXT NOT NULL,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER, reads INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL, agreement BLOB NOT NULL,"
+    " reserve BLOB NOT NULL, routing BLOB NOT NULL)",
+    "CREATE INDEX grants_vault ON grants (vault, state)",
+    "CREATE INDEX grants_expires ON grants (state, expires)",
+)
+STATES = ("live", "revoked", "expired")
+
+
+def end_tokens(transaction: Transaction, grant_id: str) -> None:
+    """Delete every wrap of a grant's tokens; the rows stay, so that later tries can be told to the customer."""
+    transaction.execute(
+        "UPDATE tokens SET wrapped = NULL, replay = NULL, parent = NULL, spent = coalesce(spent, 0) WHERE grant_id = ?",
+        (grant_id,),
+    )
+
+
+def end(transaction: Transaction, grant_id: str, state: str, now: int) -> bool:
+    """End a live grant; False where it had ended before. The state changes first."""
+    cursor = transaction.execute(
+        "UPDATE grants SET state = ?, ended = ? WHERE grant_id = ? AND state = 'live'", (state, now, grant_id)
+    )
+    if cursor.rowcount != 1:
+        return False
+    end_tokens(transaction, grant_id)
+    transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
+    return True

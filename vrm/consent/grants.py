@@ -1,0 +1,346 @@
+"""Grants: made at approval, narrowed in place, ended at once.
+
+Widening happens only through a new approval. Narrowing and ending delete view rows in the transaction in
+which they are decided. What the vendor may know (agreement) and what is only the customer's (reserve) are
+sealed apart; the table shows ids, states, times and counts.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from vrm.clock import Clock
+from vrm.consent import endings, policy
+from vrm.consent.disclosures import Disclosures, Entry
+from vrm.consent.policy import Agreement, Reserve
+from vrm.consent.scopes import Part, check_period, source_of
+from vrm.consent.vendors import Vendor, Vendors
+from vrm.consent.views import GRANT_COLUMNS, GrantKeys, OpenGrant, Views, agreement_cipher, open_grant
+from vrm.errors import GrantNotFoundError, TamperedError, ValidationError
+from vrm.vault import crypto
+from vrm.vault.crypto import Purpose
+from vrm.vault.engine import Engine, Transaction
+from vrm.vault.records import Change
+from vrm.vault.serverkey import ServerKey
+from vrm.vault.vault import Vault
+
+DAY = 86_400  # seconds
+_FORGET = 30 * DAY  # seconds after which a dead token's row is deleted
+_BATCH = 1000  # records brought in step at once when a grant is narrowed
+
+
+@dataclass(frozen=True, slots=True)
+class GrantView:
+    """A grant as the customer sees it."""
+
+    id: str
+    state: str
+    vendor_name: str
+    client_id: str
+    purpose: str
+    created: int
+    expires: int
+    ended: int | None
+    last_read: int | None
+    reads: int
+    rows: int
+    agreement: Agreement
+    reserve: Reserve
+
+    @property
+    def facets(self) -> list[str]:
+        """The datatypes granted."""
+        return [scope.removesuffix(":read") for scope in self.agreement.scopes]
+
+
+class Grants:
+    """The grants of all vaults."""
+
+    def __init__(
+        self, engine: Engine, server_key: ServerKey, vendors: Vendors, views: Views, log: Disclosures, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._server_key = server_key
+        self._vendors = vendors
+        self._views = views
+        self._log = log
+        self._clock = clock
+
+    def make(
+        self,
+        transaction: Transaction,
+        vault: Vault,
+        vendor: Vendor,
+        agreement: Agreement,
+        reserve: Reserve,
+        rows: Mapping[str, Mapping[bytes, policy.Verdict]],
+    ) -> GrantKeys:
+        """Insert a grant and its view in the transaction of the decision; returns the new grant's keys."""
+        keys = GrantKeys(secrets.token_urlsafe(16), crypto.random_key())
+        grant = OpenGrant(keys.grant_id, keys, agreement, reserve)
+        routing = json.dumps([vault.id, vendor.client_id, vendor.name]).encode()
+        transaction.execute(
+            "INSERT INTO grants (grant_id, vault, state, created, expires, reads, seq, vendor_tag, wrapped, agreement,"
+            " reserve, routing) VALUES (?, ?, 'live', ?, ?, 0, 0, ?, ?, ?, ?, ?)",
+            (
+                keys.grant_id,
+                vault.id,
+                agreement.created,
+                agreement.expires,
+                self._server_key.vendor_tag(vault.id, vendor.client_id),
+                vault.keyring.cipher(Purpose.GRANT_WRAP).wrap(keys.key, keys.grant_id),
+                *self._sealed(vault, grant),
+                self._server_key.routing.seal(routing, keys.grant_id),
+            ),
+        )
+        self._views.build(transaction, grant, rows)
+        self._set_roster(transaction, vault)
+        return keys
+
+    @staticmethod
+    def _sealed(vault: Vault, grant: OpenGrant) -> tuple[bytes, bytes]:
+        agreement = agreement_cipher(grant.keys.common, grant.grant_id).seal(grant.agreement.encode())
+        return agreement, vault.keyring.cipher(Purpose.RESERVE).seal(grant.reserve.encode(), grant.grant_id)
+
+    def _set_roster(self, transaction: Transaction, vault: Vault) -> None:
+        rows = self._engine.all("SELECT grant_id FROM grants WHERE vault = ? AND state = 'live'", (vault.id,))
+        vault.set_roster_grants(transaction, sorted(row[0] for row in rows))
+
+    def open(self, vault: Vault, grant_id: str) -> OpenGrant:
+        """A grant of this vault opened with its root; GrantNotFoundError, TamperedError."""
+        row = self._engine.one(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND grant_id = ?", (vault.id, grant_id)
+        )
+        if row is None:
+            raise GrantNotFoundError()
+        return open_grant(vault.keyring, row)
+
+    def listing(self, vault: Vault) -> list[GrantView]:
+        """Every grant of this vault, the newest first; planted rows are left to `problems`."""
+        found = []
+        for row in self._engine.all(
+            f"SELECT state, created, expires, ended, last_used, reads, {GRANT_COLUMNS} FROM grants WHERE vault = ?"
+            " ORDER BY created DESC, grant_id",
+            (vault.id,),
+        ):
+            try:
+                grant = open_grant(vault.keyring, row[6:])
+            except TamperedError:
+                continue
+            found.append(self._shown(grant, row[:6]))
+        return found
+
+    def get(self, vault: Vault, grant_id: str) -> GrantView:
+        """One grant as the customer sees it; GrantNotFoundError."""
+        row = self._engine.one(
+            "SELECT state, created, expires, ended, last_used, reads FROM grants WHERE vault = ? AND grant_id = ?",
+            (vault.id, grant_id),
+        )
+        grant = self.open(vault, grant_id)
+        return self._shown(grant, row or ())
+
+    def _shown(self, grant: OpenGrant, row: tuple[Any, ...]) -> GrantView:
+        state, created, expires, ended, last_used, reads = row
+        if state == "live" and self._clock.now() >= expires:
+            state, ended = "expired", expires  # the sweep has not come by yet
+        agreement = grant.agreement
+        return GrantView(
+            grant.grant_id,
+            state,
+            agreement.vendor_name,
+            agreement.vendor,
+            agreement.parts[0]["purpose"] if agreement.parts else "",
+            created,
+            expires,
+            ended,
+            last_used,
+            reads,
+            self._views.count(grant.grant_id) if state == "live" else 0,
+            agreement,
+            grant.reserve,
+        )
+
+    def leaving(self, vault: Vault, grant_id: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(stream, record id, what leaves of it) for every row that the vendor can read now."""
+        grant = self.open(vault, grant_id)
+        contents = self._views.contents(grant)
+        for stream, rows in contents.items():
+            for record in vault.records(source_of(stream)).ids():
+                parts = rows.get(grant.item_id(vault.keyring, stream, record))
+                if parts is not None:
+                    yield stream, record, {_member(scope): json.loads(text) for scope, text in parts.items()}
+
+    def history(self, vault: Vault, grant_id: str) -> list[Entry]:
+        """What the log says of one grant, the newest first."""
+        return [entry for entry in self._log.read(vault, 10_000) if entry.grant_id == grant_id]
+
+    def narrow(
+        self,
+        vault: Vault,
+        grant_id: str,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        drop: frozenset[str] = frozenset(),
+        days: int | None = None,
+        period: str | None = None,
+        for_whom: frozenset[str] | None = None,
+    ) -> GrantView:
+        """Share less: rows out, scopes out, a nearer end, a shorter period, fewer kinds of purchases.
+
+        Raises ValidationError for what would share more, GrantNotFoundError for a grant that is not live.
+        """
+        shown = self.get(vault, grant_id)
+        if shown.state != "live":
+            raise GrantNotFoundError()
+        agreement = self._narrower(shown, drop, days, period)
+        kept = shown.reserve.for_whom if for_whom is None else for_whom
+        if not kept <= shown.reserve.for_whom:
+            raise ValidationError(fields={"for_whom": ["can only become less"]})
+        reserve = replace(shown.reserve, exclude=shown.reserve.exclude | exclude, for_whom=kept)
+        if not agreement.parts:
+            self.revoke(vault, grant_id)
+            return self.get(vault, grant_id)
+        grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
+        with self._engine.write() as transaction:
+            sealed, kept_back = self._sealed(vault, grant)
+            transaction.execute(
+                "UPDATE grants SET agreement = ?, reserve = ?, expires = ? WHERE grant_id = ? AND state = 'live'",
+                (sealed, kept_back, agreement.expires, grant_id),
+            )
+            self._bring_in_step(transaction, vault, grant)
+            self._note(transaction, vault.id, "narrowed", agreement.vendor, agreement.vendor_name, grant_id)
+        self._engine.purge()
+        return self.get(vault, grant_id)
+
+    def _narrower(self, shown: GrantView, drop: frozenset[str], days: int | None, period: str | None) -> Agreement:
+        agreement = shown.agreement
+        expires = agreement.expires if days is None else self._clock.now() + days * DAY
+        if not self._clock.now() < expires <= agreement.expires:
+            raise ValidationError(fields={"days": ["must end sooner than now agreed"]})
+        parts = []
+        for part in agreement.parts:
+            kept = [datatype for datatype in part["datatypes"] if f"{datatype}:read" not in drop]
+            if kept:
+                shorter = {**part, "datatypes": kept}
+                parts.append(shorter if period is None else _with_period(shorter, period))
+        return replace(agreement, parts=tuple(parts), expires=expires)
+
+    def _bring_in_step(self, transaction: Transaction, vault: Vault, grant: OpenGrant) -> None:
+        for collection in dict.fromkeys(source_of(stream) for stream in grant.agreement.streams):
+            batch: list[Change] = []
+            for record, document in vault.records(collection).scan():
+                batch.append(Change(collection, record, document))
+                if len(batch) == _BATCH:
+                    self._views.apply(transaction, vault.keyring, grant, batch)
+                    batch = []
+            self._views.apply(transaction, vault.keyring, grant, batch)
+        self._views.drop_other_shelves(transaction, grant)
+
+    def revoke(self, vault: Vault, grant_id: str) -> None:
+        """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing."""
+        agreement = self.open(vault, grant_id).agreement
+        with self._engine.write() as transaction:
+            if endings.end(transaction, grant_id, "revoked", self._clock.now()):
+                self._set_roster(transaction, vault)
+                self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
+        self._engine.purge()
+
+    def block(self, client_id: str) -> int:
+        """The host blocks a vendor: its grants in every vault end, locked or not. Returns how many."""
+        self._vendors.set_blocked(client_id, True)
+        ended = 0
+        for grant_id, routing in self._engine.all("SELECT grant_id, routing FROM grants WHERE state = 'live'"):
+            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
+            if vendor != client_id:
+                continue
+            with self._engine.write() as transaction:
+                if endings.end(transaction, grant_id, "revoked", self._clock.now()):
+                    self._note(transaction, vault, "blocked", vendor, name, grant_id)
+                    ended += 1
+        self._engine.purge()
+        return ended
+
+    def sweep(self) -> bool:
+        """End expired grants and delete expired wraps; needs no way in. False if deleted bytes may linger.
+
+        Where the clock jumped by more than a day since the last sweep, reading is refused by the expiry
+        itself and nothing is deleted.
+        """
+        now = self._clock.now()
+        with self._engine.write() as transaction:
+            row = self._engine.one("SELECT at FROM sweeps")
+            transaction.execute("DELETE FROM sweeps")
+            transaction.execute("INSERT INTO sweeps VALUES (?)", (now,))
+        if row is not None and abs(now - row[0]) > DAY:
+            return True
+        for grant_id, routing in self._engine.all(
+            "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
+        ):
+            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
+            with self._engine.write() as transaction:
+                if endings.end(transaction, grant_id, "expired", now):
+                    self._note(transaction, vault, "expired", vendor, name, grant_id)
+        with self._engine.write() as transaction:
+            transaction.execute("UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?", (now,))
+            transaction.execute("DELETE FROM tokens WHERE expires <= ?", (now - _FORGET,))
+            transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
+        return self._engine.purge()
+
+    def drop_old_replays(self, grace: int) -> None:
+        """Delete the copies of refresh answers whose time is over."""
+        with self._engine.write() as transaction:
+            transaction.execute(
+                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND spent <= ?", (self._clock.now() - grace,)
+            )
+
+    def retire(self, vault: Vault) -> None:
+        """At unlock: rows whose period has ended leave their views."""
+        with self._engine.write() as transaction:
+            for grant in self._views.live_grants(vault.keyring):
+                if any("period" in part for part in grant.agreement.parts):
+                    self._views.retire(transaction, grant)
+
+    def problems(self, vault: Vault) -> list[str]:
+        """Live grants that the customer did not make, or whose rows were altered."""
+        rostered, found = vault.roster_grants(), []
+        for row in self._engine.all(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'live'", (vault.id,)
+        ):
+            try:
+                grant = open_grant(vault.keyring, row)
+                if grant.grant_id not in rostered:
+                    raise TamperedError()
+                self._views.contents(grant)
+            except TamperedError:
+                found.append(f"grant {row[0]} was planted or altered")
+        return found
+
+    def _note(
+        self, transaction: Transaction, vault: str, event: str, client_id: str, name: str, grant_id: str
+    ) -> None:
+        self._log.note(transaction, vault, event, grant_id=grant_id, client_id=client_id, vendor_name=name)
+
+
+def _member(scope: str) -> str:
+    return scope.removesuffix(":read").partition(".")[2]
+
+
+def _with_period(part: Part, period: str) -> Part:
+    """A purchases part with a shorter period; ValidationError for a longer one."""
+    if not part["datatypes"][0].startswith("purchases."):
+        return part
+    wanted = check_period(period)
+    if "period" in part and longer(wanted, part["period"]):
+        raise ValidationError(fields={"period": ["can only become shorter"]})
+    return {**part, "period": wanted}
+
+
+def longer(one: str, other: str) -> bool:
+    """Whether a period reaches further back than another."""
+    day = date(2001, 1, 1)
+    return policy.period_end(day, one) > policy.period_end(day, other)

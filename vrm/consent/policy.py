@@ -1,0 +1,175 @@
+"""Pure decisions: what of a record leaves under an agreement and a reserve. No keys, no storage, no clock.
+
+Invariant: a grant's view is, row for row and byte for byte, `decide` over the customer's records. The
+*agreement* is what the vendor may know (facets, fields, filter, period, purpose, end); the *reserve* is the
+customer's own (for whom, rows taken out, which sellers are theirs) and shows in nothing that leaves.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from vrm.consent.scopes import CORRECTIONS, Part, stream_of
+from vrm.vault.tables import Query, QueryInstance, where
+
+Document = Mapping[str, Mapping[str, Any]]
+SHARED = ""
+UNSORTED = "unsorted"
+FOREVER = 0  # day number of a row that no period ends
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What both sides know. `parts` are the accepted request parts with their periods."""
+
+    vendor: str  # client id
+    vendor_name: str
+    parts: tuple[Part, ...]
+    created: int
+    expires: int
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes granted, in a fixed order."""
+        return tuple(dict.fromkeys(f"{datatype}:read" for part in self.parts for datatype in part["datatypes"]))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The collections and answers in which this grant has rows."""
+        return tuple(dict.fromkeys(stream_of(part["datatypes"][0]) for part in self.parts))
+
+    def encode(self) -> bytes:
+        """JSON, sealed by the caller."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, blob: bytes) -> Agreement:
+        """The agreement of `encode`."""
+        values = json.loads(blob)
+        return cls(**{**values, "parts": tuple(values["parts"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What only the customer knows."""
+
+    for_whom: frozenset[str] = frozenset({"self"})
+    unsorted: bool = False
+    exclude: frozenset[str] = frozenset()  # record ids taken out by hand
+    sellers: frozenset[str] = frozenset()  # whose orders are this vendor's, by the customer's word
+
+    def encode(self) -> bytes:
+        """JSON, sealed by the caller."""
+        values = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(self).items()}
+        return json.dumps(values, ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, blob: bytes) -> Reserve:
+        """The reserve of `encode`."""
+        values = json.loads(blob)
+        return cls(
+            frozenset(values["for_whom"]), bool(values["unsorted"]), frozenset(values["exclude"]), frozenset(values["sellers"])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`scopes` holds the very bytes that leave; empty, with the reason, where nothing does."""
+
+    reason: str = SHARED
+    scopes: Mapping[str, bytes] = field(default_factory=dict)
+    last_day: int = FOREVER  # proleptic day number after which the row is outside its period
+
+
+def period_end(ordered: date, period: str) -> date:
+    """The last day on which something ordered on `ordered` lies within `period`."""
+    found = re.fullmatch(r"P(\d+)([DWMY])", period)
+    if not found:
+        raise ValueError("not a period")
+    count, unit = int(found[1]), found[2]
+    try:
+        if unit in "DW":
+            return ordered + timedelta(days=count * (7 if unit == "W" else 1))
+        months = ordered.year * 12 + ordered.month - 1 + count * (12 if unit == "Y" else 1)
+        year, month = divmod(months, 12)
+        return date(year, month + 1, min(ordered.day, calendar.monthrange(year, month + 1)[1]))
+    except (OverflowError, ValueError):
+        return date.max
+
+
+def row_filter(part: Part) -> QueryInstance:
+    """The rows a part asks for, as a query over documents."""
+    categories = part.get("filter", {}).get("category")
+    if categories is None:
+        return Query().noop()
+    wanted: QueryInstance = where("item")["category"].one_of(categories)
+    return wanted
+
+
+def reserve_filter(reserve: Reserve) -> QueryInstance:
+    """The rows the customer's for-whom choice lets through, as a query over documents."""
+    allowed: QueryInstance = where("context")["for"].one_of(sorted(reserve.for_whom))
+    return allowed | ~where("context")["for"].exists() if reserve.unsorted else allowed
+
+
+def decide(
+    stream: str, record: str, document: Document, agreement: Agreement, reserve: Reserve, today: date
+) -> Verdict:
+    """What of this record leaves on `today`, or why nothing does."""
+    if stream == CORRECTIONS:
+        return _correction(document, agreement, reserve)
+    if record in reserve.exclude:
+        return Verdict("excluded")
+    if stream == "purchases" and not reserve_filter(reserve)(document):
+        return Verdict(document.get("context", {}).get("for") or UNSORTED)
+    return _facets(stream, document, agreement, today)
+
+
+def _facets(stream: str, document: Document, agreement: Agreement, today: date) -> Verdict:
+    scopes: dict[str, bytes] = {}
+    last, reason = FOREVER, "filter"
+    for part in agreement.parts:
+        if stream_of(part["datatypes"][0]) != stream or not row_filter(part)(document):
+            continue
+        end = _end(document, part)
+        if end is not None and end < today:
+            reason = "period"
+            continue
+        if end is not None:
+            last = max(last, end.toordinal())
+        for datatype in part["datatypes"]:
+            scopes[f"{datatype}:read"] = _cut(document.get(datatype.partition(".")[2], {}), part.get("fields"))
+    return Verdict(SHARED, scopes, last) if scopes else Verdict(reason)
+
+
+def _end(document: Document, part: Part) -> date | None:
+    if "period" not in part:
+        return None
+    ordered = document.get("order", {}).get("ordered")
+    if not ordered:
+        return date.min  # without a date nothing proves that it lies within
+    return period_end(date.fromisoformat(ordered), part["period"])
+
+
+def _cut(values: Mapping[str, Any], names: list[str] | None) -> bytes:
+    kept = values if names is None else {name: value for name, value in values.items() if name in names}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _correction(document: Document, agreement: Agreement, reserve: Reserve) -> Verdict:
+    order, item = document.get("order", {}), document.get("item", {})
+    if order.get("seller") not in reserve.sellers:
+        return Verdict("filter")
+    if document.get("context", {}).get("use_for_taste") is not False:
+        return Verdict("no-correction")
+    number = item.get("asin") or item.get("isbn") or item.get("gtin") or item.get("title")
+    if not order.get("order_number") or not number:
+        return Verdict("filter")
+    answer = {"order": order["order_number"], "item": number, "use_for_taste": False}
+    return Verdict(SHARED, {f"{CORRECTIONS}:read": json.dumps(answer, ensure_ascii=False).encode()})

@@ -1,0 +1,309 @@
+"""The vendor's reading: token → state check and log entry in one transaction → open rows → splice bytes.
+
+Promises: an answer leaves only after its log entry is durable, and no answer is given whose entry follows
+the end of the grant; the path builds no document, runs no schema and asks per page, not per row. Absent,
+withheld and not granted look alike. Every page is full; cursors are sealed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vrm.clock import Clock, rfc3339, today
+from vrm.consent.disclosures import Disclosures
+from vrm.consent.policy import Agreement
+from vrm.consent.scopes import ANSWERS, stream_of
+from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
+from vrm.consent.views import agreement_cipher, open_part, scope_cipher, shelf
+from vrm.errors import (
+    GrantInactiveError,
+    InsufficientScopeError,
+    NotInViewError,
+    ParameterError,
+    TamperedError,
+    TokenError,
+)
+from vrm.vault import crypto
+from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.engine import Engine, Row, Transaction
+from vrm.vault.envelope import unpack, unpack_named
+from vrm.vault.serverkey import ServerKey
+
+_LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Access:
+    """An opened access token: whose, for what, and the keys of exactly that."""
+
+    vault: str
+    grant_id: str
+    client_id: str
+    scopes: tuple[str, ...]
+    keys: Mapping[str, Key]
+    common: Key
+    lookup: bytes
+    parent: bytes | None
+
+    def stream_scopes(self, stream: str) -> list[str]:
+        """The token's scopes in one collection or answer."""
+        return [scope for scope in self.scopes if stream_of(scope.removesuffix(":read")) == stream]
+
+
+class Reader:
+    """Reads views with what tokens carry."""
+
+    def __init__(self, engine: Engine, server_key: ServerKey, tokens: Tokens, log: Disclosures, clock: Clock) -> None:
+        self._engine = engine
+        self._pepper = server_key.pepper
+        self._tokens = tokens
+        self._log = log
+        self._clock = clock
+
+    def authenticate(self, bearer: str) -> Access:
+        """Open an access token; TokenError (a try with a token that ended is noted for the customer)."""
+        raw = read_token("access", bearer)
+        if raw is None:
+            raise TokenError()
+        lookup, wrapping = split("access", raw, self._pepper)
+        row = self._engine.one(
+            "SELECT t.grant_id, t.expires, t.wrapped, t.parent, g.vault FROM tokens t"
+            " JOIN grants g ON g.grant_id = t.grant_id WHERE t.lookup = ? AND t.kind = 'access'",
+            (lookup,),
+        )
+        if row is None:
+            raise TokenError()
+        grant_id, expires, wrapped, parent, vault = row
+        if wrapped is None or self._clock.now() >= expires:
+            self._note_refusal(vault, grant_id, "", "token ended" if wrapped is None else "token expired", "")
+            raise TokenError()
+        try:
+            carried = unpack(wrap_cipher(wrapping, "access", lookup, grant_id, expires).unseal(wrapped))
+        except TamperedError:
+            raise TokenError() from None
+        scopes = tuple(name.decode() for name in carried[3::2])
+        keys = {name: Key(key) for name, key in zip(scopes, carried[4::2], strict=True)}
+        return Access(
+            carried[0].decode(), grant_id, carried[1].decode(), scopes, keys, Key(carried[2]), lookup, parent
+        )
+
+    def refuse(self, access: Access, reason: str, what: str) -> None:
+        """Note for the customer that a vendor tried something that it may not."""
+        self._note_refusal(access.vault, access.grant_id, access.client_id, reason, what)
+
+    def _note_refusal(self, vault: str, grant_id: str, client_id: str, reason: str, what: str) -> None:
+        with self._engine.write() as transaction:
+            self._log.note(
+                transaction,
+                vault,
+                "refused",
+                grant_id=grant_id,
+                client_id=client_id,
+                reason=reason,
+                detail=what[:120],
+            )
+
+    def grant(self, access: Access) -> dict[str, Any]:
+        """The told limits of this token's grant."""
+        row = self._engine.one(f"SELECT agreement FROM grants WHERE {_LIVE}", (access.grant_id, self._clock.now()))
+        if row is None:
+            raise self._inactive(access)
+        agreement = Agreement.decode(agreement_cipher(access.common, access.grant_id).unseal(row[0]))
+        granted = [part for part in agreement.parts if _touches(part, access.scopes)]
+        return {
+            "grant_id": access.grant_id,
+            "scope": " ".join(scope for scope in access.scopes if scope in agreement.scopes),
+            "authorization_details": granted,
+            "created": rfc3339(agreement.created),
+            "expires": rfc3339(agreement.expires),
+        }
+
+    def page(
+        self,
+        access: Access,
+        collection: str,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        updated_since: int | None = None,
+    ) -> tuple[list[bytes], str | None]:
+        """Up to `limit` rows as JSON bytes and the cursor of the next page, or None at the end.
+
+        Raises InsufficientScopeError, ParameterError (cursor), GrantInactiveError.
+        """
+        opener = self._opener(access, collection)
+        after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
+        items: list[bytes] = []
+        while True:
+            rows = self._take(access, opener, limit - len(items) + 1, after, updated_since or 0)
+            more = len(rows) > limit - len(items)
+            for seq, item, updated, sealed in rows[: limit - len(items)]:
+                after = seq
+                row = opener.row(seq, item, updated, sealed)
+                if row is not None:
+                    items.append(row)
+            if not more:
+                return items, None
+            if len(items) == limit:
+                return items, self._cursor(access, collection, after)
+
+    def one(self, access: Access, collection: str, record: str) -> tuple[bytes, str]:
+        """(JSON bytes, ETag) of one record; NotInViewError for whatever is not there to see."""
+        opener = self._opener(access, collection)
+        try:
+            item = bytes.fromhex(record) if len(record) == 32 else b""
+        except ValueError:
+            item = b""
+        found = self._take_one(access, opener, item)
+        row = opener.row(*found) if found else None
+        if row is None or found is None:
+            raise NotInViewError()
+        etag = base64.urlsafe_b64encode(crypto.digest(opener.sealed_parts(found[3]))[:15]).decode()
+        return row, f'"{etag}"'
+
+    def answer(self, access: Access, question: str) -> bytes:
+        """A computed answer as JSON bytes (a list); NotInViewError for an unknown question."""
+        stream = f"answers.{question}"
+        if stream not in ANSWERS:
+            raise NotInViewError()
+        opener = self._opener(access, stream)
+        rows = self._take(access, opener, 1 << 31, 0, 0)
+        opened = (opener.bare(seq, item, sealed) for seq, item, _, sealed in rows)
+        return b"[" + b",".join(text for text in opened if text is not None) + b"]"
+
+    def _opener(self, access: Access, stream: str) -> _Opener:
+        if stream not in CATALOG_BY_NAME and stream not in ANSWERS:
+            raise NotInViewError()
+        scopes = access.stream_scopes(stream)
+        if not scopes:
+            self.refuse(access, "not granted", stream)
+            raise InsufficientScopeError()
+        return _Opener(access, stream, scopes, today(self._clock).toordinal())
+
+    def _enter(self, transaction: Transaction, access: Access) -> None:
+        """The state check: part of the transaction that writes the log entry."""
+        now = self._clock.now()
+        cursor = transaction.execute(
+            f"UPDATE grants SET last_used = ?, reads = reads + 1 WHERE {_LIVE}", (now, access.grant_id, now)
+        )
+        if cursor.rowcount != 1:
+            raise GrantInactiveError()
+        if access.parent is not None:
+            self._tokens.first_use(transaction, access.lookup, access.parent)
+
+    def _inactive(self, access: Access) -> GrantInactiveError:
+        self.refuse(access, "grant ended", "")
+        return GrantInactiveError()
+
+    def _take_one(self, access: Access, opener: _Opener, item: bytes) -> Row | None:
+        try:
+            with self._engine.write() as transaction:
+                self._enter(transaction, access)
+                found = self._engine.one(
+                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
+                    " AND sealed IS NOT NULL",
+                    (access.grant_id, item, opener.shelf),
+                )
+                self._note_read(transaction, access, opener, 1 if found else 0)
+                return found
+        except GrantInactiveError:
+            raise self._inactive(access) from None
+
+    def _take(self, access: Access, opener: _Opener, count: int, after: int, since: int) -> list[Row]:
+        try:
+            with self._engine.write() as transaction:
+                self._enter(transaction, access)
+                rows = self._engine.all(
+                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ? AND seq > ?"
+                    " AND sealed IS NOT NULL AND updated >= ? ORDER BY seq LIMIT ?",
+                    (access.grant_id, opener.shelf, after, since, count),
+                )
+                self._note_read(transaction, access, opener, min(len(rows), count - 1))
+                return rows
+        except GrantInactiveError:
+            raise self._inactive(access) from None
+
+    def _note_read(self, transaction: Transaction, access: Access, opener: _Opener, count: int) -> None:
+        self._log.note(
+            transaction,
+            access.vault,
+            "read",
+            grant_id=access.grant_id,
+            client_id=access.client_id,
+            stream=opener.stream,
+            scopes=opener.scopes,
+            count=count,
+        )
+
+    def _cursor_cipher(self, access: Access, stream: str) -> Cipher:
+        return Cipher(crypto.derive(access.common, Purpose.CURSOR, stream), Purpose.CURSOR, access.grant_id, stream)
+
+    def _cursor(self, access: Access, stream: str, seq: int) -> str:
+        sealed = self._cursor_cipher(access, stream).seal(seq.to_bytes(8, "big"))
+        return base64.urlsafe_b64encode(sealed).decode()
+
+    def _open_cursor(self, access: Access, stream: str, cursor: str) -> int:
+        try:
+            sealed = base64.urlsafe_b64decode(cursor.encode("ascii"))
+            return int.from_bytes(self._cursor_cipher(access, stream).unseal(sealed), "big")
+        except (binascii.Error, ValueError, TamperedError):
+            raise ParameterError(fields={"cursor": ["is not one of this list"]}) from None
+
+
+def _touches(part: Mapping[str, Any], scopes: Sequence[str]) -> bool:
+    return any(f"{datatype}:read" in scopes for datatype in part["datatypes"])
+
+
+class _Opener:
+    """Opens the rows of one stream for one token and writes them as JSON."""
+
+    def __init__(self, access: Access, stream: str, scopes: Sequence[str], day: int) -> None:
+        self.stream = stream
+        self.scopes = scopes
+        self.shelf = shelf(access.common, stream)
+        self._day = day
+        self._parts = [
+            (scope, scope_cipher(access.keys[scope], access.grant_id, scope), _member(scope)) for scope in scopes
+        ]
+        self._times: dict[int, bytes] = {}
+
+    def row(self, seq: int, item: bytes, updated: int, sealed: bytes) -> bytes | None:
+        """The record as it leaves, or None where nothing of it is in period and in these scopes."""
+        parts = unpack_named(sealed)
+        texts = [b'{"id":"' + item.hex().encode() + b'","updated_at":"' + self._time(updated) + b'"']
+        for scope, cipher, member in self._parts:
+            blob = parts.get(scope)
+            if blob is None:
+                continue
+            last, text = open_part(cipher, blob, item, seq)
+            if not last or last >= self._day:
+                texts.append(member + text)
+        return b"".join(texts) + b"}" if len(texts) > 1 else None
+
+    def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
+        """An answer's row: the bytes themselves."""
+        scope, cipher, _ = self._parts[0]
+        blob = unpack_named(sealed).get(scope)
+        return None if blob is None else open_part(cipher, blob, item, seq)[1]
+
+    def sealed_parts(self, sealed: bytes) -> bytes:
+        """What the ETag is made of: the envelopes that this token opens."""
+        parts = unpack_named(sealed)
+        return b"".join(parts.get(scope, b"") for scope in self.scopes)
+
+    def _time(self, updated: int) -> bytes:
+        found = self._times.get(updated)
+        if found is None:
+            found = self._times[updated] = rfc3339(updated).encode()
+        return found
+
+
+def _member(scope: str) -> bytes:
+    facet = scope.removesuffix(":read").partition(".")[2]
+    return b"," + json.dumps(facet).encode() + b":"

@@ -1,0 +1,192 @@
+"""Scopes and request parts: what a vendor can ask for, in the catalog's terms.
+
+A stored request always has the shape of RFC 9396 `authorization_details` of type `vrm_access`; a scope
+string is its short form. Anything unknown, not shareable or not built is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from vrm.consent.purposes import purpose as known_purpose
+from vrm.errors import ScopeError
+from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, N_
+
+TYPE = "vrm_access"
+CORRECTIONS = "answers.corrections"
+ANSWERS: dict[str, str] = {CORRECTIONS: N_("Which of their own orders say nothing about your taste")}
+_PERIOD = re.compile(r"P([0-9]{1,4})([DWMY])")
+_LIST_MEMBERS = ("datatypes", "actions", "fields")
+_TEXT_MEMBERS = ("period", "purpose", "necessity", "retention")
+_MEMBERS = {"type", "filter", *_LIST_MEMBERS, *_TEXT_MEMBERS}
+_MOST_PARTS = 20
+
+Part = dict[str, Any]
+
+
+def _all_scopes() -> dict[str, str]:
+    found = {}
+    for collection in CATALOG:
+        for facet in collection.facets:
+            if facet.shareable:
+                found[f"{collection.name}.{facet.name}:read"] = facet.label
+    return found | {f"{answer}:read": label for answer, label in ANSWERS.items()}
+
+
+SCOPES: dict[str, str] = _all_scopes()
+
+
+def expand(collection: str) -> list[str]:
+    """`purchases:read` is this day's shareable facets; later ones never join. ScopeError if unknown."""
+    if collection not in CATALOG_BY_NAME:
+        raise ScopeError(f"scope {collection[:60]!r} is unknown")
+    return [f"{collection}.{facet.name}" for facet in CATALOG_BY_NAME[collection].facets if facet.shareable]
+
+
+def stream_of(datatype: str) -> str:
+    """Where the rows of a datatype stand: its collection, or the answer itself."""
+    return datatype if datatype in ANSWERS else datatype.partition(".")[0]
+
+
+def source_of(stream: str) -> str:
+    """The collection whose records a stream is made from."""
+    return "purchases" if stream == CORRECTIONS else stream
+
+
+def parts_from_scope(scope: str, purpose: str) -> list[Part]:
+    """The request parts of a scope string: all required. ScopeError for unknown ones, doubles or none."""
+    datatypes: list[str] = []
+    for word in scope.split():
+        subject, _, verb = word.rpartition(":")
+        if verb != "read":
+            raise ScopeError(f"scope {word[:60]!r} is unknown")
+        if f"{subject}:read" in SCOPES:
+            datatypes.append(subject)
+        else:
+            datatypes += expand(subject)
+    if not datatypes:
+        raise ScopeError("no scope was asked for")
+    by_stream: dict[str, list[str]] = {}
+    for datatype in dict.fromkeys(datatypes):
+        by_stream.setdefault(stream_of(datatype), []).append(datatype)
+    return [
+        {
+            "type": TYPE,
+            "datatypes": wanted,
+            "actions": ["read"],
+            "purpose": known_purpose(purpose).id,
+            "necessity": "required",
+        }
+        for wanted in by_stream.values()
+    ]
+
+
+def scope_string(parts: Iterable[Part]) -> str:
+    """The scopes that cover these parts."""
+    names = dict.fromkeys(f"{datatype}:read" for part in parts for datatype in part["datatypes"])
+    return " ".join(names)
+
+
+def check_details(details: Any, *, beside_scope: bool = False) -> list[Part]:
+    """Clean request parts of `authorization_details`; ScopeError by RFC 9396 §5's five reasons.
+
+    Unknown type, unknown member, wrong JSON type, invalid value, missing required member. Beside a scope,
+    whose parts are all required, every part here may be optional.
+    """
+    if not isinstance(details, list) or not details or len(details) > _MOST_PARTS:
+        raise ScopeError(f"authorization_details must be a list of 1 to {_MOST_PARTS} objects")
+    parts = [_checked_part(part) for part in details]
+    if not beside_scope and all(part["necessity"] == "optional" for part in parts):
+        raise ScopeError("at least one part must be required")
+    return parts
+
+
+def _checked_part(part: Any) -> Part:
+    if not isinstance(part, dict) or part.get("type") != TYPE:
+        raise ScopeError(f"authorization_details: type must be {TYPE}")
+    for name, value in part.items():
+        if name not in _MEMBERS:
+            raise ScopeError(f"authorization_details: unknown member {str(name)[:60]!r}")
+        texts = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+        if name in _LIST_MEMBERS and not texts:
+            raise ScopeError(f"authorization_details: {name} must be a list of texts")
+        if name in _TEXT_MEMBERS and not isinstance(value, str):
+            raise ScopeError(f"authorization_details: {name} must be a text")
+    for name in ("datatypes", "purpose"):
+        if name not in part:
+            raise ScopeError(f"authorization_details: {name} is missing")
+    if part.get("actions", ["read"]) != ["read"]:
+        raise ScopeError("authorization_details: the only action is read")
+    clean: Part = {
+        "type": TYPE,
+        "datatypes": _checked_datatypes(part["datatypes"]),
+        "actions": ["read"],
+        "purpose": known_purpose(part["purpose"]).id,
+        "necessity": part.get("necessity", "required"),
+    }
+    if clean["necessity"] not in ("required", "optional"):
+        raise ScopeError("authorization_details: necessity is required or optional")
+    return clean | _limits(part, clean["datatypes"])
+
+
+def _checked_datatypes(datatypes: list[str]) -> list[str]:
+    if len(set(map(stream_of, datatypes))) != 1:
+        raise ScopeError("authorization_details: the datatypes of one part belong to one collection")
+    for datatype in datatypes:
+        if f"{datatype}:read" not in SCOPES:
+            raise ScopeError(f"authorization_details: unknown datatype {datatype[:60]!r}")
+    return list(dict.fromkeys(datatypes))
+
+
+def _limits(part: Part, datatypes: list[str]) -> Part:
+    clean: Part = {}
+    if "fields" in part:
+        clean["fields"] = _checked_fields(part["fields"], datatypes)
+    if "filter" in part:
+        clean["filter"] = _checked_filter(part["filter"], datatypes)
+    if "period" in part:
+        if stream_of(datatypes[0]) != "purchases":
+            raise ScopeError("authorization_details: only purchases have a period")
+        clean["period"] = check_period(part["period"])
+    if "retention" in part:
+        clean["retention"] = check_period(part["retention"])
+    return clean
+
+
+def _checked_fields(names: list[str], datatypes: list[str]) -> list[str]:
+    known: set[str] = set()
+    for datatype in datatypes:
+        collection, _, facet = datatype.partition(".")
+        if datatype in ANSWERS:
+            raise ScopeError("authorization_details: an answer has no fields to choose")
+        own = {field.name for field in CATALOG_BY_NAME[collection].facet(facet).fields}
+        if not own & set(names):
+            raise ScopeError(f"authorization_details: fields names nothing of {datatype}")
+        known |= own
+    for name in names:
+        if name not in known:
+            raise ScopeError(f"authorization_details: unknown field {name[:60]!r}")
+    return list(dict.fromkeys(names))
+
+
+def _checked_filter(value: Any, datatypes: list[str]) -> dict[str, list[str]]:
+    if stream_of(datatypes[0]) != "purchases":
+        raise ScopeError("authorization_details: only purchases have a filter")
+    if not isinstance(value, dict) or set(value) != {"category"}:
+        raise ScopeError("authorization_details: filter knows category only")
+    names = value["category"]
+    if not isinstance(names, list) or not 0 < len(names) <= 50 or not all(isinstance(name, str) for name in names):
+        raise ScopeError("authorization_details: filter.category must be a list of texts")
+    if any(not re.fullmatch(r"[a-z0-9\-]{1,60}", name) for name in names):
+        raise ScopeError("authorization_details: filter.category holds a name that is no category")
+    return {"category": sorted(set(names))}
+
+
+def check_period(text: str) -> str:
+    """An ISO 8601 duration of one unit, such as P2Y or P90D; ScopeError otherwise."""
+    found = _PERIOD.fullmatch(text)
+    if not found or not 0 < int(found[1]) <= 36_500:
+        raise ScopeError(f"{text[:20]!r} is no period such as P2Y, P6M or P90D")
+    return text

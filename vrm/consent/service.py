@@ -1,0 +1,73 @@
+"""Everything of consent on one engine, wired by hand."""
+
+from __future__ import annotations
+
+from vrm.clock import Clock
+from vrm.consent import disclosures, endings, requests, tokens, vendors, views
+from vrm.consent.disclosures import Disclosures
+from vrm.consent.grants import Grants
+from vrm.consent.reader import Reader
+from vrm.consent.requests import Requests
+from vrm.consent.tokens import Tokens
+from vrm.consent.vendors import Vendors
+from vrm.consent.views import Views
+from vrm.vault.engine import Engine, Schema
+from vrm.vault.vault import Vault, Vaults
+
+SCHEMA = Schema(
+    "consent",
+    1,
+    (
+        *vendors.TABLES,
+        *endings.TABLES,
+        *views.TABLES,
+        *tokens.TABLES,
+        *requests.TABLES,
+        *disclosures.TABLES,
+        "CREATE TABLE sweeps (at INTEGER NOT NULL)",
+    ),
+)
+
+
+class Consent:
+    """Vendors, requests, grants, tokens, the reading and the log of one host."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        vaults: Vaults,
+        clock: Clock,
+        *,
+        access_life: int = 900,
+        refresh_grace: int = 20,
+        request_life: int = 3600,
+    ) -> None:
+        key = vaults.server_key
+        self._grace = refresh_grace
+        self.views = Views(engine, clock)
+        vaults.watcher = self.views
+        self.vendors = Vendors(engine, key, clock)
+        self.log = Disclosures(engine, vaults, clock)
+        self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
+        self.grants = Grants(engine, key, self.vendors, self.views, self.log, clock)
+        self.requests = Requests(
+            engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
+        )
+        self.reader = Reader(engine, key, self.tokens, self.log, clock)
+
+    def at_unlock(self, vault: Vault) -> list[str]:
+        """What a log-in does: rows past their period leave, the log's heads are sealed; returns problems."""
+        found = self.problems(vault)
+        self.grants.retire(vault)
+        if not found:
+            self.log.seal_heads(vault)
+        return found
+
+    def problems(self, vault: Vault) -> list[str]:
+        """Whatever does not fit in keyslots, grants, views and log; empty if all is well."""
+        return [*vault.problems(), *self.grants.problems(vault), *self.log.problems(vault)]
+
+    def sweep(self) -> bool:
+        """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""
+        self.grants.drop_old_replays(self._grace)
+        return self.grants.sweep()

@@ -1,0 +1,133 @@
+"""Vendors as the host registered them. A vendor's name is the host's word, never the vendor's own."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from vrm.clock import Clock
+from vrm.consent.purposes import purpose as known_purpose
+from vrm.errors import ValidationError, VendorNotFoundError
+from vrm.vault import crypto
+from vrm.vault.engine import Engine
+from vrm.vault.serverkey import ServerKey
+
+TABLES = (
+    "CREATE TABLE vendors (client_id TEXT PRIMARY KEY, name TEXT NOT NULL, redirect_uris TEXT NOT NULL,"
+    " secret BLOB, resource_server INTEGER NOT NULL, sells_as TEXT NOT NULL, purpose TEXT NOT NULL,"
+    " blocked INTEGER NOT NULL, created INTEGER NOT NULL)",
+)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_COLUMNS = "client_id, name, redirect_uris, secret IS NULL, resource_server, sells_as, purpose, blocked, created"
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A registered client."""
+
+    client_id: str
+    name: str
+    redirect_uris: tuple[str, ...]
+    public: bool
+    resource_server: bool
+    sells_as: tuple[str, ...]
+    purpose: str
+    blocked: bool
+    created: int
+
+
+def check_redirect_uri(uri: str) -> str:
+    """An https address, or http on loopback (RFC 8252 §7.3), without fragment; ValidationError."""
+    try:
+        url = urlsplit(uri)
+        plain = url.scheme == "http" and url.hostname in _LOOPBACK
+        good = (url.scheme == "https" or plain) and url.hostname and not url.username and url.port != 0
+    except ValueError:
+        good = False
+    if not good or "#" in uri or len(uri) > 2000 or any(mark.isspace() or not mark.isprintable() for mark in uri):
+        raise ValidationError(
+            fields={"redirect_uri": ["must be an https address (or http on this machine) without a fragment"]}
+        )
+    return uri
+
+
+class Vendors:
+    """The host's register of vendors."""
+
+    def __init__(self, engine: Engine, server_key: ServerKey, clock: Clock) -> None:
+        self._engine = engine
+        self._server_key = server_key
+        self._clock = clock
+
+    def add(
+        self,
+        name: str,
+        redirect_uris: Sequence[str] = (),
+        *,
+        public: bool = False,
+        resource_server: bool = False,
+        sells_as: Sequence[str] = (),
+        purpose: str = "RequestedServiceProvision",
+    ) -> tuple[Vendor, str | None]:
+        """Register a vendor; returns it with its secret, which is shown once (None for public ones).
+
+        Raises ValidationError for a bad name or redirect URI, ScopeError for an unknown purpose.
+        """
+        clean = " ".join(name.split())
+        if not 0 < len(clean) <= 80 or not clean.isprintable():
+            raise ValidationError(fields={"name": ["needs 1 to 80 printable characters"]})
+        if not redirect_uris and not resource_server:
+            raise ValidationError(fields={"redirect_uri": ["is missing"]})
+        uris = [check_redirect_uri(uri) for uri in redirect_uris]
+        client_id = "vrm_client_" + secrets.token_urlsafe(16)
+        secret = None if public else "vrm_cs_" + secrets.token_urlsafe(32)
+        stored = None if secret is None else self._server_key.hash_secret(client_id, secret)
+        row = (client_id, clean, json.dumps(uris), stored, int(resource_server), json.dumps(list(sells_as)))
+        with self._engine.write() as transaction:
+            transaction.execute(
+                "INSERT INTO vendors VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+                (*row, known_purpose(purpose).id, self._clock.now()),
+            )
+        return self.get(client_id), secret
+
+    def get(self, client_id: str) -> Vendor:
+        """The vendor, blocked or not; VendorNotFoundError."""
+        row = self._engine.one(f"SELECT {_COLUMNS} FROM vendors WHERE client_id = ?", (client_id,))
+        if row is None:
+            raise VendorNotFoundError()
+        return _vendor(row)
+
+    def listing(self) -> list[Vendor]:
+        """Every vendor by name."""
+        return [_vendor(row) for row in self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")]
+
+    def set_blocked(self, client_id: str, blocked: bool) -> None:
+        """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Grants.block`."""
+        self.get(client_id)
+        with self._engine.write() as transaction:
+            transaction.execute("UPDATE vendors SET blocked = ? WHERE client_id = ?", (int(blocked), client_id))
+
+    def check_secret(self, client_id: str, secret: str) -> bool:
+        """Whether this is the vendor's secret, in constant time; a public vendor has none."""
+        row = self._engine.one("SELECT secret FROM vendors WHERE client_id = ?", (client_id,))
+        stored = bytes(row[0]) if row and row[0] is not None else bytes(32)
+        same = crypto.equal(self._server_key.hash_secret(client_id, secret), stored)
+        return same and bool(row) and row is not None and row[0] is not None
+
+
+def _vendor(row: tuple[object, ...]) -> Vendor:
+    client_id, name, uris, public, resource_server, sells_as, purpose, blocked, created = row
+    return Vendor(
+        str(client_id),
+        str(name),
+        tuple(json.loads(str(uris))),
+        bool(public),
+        bool(resource_server),
+        tuple(json.loads(str(sells_as))),
+        str(purpose),
+        bool(blocked),
+        int(str(created)),
+    )

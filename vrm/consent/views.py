@@ -1,0 +1,266 @@
+"""Views: for each live grant, the very bytes that its vendor may read, sealed under its scopes' keys.
+
+A view row stands under (grant, shelf, seq) with the vendor's own id of the record; `seq` grows with every
+change, so a row that changed moves to the end and a row that left stays as *gone* (without content).
+The initial order is that of the ids, which are random: positions tell nothing about what was withheld.
+Rows whose bytes do not change are not touched. Writes happen in the transaction of the change itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vrm.clock import Clock, today
+from vrm.consent import policy
+from vrm.consent.policy import Agreement, Reserve
+from vrm.consent.scopes import source_of
+from vrm.errors import TamperedError
+from vrm.vault import crypto, envelope
+from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.engine import Engine, Transaction
+from vrm.vault.keyring import Keyring
+from vrm.vault.records import Change
+
+TABLES = (
+    "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, item BLOB NOT NULL,"
+    " updated INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
+)
+_BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
+_DAY = 4  # bytes of the last day before the text
+GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve"
+
+
+def scope_cipher(key: Key, grant_id: str, scope: str) -> Cipher:
+    """What opens the parts of one scope in one grant's view."""
+    return Cipher(key, Purpose.VIEW, grant_id, scope)
+
+
+def seal_row(ciphers: Mapping[str, Cipher], verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
+    """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
+    day = verdict.last_day.to_bytes(_DAY, "big")
+    return envelope.pack_named(
+        {
+            scope: ciphers[scope].seal(envelope.pad(day + text, _BUCKET), item, seq)
+            for scope, text in verdict.scopes.items()
+        }
+    )
+
+
+def open_part(cipher: Cipher, blob: bytes, item: bytes, seq: int) -> tuple[int, bytes]:
+    """(last day, JSON) of one scope's envelope; TamperedError for a row put back or moved."""
+    text = cipher.unseal(blob, item, seq)
+    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" ")
+
+
+class GrantKeys:
+    """What a grant's key derives: common key, shelves, scope keys."""
+
+    def __init__(self, grant_id: str, key: Key) -> None:
+        self.grant_id = grant_id
+        self.key = key
+
+    @functools.cached_property
+    def common(self) -> Key:
+        """Opens the agreement and seals cursors; every token of the grant carries it."""
+        return crypto.derive(self.key, Purpose.COMMON, self.grant_id)
+
+    def scope_key(self, scope: str) -> Key:
+        """Opens one scope's parts of the view, and nothing else."""
+        return crypto.derive(self.key, Purpose.SCOPE, self.grant_id, scope)
+
+
+def shelf(common: Key, stream: str) -> bytes:
+    """8 bytes under which a stream's rows stand, so that the table does not name the collection."""
+    return crypto.mac(common, Purpose.SHELF, stream)[:8]
+
+
+def agreement_cipher(common: Key, grant_id: str) -> Cipher:
+    """Seals the agreement under the grant's common key."""
+    return Cipher(common, Purpose.AGREEMENT, grant_id)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGrant:
+    """A grant opened with the root: everything needed to keep its view."""
+
+    grant_id: str
+    keys: GrantKeys
+    agreement: Agreement
+    reserve: Reserve
+
+    def item_id(self, keyring: Keyring, stream: str, record: str) -> bytes:
+        """The id under which this vendor knows the record."""
+        return keyring.pairwise(self.agreement.vendor, stream, record)
+
+    def ciphers(self) -> dict[str, Cipher]:
+        """A cipher per granted scope."""
+        return {
+            scope: scope_cipher(self.keys.scope_key(scope), self.grant_id, scope) for scope in self.agreement.scopes
+        }
+
+
+def open_grant(keyring: Keyring, row: Sequence[bytes]) -> OpenGrant:
+    """Open a row of GRANT_COLUMNS with the root; TamperedError for a planted or altered one."""
+    grant_id = str(row[0])
+    keys = GrantKeys(grant_id, keyring.cipher(Purpose.GRANT_WRAP).unwrap(row[1], grant_id))
+    agreement = Agreement.decode(agreement_cipher(keys.common, grant_id).unseal(row[2]))
+    reserve = Reserve.decode(keyring.cipher(Purpose.RESERVE).unseal(row[3], grant_id))
+    return OpenGrant(grant_id, keys, agreement, reserve)
+
+
+class Views:
+    """Keeps views in step with the records: the `Watcher` that every write of a shared vault needs."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def live_grants(self, keyring: Keyring) -> list[OpenGrant]:
+        """The vault's live grants, opened; planted rows, which the root did not seal, are left out."""
+        rows = self._engine.all(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'live' AND expires > ?",
+            (keyring.vault, self._clock.now()),
+        )
+        opened = []
+        for row in rows:
+            try:
+                opened.append(open_grant(keyring, row))
+            except TamperedError:
+                continue  # `vrm check` names it; it must not keep her from her own records
+        return opened
+
+    def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:
+        """Bring every live view in step, in the transaction of the change."""
+        for grant in self.live_grants(keyring):
+            self.apply(transaction, keyring, grant, changes)
+
+    def apply(self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Iterable[Change]) -> None:
+        """Bring one view in step with these records."""
+        day, writer = today(self._clock), _Writer(self._engine, transaction, grant, self._clock.now())
+        for change in changes:
+            for stream in grant.agreement.streams:
+                if source_of(stream) != change.collection:
+                    continue
+                verdict = policy.Verdict("removed")
+                if change.document is not None:
+                    verdict = policy.decide(
+                        stream, change.record, change.document, grant.agreement, grant.reserve, day
+                    )
+                writer.set(stream, grant.item_id(keyring, stream, change.record), verdict)
+        writer.finish()
+
+    def build(
+        self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
+    ) -> None:
+        """Write a new grant's view: stream → (item id → what leaves)."""
+        ciphers, now, seq, stored = grant.ciphers(), self._clock.now(), 0, []
+        for stream, verdicts in rows.items():
+            place = shelf(grant.keys.common, stream)
+            for item in sorted(verdicts):
+                seq += 1
+                stored.append((grant.grant_id, place, seq, item, now, seal_row(ciphers, verdicts[item], item, seq)))
+        transaction.executemany("INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)", stored)
+        transaction.execute("UPDATE grants SET seq = ? WHERE grant_id = ?", (seq, grant.grant_id))
+
+    def drop_other_shelves(self, transaction: Transaction, grant: OpenGrant) -> None:
+        """After narrowing: rows of collections that are no longer granted are deleted, without a trace."""
+        places = [shelf(grant.keys.common, stream) for stream in grant.agreement.streams]
+        marks = ", ".join("?" * len(places))
+        transaction.execute(
+            f"DELETE FROM views WHERE grant_id = ? AND shelf NOT IN ({marks})", (grant.grant_id, *places)
+        )
+
+    def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
+        """Let rows leave whose period has ended; the read path withholds them already."""
+        day = today(self._clock).toordinal()
+        ciphers, writer = grant.ciphers(), _Writer(self._engine, transaction, grant, self._clock.now())
+        rows = self._engine.all(
+            "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
+        )
+        for item, seq, sealed in rows:
+            parts = envelope.unpack_named(sealed)
+            days = [open_part(ciphers[scope], blob, item, seq)[0] for scope, blob in parts.items()]
+            if all(0 < last < day for last in days):
+                writer.set("", item, policy.Verdict("period"))
+        writer.finish()
+
+    def count(self, grant_id: str) -> int:
+        """How many rows the vendor can read."""
+        row = self._engine.one("SELECT count(*) FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant_id,))
+        return int(row[0]) if row else 0
+
+    def contents(self, grant: OpenGrant) -> dict[str, dict[bytes, dict[str, bytes]]]:
+        """The view as it would be read: stream → item id → scope → JSON; TamperedError for altered rows."""
+        ciphers = grant.ciphers()
+        found: dict[str, dict[bytes, dict[str, bytes]]] = {}
+        for stream in grant.agreement.streams:
+            rows = self._engine.all(
+                "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND shelf = ? AND sealed IS NOT NULL"
+                " ORDER BY seq",
+                (grant.grant_id, shelf(grant.keys.common, stream)),
+            )
+            found[stream] = {item: open_row(ciphers, sealed, item, seq) for item, seq, sealed in rows}
+        return found
+
+
+def open_row(ciphers: Mapping[str, Cipher], sealed: bytes, item: bytes, seq: int) -> dict[str, bytes]:
+    """Scope → JSON of a stored row, for the scopes whose cipher is given."""
+    return {
+        scope: open_part(ciphers[scope], blob, item, seq)[1]
+        for scope, blob in envelope.unpack_named(sealed).items()
+        if scope in ciphers
+    }
+
+
+class _Writer:
+    """Changes of one grant's view within one transaction."""
+
+    def __init__(self, engine: Engine, transaction: Transaction, grant: OpenGrant, now: int) -> None:
+        self._engine = engine
+        self._transaction = transaction
+        self._grant = grant
+        self._now = now
+        row = engine.one("SELECT seq FROM grants WHERE grant_id = ?", (grant.grant_id,))
+        self._seq = self._start = int(row[0]) if row else 0
+
+    @functools.cached_property
+    def _ciphers(self) -> dict[str, Cipher]:
+        return self._grant.ciphers()
+
+    def set(self, stream: str, item: bytes, verdict: policy.Verdict) -> None:
+        """Store, replace or retire one row; nothing happens where the same bytes would leave."""
+        key = (self._grant.grant_id, item)
+        row = self._engine.one("SELECT shelf, seq, sealed FROM views WHERE grant_id = ? AND item = ?", key)
+        if row is None and not verdict.scopes:
+            return
+        if row is not None and self._unchanged(row, item, verdict):
+            return
+        self._seq += 1
+        self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
+        sealed = seal_row(self._ciphers, verdict, item, self._seq) if verdict.scopes else None
+        place = row[0] if row else shelf(self._grant.keys.common, stream)
+        self._transaction.execute(
+            "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)",
+            (self._grant.grant_id, place, self._seq, item, self._now, sealed),
+        )
+
+    def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
+        _, seq, sealed = row
+        if sealed is None or not verdict.scopes:
+            return sealed is None and not verdict.scopes
+        parts = envelope.unpack_named(sealed)
+        if set(parts) != set(verdict.scopes):
+            return False
+        return all(
+            open_part(self._ciphers[scope], blob, item, seq) == (verdict.last_day, verdict.scopes[scope])
+            for scope, blob in parts.items()
+        )
+
+    def finish(self) -> None:
+        """Keep the grant's position."""
+        if self._seq != self._start:
+            self._transaction.execute("UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id))
