@@ -20,7 +20,7 @@ from vrm_client import Asked, Connection, Part, Record, RevokedError, Unreachabl
 PURPOSE = "ProvideProductRecommendations"
 BOOKS = {"category": ["books"]}
 QUESTION = (
-    Part(["purchases.item", "purchases.order"], PURPOSE, filter=BOOKS),
+    Part(["purchases.item", "purchases.order"], PURPOSE, filter=BOOKS, retention="P90D"),
     Part(["purchases.price"], PURPOSE, necessity="optional", filter=BOOKS),
     Part(["purchases.experience"], PURPOSE, necessity="optional", filter=BOOKS),
 )
