@@ -60,7 +60,6 @@ def authorize(server: OAuthServer) -> Response:
             redirect_uri=grant.redirect_uri,
             state=sent.get("state", ""),
             code_challenge=sent["code_challenge"],
-            scope=sent.get("scope", ""),
         )
     except ScopeError as error:
         return refuse(

@@ -1,0 +1,153 @@
+"""Many at once, over real HTTP, in two server processes that share one data folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from flask import Flask
+
+from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of
+from vrm.clock import SystemClock
+from vrm.consent.service import Consent
+from vrm.settings import Settings
+from vrm.vault.engine import SqliteEngine
+
+ROOT = Path(__file__).resolve().parents[3]
+MANY = 16
+
+
+@pytest.fixture
+def clock() -> Any:
+    """The servers' clock is the machine's; so is ours."""
+    return SystemClock()
+
+
+@pytest.fixture
+def servers(app: Flask, settings: Settings) -> Iterator[list[str]]:
+    """Two processes on this test's data folder."""
+    command = [sys.executable, "-m", "tests.api.oauth.server", str(settings.data_dir), settings.issuer]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        ports = [process.stdout.readline().strip() for process in running if process.stdout]
+        yield [f"http://127.0.0.1:{port}" for port in ports]
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(timeout=10)
+            if process.stdout:
+                process.stdout.close()
+
+
+def at_once(count: int, act: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Run `act` in `count` threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> httpx.Response:
+        barrier.wait(timeout=30)
+        return act(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def post(base: str, shop: Shop, **fields: str) -> httpx.Response:
+    return httpx.post(f"{base}/oauth/token", data=shop.form(**fields), headers=shop.basic, timeout=30)
+
+
+def good(answers: list[httpx.Response]) -> list[dict[str, Any]]:
+    """The token sets; every other answer must be invalid_grant."""
+    for answer in answers:
+        if answer.status_code != 200:
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"] == "invalid_grant"
+    return [answer.json() for answer in answers if answer.status_code == 200]
+
+
+def redeem_everywhere(servers: list[str], shop: Shop, code: str) -> list[dict[str, Any]]:
+    bases = [base for base, _ in zip(cycle(servers), range(MANY), strict=False)]
+    fields = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": shop.redirect_uri,
+        "code_verifier": shop.verifier,
+    }
+    return good(at_once(MANY, lambda number: post(bases[number], shop, **fields)))
+
+
+def test_sixteen_redemptions_of_one_code_give_one_token_set(
+    servers: list[str], shop: Shop, customer: Customer
+) -> None:
+    assert shop.redirect_uri == CALLBACK
+    for _ in range(3):
+        code = customer.approve(handle_of(shop.ask()))
+        assert len(redeem_everywhere(servers, shop, code)) == 1
+
+
+def test_sixteen_redemptions_by_a_public_vendor_give_one_token_set(
+    servers: list[str], app_shop: Shop, customer: Customer
+) -> None:
+    code = customer.approve(handle_of(app_shop.ask()))
+    assert len(redeem_everywhere(servers, app_shop, code)) == 1
+
+
+def test_sixteen_redemptions_leave_at_most_one_live_access_token(
+    servers: list[str], shop: Shop, customer: Customer, engine: SqliteEngine
+) -> None:
+    code = customer.approve(handle_of(shop.ask()))
+    (given,) = redeem_everywhere(servers, shop, code)
+    rows = engine.all(
+        "SELECT kind FROM tokens WHERE grant_id = ? AND wrapped IS NOT NULL ORDER BY kind",
+        (given["grant_id"],),
+    )
+    assert [row[0] for row in rows] in ([], ["access", "refresh"])
+
+
+def test_sixteen_refreshes_are_one_rotation(servers: list[str], shop: Shop, customer: Customer) -> None:
+    first = connect(shop, customer)
+    bases = [base for base, _ in zip(cycle(servers), range(MANY), strict=False)]
+    fields = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+    given = good(at_once(MANY, lambda number: post(bases[number], shop, **fields)))
+    assert len(given) == MANY
+    assert len({found["access_token"] for found in given}) == 1
+    assert len({found["refresh_token"] for found in given}) == 1
+
+
+def test_no_reading_that_starts_after_the_revocation_succeeds(
+    servers: list[str], shop: Shop, customer: Customer, consent: Consent
+) -> None:
+    given = connect(shop, customer)
+    revoked = threading.Event()
+    late: list[int] = []
+    before: list[int] = []
+
+    def read(base: str) -> None:
+        headers = {"Authorization": f"Bearer {given['access_token']}"}
+        with httpx.Client(timeout=30) as http:
+            for _ in range(40):
+                was_revoked = revoked.is_set()
+                status = http.get(f"{base}/api/v1/purchases", headers=headers).status_code
+                (late if was_revoked else before).append(status)
+
+    threads = [threading.Thread(target=read, args=(base,)) for base in servers for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while len(before) < 20:
+        assert any(thread.is_alive() for thread in threads)
+    consent.grants.revoke(customer.vault, given["grant_id"])
+    revoked.set()
+    for thread in threads:
+        thread.join()
+    assert 200 in before
+    assert set(before) <= {200, 401}
+    assert late
+    assert set(late) == {401}

@@ -1,0 +1,100 @@
+"""The document is valid, whole, derived, and the server answers as it says."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from vrm.api import openapi, problems
+from vrm.consent.scopes import SCOPES
+from vrm.settings import Settings
+from vrm.vault.catalog import CATALOG
+
+
+def test_the_document_is_valid_openapi(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.1")
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
+def test_the_command_gives_what_the_address_gives(client: FlaskClient, settings: Settings) -> None:
+    assert client.get("/openapi.json").get_json() == openapi.document(settings)
+
+
+def test_every_path_for_programs_is_in_it(app: Flask, settings: Settings) -> None:
+    described = set(openapi.document(settings)["paths"])
+    served = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith(("/oauth/", "/.well-known/"))
+        or rule.rule in ("/openapi.json", "/healthz", "/readyz")
+    }
+    assert served <= described
+    api = {path for path in described if path.startswith("/api/")}
+    expected = {"/api/v1/grant", "/api/v1/answers/corrections"}
+    for collection in CATALOG:
+        expected |= {f"/api/v1/{collection.name}", f"/api/v1/{collection.name}/{{id}}"}
+    assert api == expected
+
+
+def test_every_path_in_it_is_served(app: Flask, settings: Settings) -> None:
+    adapter = app.url_map.bind("localhost")
+    for path, methods in openapi.document(settings)["paths"].items():
+        for method in methods:
+            adapter.match(path.replace("{id}", "abc"), method=method.upper())
+
+
+def test_what_is_never_shareable_is_not_described(settings: Settings) -> None:
+    record = openapi.document(settings)["components"]["schemas"]["PurchasesRecord"]
+    assert "item" in record["properties"]
+    assert not {"payment", "notes"} & record["properties"].keys()
+
+
+def test_every_field_has_a_shape(settings: Settings) -> None:
+    shapes = openapi.document(settings)["components"]["schemas"]
+    for collection in CATALOG:
+        for facet in collection.facets:
+            if facet.shareable:
+                found = shapes[f"{collection.name.title()}{facet.name.title()}"]["properties"]
+                assert found.keys() == {field.name for field in facet.fields}
+                assert all(shape["type"] and shape["title"] for shape in found.values())
+
+
+def test_every_scope_is_in_the_flow(settings: Settings) -> None:
+    schemes = openapi.document(settings)["components"]["securitySchemes"]
+    assert schemes["grant"]["flows"]["authorizationCode"]["scopes"].keys() == SCOPES.keys()
+
+
+def test_the_page_says_what_the_document_says(client: FlaskClient, settings: Settings) -> None:
+    page = client.get("/docs").get_data(as_text=True)
+    document = openapi.document(settings)
+    assert all(path in page for path in document["paths"])
+    assert all(name in page for name in document["components"]["schemas"])
+    assert all(scope in page for scope in SCOPES)
+    assert all(slug in page for slug in problems.explanations())
+
+
+def test_the_page_runs_nothing_and_fetches_nothing(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+    page = answer.get_data(as_text=True)
+    assert answer.mimetype == "text/html"
+    assert "<script" not in page
+    assert "http" not in page.replace("http (", "").split("</style>")[0]
+    assert "src=" not in page
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+@pytest.mark.parametrize("slug", sorted(problems.explanations()))
+def test_every_problem_is_explained_at_its_type(client: FlaskClient, slug: str) -> None:
+    answer = client.get(problems.TYPE_PREFIX + slug)
+    assert answer.status_code == 200
+    assert slug in answer.get_data(as_text=True)
+
+
+def test_an_unknown_problem_is_not_explained(client: FlaskClient) -> None:
+    answer = client.get("/problems/<script>")
+    assert answer.status_code == 404
+    assert "<script" not in answer.get_data(as_text=True)
