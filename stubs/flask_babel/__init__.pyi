@@ -1,5 +1,5 @@
 # Types of what we use of flask-babel, which ships none. mypy reports a name that is missing here: add it.
-import datetime as time
+import datetime as dt
 from collections.abc import Callable
 
 from babel import Locale
@@ -22,8 +22,8 @@ def gettext(string: str, **variables: object) -> str: ...
 def ngettext(singular: str, plural: str, num: int, **variables: object) -> str: ...
 def get_locale() -> Locale | None: ...
 def format_date(
-    date: time.date | time.datetime | None = None, format: str | None = None, rebase: bool = True
+    date: dt.date | dt.datetime | None = None, format: str | None = None, rebase: bool = True
 ) -> str: ...
 def format_datetime(
-    datetime: time.datetime | None = None, format: str | None = None, rebase: bool = True
+    datetime: dt.datetime | None = None, format: str | None = None, rebase: bool = True
 ) -> str: ...
