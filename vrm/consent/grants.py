@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from vrm.clock import Clock
+from vrm.clock import Clock, today
 from vrm.consent import endings, policy
 from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.policy import Agreement, Reserve
@@ -318,6 +318,22 @@ class Grants:
                 self._views.contents(grant)
             except TamperedError:
                 found.append(f"grant {row[0]} was planted or altered")
+        return found
+
+    def differences(self, vault: Vault) -> list[str]:
+        """Live views that are not, byte for byte, what the policy says of the records."""
+        self.retire(vault)
+        day, found = today(self._clock), []
+        for grant in self._views.live_grants(vault.keyring):
+            contents = self._views.contents(grant)
+            for stream in grant.agreement.streams:
+                held = contents[stream]
+                for record, document in vault.records(source_of(stream)).scan():
+                    item = grant.item_id(vault.keyring, stream, record)
+                    verdict = policy.decide(stream, record, document, grant.agreement, grant.reserve, day)
+                    if held.pop(item, {}) != verdict.scopes:
+                        found.append(f"grant {grant.grant_id}: a row differs from the policy")
+                found += [f"grant {grant.grant_id}: a row that no record explains"] * len(held)
         return found
 
     def _note(

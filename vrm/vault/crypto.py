@@ -12,20 +12,26 @@ Argon2id (RFC 9106), HPKE base mode DHKEM(X25519)/HKDF-SHA256/AES-256-GCM (RFC 9
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import os
 import struct
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 from hashlib import sha256
 from typing import ClassVar, Final, NoReturn
 
+from cryptography import x509
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from vrm.errors import TamperedError
 from vrm.vault import envelope
@@ -254,3 +260,20 @@ def open_sealed(private: Key, blob: bytes, purpose: Purpose, *parts: Part) -> by
         return _HPKE.decrypt(blob[1:], own, info=context(purpose, *parts))
     except (InvalidTag, ValueError):
         raise TamperedError() from None
+
+
+def self_signed(host: str) -> tuple[bytes, bytes]:
+    """(certificate, key) as PEM for trying TLS on one's own machine; valid for 30 days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return certificate.public_bytes(Encoding.PEM), private

@@ -75,6 +75,8 @@ class Engine(Protocol):
 
     def purge(self) -> bool: ...
 
+    def integrity(self) -> list[str]: ...
+
     def close(self) -> None: ...
 
 
@@ -266,6 +268,10 @@ class SqliteEngine:
         """Empty the write-ahead log of deleted bytes; False while a reader still holds it open."""
         row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
         return row is not None and row[0] == 0
+
+    def integrity(self) -> list[str]:
+        """What the database says of its own structure; empty if all is well."""
+        return [row[0] for row in self.all("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
     def close(self) -> None:
         """Close the connections of every thread; the engine is not used afterwards."""

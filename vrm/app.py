@@ -1,0 +1,117 @@
+"""All wiring by hand, top to bottom. Alone imports both rims."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import vrm.api
+import vrm.web
+from vrm.clock import Clock, SystemClock
+from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
+from vrm.consent.service import Consent
+from vrm.errors import VrmError
+from vrm.settings import LOOPBACK, Settings
+from vrm.vault import serverkey
+from vrm.vault.crypto import KdfLimits
+from vrm.vault.engine import Engine, SqliteEngine
+from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
+from vrm.vault.vault import SessionLimits, Vaults
+
+SWEEP_EVERY = 20  # seconds
+_access = logging.getLogger("vrm.access")
+_sweeps = logging.getLogger("vrm.sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One data directory, opened."""
+
+    settings: Settings
+    engine: Engine
+    vaults: Vaults
+    consent: Consent
+    clock: Clock
+
+
+def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimits | None = None) -> Host:
+    """Open (and on first use create) the data of `settings`; commands and server alike start here.
+
+    `limits` is the cost of new passphrases: tests use little, production refuses less (settings).
+    """
+    clock = clock or SystemClock()
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = SqliteEngine(settings.database_path)
+    engine.install([VAULT_SCHEMA, CONSENT_SCHEMA])
+    vaults = Vaults(
+        engine,
+        serverkey.load(settings.server_key_path),
+        clock=clock,
+        limits=limits or KdfLimits(memory=settings.kdf_memory, passes=settings.kdf_passes),
+        sessions=SessionLimits(idle=settings.session_idle, absolute=settings.session_absolute),
+    )
+    consent = Consent(
+        engine,
+        vaults,
+        clock,
+        access_life=settings.access_life,
+        refresh_grace=settings.refresh_grace,
+        request_life=settings.request_life,
+    )
+    return Host(settings, engine, vaults, consent, clock)
+
+
+def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
+    """The WSGI application of one host."""
+    logging.getLogger("authlib").setLevel(logging.INFO)  # at DEBUG it prints whole tokens
+    host = host or open_host(settings)
+    app = Flask("vrm", static_folder=None, template_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_body,
+        MAX_FORM_MEMORY_SIZE=settings.max_body,
+        MAX_FORM_PARTS=5000,
+        TRUSTED_HOSTS=_trusted_hosts(settings),
+    )
+    app.extensions["vrm"] = host
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    vrm.api.register(app, host.consent, host.vaults, settings)
+    vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
+    app.after_request(_log_access)
+    return app
+
+
+def _trusted_hosts(settings: Settings) -> list[str]:
+    """Only our own name: a page that points its name at this machine reaches nothing (DNS rebinding)."""
+    own = urlsplit(settings.issuer).hostname or ""
+    return [*LOOPBACK, "[::1]"] if own in LOOPBACK else [own]
+
+
+def _log_access(response: Response) -> Response:
+    # the rule, not the path: handles of requests stand in paths, codes and searches in query strings
+    rule = request.url_rule.rule if request.url_rule else "-"
+    _access.info("%s %s %d", request.method, rule, response.status_code)
+    return response
+
+
+def start_sweeper(host: Host) -> threading.Thread:
+    """A thread that ends what has expired, in each server process; harmless when several do it."""
+
+    def sweep() -> None:
+        pause = threading.Event()
+        while not pause.wait(SWEEP_EVERY):
+            try:
+                host.consent.sweep()
+                host.vaults.sweep()
+            except VrmError as error:
+                _sweeps.warning("sweep put off: %s", error.slug)
+
+    thread = threading.Thread(target=sweep, name="vrm-sweep", daemon=True)
+    thread.start()
+    return thread

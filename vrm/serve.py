@@ -1,0 +1,86 @@
+"""`vrm serve`: the application on granian, in several processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from flask import Flask
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+
+from vrm import settings as settings_module
+from vrm.app import create_app, open_host, start_sweeper
+from vrm.errors import SettingsError
+from vrm.settings import Settings
+from vrm.vault import crypto
+
+
+def application() -> Flask:
+    """What each worker serves; its settings come through the environment from `serve`."""
+    logging.basicConfig(level=os.environ.get("VRM_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s %(message)s")
+    settings = settings_module.load()
+    host = open_host(settings)
+    start_sweeper(host)
+    return create_app(settings, host=host)
+
+
+def export(settings: Settings) -> None:
+    """Hand the settings to the worker processes."""
+    for item in fields(Settings):
+        value = getattr(settings, item.name)
+        os.environ[item.metadata["env"]] = str(value)
+    os.environ["VRM_PUBLIC_URL"] = settings.issuer
+
+
+def require_free(settings: Settings) -> None:
+    """SettingsError with a hint where the port is taken or not ours."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+                hint="choose another with --port, or stop what listens there",
+            ) from None
+
+
+def serve(settings: Settings, *, self_signed: bool = False) -> None:
+    """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced."""
+    require_free(settings)
+    open_host(settings).engine.close()  # first start: create the data once, not once per worker
+    export(settings)
+    with tempfile.TemporaryDirectory(prefix="vrm-tls-") as folder:
+        certificate = _write_certificate(Path(folder), settings.host) if self_signed else (None, None)
+        server = Granian(
+            "vrm.serve:application",
+            factory=True,
+            interface=Interfaces.WSGI,
+            address=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            blocking_threads=4,
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            websockets=False,
+            log_level=LogLevels.warning,
+            ssl_cert=certificate[0],
+            ssl_key=certificate[1],
+            workers_kill_timeout=10,
+        )
+        server.serve()
+
+
+def _write_certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    paths = folder / "cert.pem", folder / "key.pem"
+    for path, text in zip(paths, crypto.self_signed(host), strict=True):
+        path.touch(mode=0o600)
+        path.write_bytes(text)
+    return paths
