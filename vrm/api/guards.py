@@ -123,7 +123,7 @@ def _limit(text: str | None) -> int:
 
 
 def _cursor(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(rf"[A-Za-z0-9_=.-]{{1,{MAX_CURSOR}}}", text):
+    if text is not None and not re.fullmatch(rf"[A-Za-z0-9_=-]{{1,{MAX_CURSOR}}}", text):
         raise _wrong("cursor", "is not a cursor of this vault")
     return text
 

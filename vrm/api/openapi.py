@@ -126,6 +126,7 @@ PROBLEM: Node = {
     },
     "additionalProperties": False,
 }
+CURSOR: Node = {"type": "string", "pattern": f"^[A-Za-z0-9_=-]{{1,{guards.MAX_CURSOR}}}$"}
 OAUTH_ERROR: Node = {
     "type": "object",
     "required": ["error"],
@@ -241,9 +242,7 @@ def _add_collection(spec: APISpec, collection: Collection) -> None:
                 "security": _needs(name),
                 "parameters": [
                     _parameter("limit", limit, "records in one page; pages are always full"),
-                    _parameter(
-                        "cursor", {"type": "string", "maxLength": guards.MAX_CURSOR}, "`next` of a page"
-                    ),
+                    _parameter("cursor", CURSOR, "`next` of a page"),
                     _parameter(
                         "updated_since",
                         {"type": "string", "format": "date-time"},
