@@ -91,12 +91,18 @@ def error_row(cls: type[errors.VrmError]) -> list[str]:
     return [code(cls.slug), code(cls.__name__), str(problems.TABLE[cls].status), summary(cls)]
 
 
+def heading(base: type[errors.VrmError]) -> str:
+    """What a family of errors is about: "Base of what the vault refuses." without its first words."""
+    text = summary(base).removeprefix("Base of ").rstrip(".")
+    return text[:1].upper() + text[1:]
+
+
 def errors_page() -> str:
     """docs/errors.md."""
     parts = ["# Errors\n", MADE, ERRORS]
     own: set[str] = set()
     for base, members in families():
-        title = "The host itself" if base is errors.VrmError else summary(base).rstrip(".")
+        title = "The host itself" if base is errors.VrmError else heading(base)
         parts += [f"## {title}\n", table(("slug", "class", "HTTP", "meaning"), map(error_row, members))]
         own |= {base.slug, *(cls.slug for cls in members)}
     others = [
@@ -275,9 +281,9 @@ def scopes_page() -> str:
         rows = [facet_row(kind, facet) for facet in kind.facets]
         parts += [f"## {kind.label}: `{kind.name}:read`\n", table(("scope", "label", "fields", ""), rows)]
         named |= {f"{kind.name}:read", *(f"{kind.name}.{facet.name}:read" for facet in kind.facets)}
-    others = "".join(f"- {code(scope)}\n" for scope in sorted(set(scopes.SCOPES) - named))
+    others = [[code(scope), label] for scope, label in scopes.SCOPES.items() if scope not in named]
     meant = [[code(item.id), item.label, item.explain] for item in purposes.PURPOSES.values()]
-    parts += ["## Other scopes\n", others]
+    parts += ["## Answers\n", table(("scope", "label"), others)]
     parts += ["## Purposes\n", "A request names one of these, from the W3C Data Privacy Vocabulary.\n"]
     parts += [table(("purpose", "label", "told to the customer"), meant)]
     return "\n".join(parts)
