@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -151,6 +152,20 @@ def built_app(folder: str) -> Flask:
     return create_app(load({"data_dir": folder}, environ={}))
 
 
+def contracted() -> dict[str, str]:
+    """What the contract says of each path, with the names of variables left out."""
+    text = (DOCS / "contract.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(/[^`]*)` \| built \| (.*) \|$", text, re.MULTILINE)
+    return {re.sub(r"\{\w+\}", "{}", path): said for path, said in rows}
+
+
+def meaning(view: Callable[..., object], path: str) -> str:
+    """A route in one line: its view's own words, else the contract's."""
+    if not view.__module__.startswith("vrm."):
+        return "A file that pages use."
+    return summary(view) or contracted().get(re.sub(r"<[^>]+>", "{}", path), "")
+
+
 def routes_page() -> str:
     """docs/routes.md."""
     rows = []
@@ -160,7 +175,7 @@ def routes_page() -> str:
             app.url_map.iter_rules(), key=lambda rule: (rule.rule, sorted(rule.methods or ()))
         ):
             methods = ", ".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
-            rows.append([code(rule.rule), methods, summary(app.view_functions[rule.endpoint])])
+            rows.append([code(rule.rule), methods, meaning(app.view_functions[rule.endpoint], rule.rule)])
     return "\n".join(["# Routes\n", MADE, ROUTES, table(("path", "methods", ""), sorted(rows))])
 
 
