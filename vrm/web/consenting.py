@@ -1,59 +1,64 @@
 """The consent form, read: choices from inputs, differences between two looks, where the answer goes.
 
-No Flask here, so that the rules can be tested without a browser.
+Pure, so that the rules can be tested without an app.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from vrm.consent.requests import Choices, Preview
-from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
-from vrm.web import wording
+from werkzeug.datastructures import MultiDict
 
-PERIODS: Final = frozenset(value for value, _ in wording.PERIODS)
+from vrm.consent.grants import longer
+from vrm.consent.requests import Choices, Preview, StoredRequest
+from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
+
+PERIODS: Final = ("P1Y", "P2Y", "P5Y")
 DAYS_MOST: Final = 365
 DAYS_USUAL: Final = 90
 SEEN_MOST: Final = 500  # rows that a form remembers, to say what changed
 EXCLUDE_MOST: Final = 20_000
 
 
-class Form(Protocol):
-    """What a posted form offers."""
-
-    def get(self, key: str, default: str = "") -> str: ...
-
-    def getlist(self, key: str) -> list[str]: ...
-
-
-def first_choices(period: str, sellers: Sequence[str] = ()) -> Choices:
+def first_choices(stored: StoredRequest) -> Choices:
     """What is chosen before the customer chose: the least. Optional parts off, only her own things."""
-    return Choices(
-        optional=frozenset(), for_whom=frozenset({"self"}), exclude=frozenset(), period=period, sellers=tuple(sellers)
-    )
+    return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as))
 
 
-def read_choices(form: Form) -> Choices:
-    """What the customer chose; what is not one of the answers counts as the narrow one."""
-    days = form.get("days", "")
-    period = form.get("period", "P1Y")
+def read_choices(form: MultiDict[str, str], stored: StoredRequest) -> Choices:
+    """What the customer chose; a form without answers (`days` always has one) leaves the first choices."""
+    if "days" not in form:
+        return first_choices(stored)
+    days, period = form.get("days", ""), form.get("period", "")
     return Choices(
         optional=frozenset(form.getlist("optional")),
         for_whom=frozenset(form.getlist("for_whom")) & {value for value, _ in FOR_WHOM},
         unsorted=form.get("unsorted") == "share",
         exclude=frozenset(form.getlist("exclude")[:EXCLUDE_MOST]),
-        period=period if period in PERIODS else "P1Y",
-        days=min(max(1, int(days)), DAYS_MOST) if days.isdecimal() and len(days) < 6 else DAYS_USUAL,
-        sellers=tuple(form.getlist("sellers")),
+        period=period if period in PERIODS else "",
+        days=min(max(1, int(days)), DAYS_MOST) if days.isdecimal() and len(days) < 6 else 1,
+        sellers=tuple(form.getlist("sellers")[:EXCLUDE_MOST]),
     )
 
 
-def asked_period(parts: Iterable[Mapping[str, Any]]) -> str:
-    """The longest of our periods that is no longer than what the vendor asks for."""
-    asked = {part.get("period", "") for part in parts}
-    return next((value for value, _ in wording.PERIODS if value and value in asked), "")
+def periods(parts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How far back she can choose: ours that are shorter than what is asked for, and that ("")."""
+    asked = [part["period"] for part in parts if "period" in part]
+    return [ours for ours in PERIODS if all(longer(their, ours) for their in asked)] + [""]
+
+
+def longest_period(parts: Iterable[Mapping[str, Any]]) -> str:
+    """How far back the vendor asks to look; empty: without limit."""
+    asked = [str(part.get("period", "")) for part in parts if part["datatypes"][0].startswith("purchases.")]
+    if not asked or "" in asked:
+        return ""
+    return max(asked, key=_days)
+
+
+def _days(period: str) -> int:
+    return int(period[1:-1]) * {"D": 1, "W": 7, "M": 30, "Y": 365}[period[-1]]
 
 
 def asks_for(parts: Iterable[Mapping[str, Any]], prefix: str) -> bool:
@@ -102,8 +107,8 @@ def host_of(redirect_uri: str) -> str:
     return urlsplit(redirect_uri).netloc
 
 
-def answer_address(redirect_uri: str, answer: Mapping[str, str | None]) -> str:
+def answer_address(redirect_uri: str, answer: Mapping[str, str]) -> str:
     """The vendor's address with the answer appended to whatever query it has (RFC 6749 section 4.1.2)."""
     parts = urlsplit(redirect_uri)
-    said = urlencode([(name, value) for name, value in answer.items() if value is not None])
+    said = urlencode([(name, value) for name, value in answer.items() if value])
     return urlunsplit(parts._replace(query=f"{parts.query}&{said}" if parts.query else said))

@@ -53,11 +53,22 @@ class Group:
 
     facet: Facet
     inputs: tuple[Input, ...]
+    fresh: bool = False  # a record that is being added
 
     @property
-    def filled(self) -> bool:
+    def hers(self) -> bool:
+        """Whether the group is about what only the customer can say."""
+        return any(item.field.by == "customer" for item in self.inputs)
+
+    @property
+    def open(self) -> bool:
         """Whether the group deserves to be open at once."""
-        return any(item.value or item.wrong for item in self.inputs)
+        return self.hers or self.fresh or any(item.wrong for item in self.inputs)
+
+    @property
+    def brief(self) -> str:
+        """What stands in a closed group."""
+        return " · ".join(item.value for item in self.inputs if item.value and not item.choices)
 
 
 def clean(text: str) -> str:
@@ -81,8 +92,12 @@ def groups(
     typed: Mapping[str, str] | None = None,
     wrong: Mapping[str, Iterable[str]] | None = None,
 ) -> list[Group]:
-    """The form for `document`; where `typed` is given, it shows what was typed instead."""
+    """The form for `document`; where `typed` is given, it shows what was typed instead.
+
+    What only the customer can say comes first, except on a form for something new.
+    """
     made = []
+    fresh = not any(document.values())
     for facet in collection.facets:
         stored = document.get(facet.name, {})
         inputs = []
@@ -91,8 +106,8 @@ def groups(
             value = shown(field, stored.get(field.name)) if typed is None else typed.get(name, "")
             inputs.append(Input(field, name, value, tuple((wrong or {}).get(name, ()))))
         if inputs:
-            made.append(Group(facet, tuple(inputs)))
-    return made
+            made.append(Group(facet, tuple(inputs), fresh and (facet is collection.facets[0] or bool(typed))))
+    return made if fresh else sorted(made, key=lambda group: not group.hers)
 
 
 def shown(field: Field, value: Any) -> str:

@@ -17,6 +17,27 @@ from vrm.web.upload import InMemoryRequest
 
 PAGES = (companies, entrance, home, imports, log, me, records, requests, sorting, things)
 
+PHRASES = (
+    wording.category_text,
+    wording.choice_text,
+    wording.datatype_text,
+    wording.day,
+    wording.entry_text,
+    wording.event_text,
+    wording.fields_text,
+    wording.for_whom_text,
+    wording.initials,
+    wording.minutes,
+    wording.moment,
+    wording.month,
+    wording.period_text,
+    wording.reason_text,
+    wording.rest_text,
+    wording.state_text,
+    wording.thing_title,
+    wording.withheld_text,
+)
+
 __all__ = ["PAGES", "register"]
 
 
@@ -34,11 +55,8 @@ def register(app: Flask, vaults: Vaults, consent: Consent, settings: Settings, c
 
 
 def _teach_templates(app: Flask) -> None:
-    for name in (
-        "category_text", "choice_text", "datatype_text", "day", "entry_text", "event_text", "fields_text", "for_whom_text", "initials",
-        "minutes", "moment", "month", "reason_text", "rest_text", "state_text", "thing_title", "withheld_text",
-    ):  # fmt: skip
-        app.jinja_env.filters[name] = getattr(wording, name)
+    for phrase in PHRASES:
+        app.jinja_env.filters[phrase.__name__] = phrase
     app.jinja_env.tests["in_purchases"] = wording.in_purchases
     app.jinja_env.globals.update(
         catalog=catalog,
@@ -47,7 +65,6 @@ def _teach_templates(app: Flask) -> None:
         text_direction=language.direction,
         language_code=language.code,
         shown=forms.shown,
-        periods=wording.PERIODS,
         days_to_choose=wording.DAYS,
         desk=desk,
     )

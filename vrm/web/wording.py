@@ -16,6 +16,12 @@ from vrm.vault.importers.categories import LABELS
 from vrm.web import session
 from vrm.web.desk import desk
 
+
+def PN_(one: str, many: str) -> tuple[str, str]:  # noqa: N802 - found by the extractor, as N_ is
+    """Mark a text and its plural for translation."""
+    return one, many
+
+
 # code → (tone, text); a code that is not here is not shown
 NOTICES: Final[dict[str, tuple[str, str]]] = {
     "saved": ("", N_("Saved.")),
@@ -23,7 +29,13 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "restored": ("", N_("It is back.")),
     "sorted": ("", N_("Sorted. Thank you.")),
     "welcome": ("", N_("Your vault is ready.")),
-    "recovered": ("", N_("Your vault is open and the new passphrase is in force. The recovery code still works; if somebody else may have seen it, make a new one under Me.")),
+    "recovered": (
+        "",
+        N_(
+            "Your vault is open and the new passphrase is in force. The recovery code still works; "
+            "if somebody else may have seen it, make a new one under Me."
+        ),
+    ),
     "logged-out": ("", N_("You are logged out. Your vault is locked.")),
     "logged-out-everywhere": ("", N_("Logged out on every device. Your vault is locked.")),
     "expired": ("todo", N_("Your vault locked itself after a while without use. Log in to go on.")),
@@ -36,7 +48,6 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "language": ("", N_("Language changed.")),
 }
 
-PERIODS: Final = (("P1Y", N_("1 year")), ("P2Y", N_("2 years")), ("P5Y", N_("5 years")), ("", N_("all")))
 DAYS: Final = ((1, N_("1 day")), (30, N_("30 days")), (90, N_("90 days")), (365, N_("1 year")))
 
 EVENTS: Final[dict[str, str]] = {
@@ -55,6 +66,20 @@ EVENTS: Final[dict[str, str]] = {
     "token-reused": N_("A used-up key came back, so everything was stopped"),
 }
 ALARMING: Final = {"refused", "code-reused", "token-reused", "blocked"}
+
+# What stays with her, by reason: one, several
+WITHHELD: Final[dict[str, tuple[str, str]]] = {
+    "gift": PN_("%(num)d gift", "%(num)d gifts"),
+    "household": PN_("%(num)d for the household", "%(num)d for the household"),
+    "work": PN_("%(num)d for work", "%(num)d for work"),
+    "other": PN_("%(num)d for someone else", "%(num)d for someone else"),
+    "self": PN_("%(num)d of your own", "%(num)d of your own"),
+    "unsorted": PN_("%(num)d not sorted yet", "%(num)d not sorted yet"),
+    "excluded": PN_("%(num)d taken out by you", "%(num)d taken out by you"),
+    "period": PN_("%(num)d older than the limit", "%(num)d older than the limit"),
+    "filter": PN_("%(num)d they did not ask for", "%(num)d they did not ask for"),
+    "": PN_("%(num)d kept for another reason", "%(num)d kept for another reason"),
+}
 
 STATES: Final = {"live": N_("sharing"), "revoked": N_("stopped"), "expired": N_("ended")}
 
@@ -91,31 +116,8 @@ def notice() -> tuple[str, str] | None:
 
 def withheld_text(reason: str, count: int) -> str:
     """`23 gifts`, `12 not sorted yet`, …"""
-    match reason:
-        case "gift":
-            return ngettext("%(num)d gift", "%(num)d gifts", count)
-        case "household":
-            return ngettext("%(num)d for the household", "%(num)d for the household", count)
-        case "work":
-            return ngettext("%(num)d for work", "%(num)d for work", count)
-        case "other":
-            return ngettext("%(num)d for someone else", "%(num)d for someone else", count)
-        case "self":
-            return ngettext("%(num)d of your own", "%(num)d of your own", count)
-        case "unsorted":
-            return ngettext("%(num)d not sorted yet", "%(num)d not sorted yet", count)
-        case "excluded":
-            return ngettext("%(num)d taken out by you", "%(num)d taken out by you", count)
-        case "period":
-            return ngettext("%(num)d older than the limit", "%(num)d older than the limit", count)
-        case "no-correction":
-            return ngettext(
-                "%(num)d you said nothing about", "%(num)d you said nothing about", count
-            )
-        case "filter":
-            return ngettext("%(num)d they did not ask for", "%(num)d they did not ask for", count)
-        case _:
-            return ngettext("%(num)d kept for another reason", "%(num)d kept for another reason", count)
+    one, many = WITHHELD.get(reason, WITHHELD[""])
+    return ngettext(one, many, count)
 
 
 def category_text(category: str) -> str:
@@ -182,13 +184,12 @@ def in_purchases(datatype: str) -> bool:
 
 
 REFUSALS: Final[dict[str, str]] = {
-    "insufficient-scope": N_("asked for more than you granted"),
-    "grant-inactive": N_("came after the end"),
-    "token-invalid": N_("came with a key that opens nothing"),
-    "not-in-view": N_("asked for something it may not see"),
-    "code-invalid": N_("came with a code that opens nothing"),
-    "invalid-scope": N_("asked for something that does not exist"),
-    "invalid-parameter": N_("asked in a way that is not allowed"),
+    "not granted": N_("asked for something that you did not grant"),
+    "grant ended": N_("came after the end"),
+    "token ended": N_("came with a key that was taken away"),
+    "token expired": N_("came with a key that had run out"),
+    "code-reused": N_("came again with a code that was used up"),
+    "token-reused": N_("came again with a key that was used up"),
 }
 
 
@@ -214,18 +215,15 @@ def stream_text(stream: str) -> str:
     return gettext("corrections") if stream.startswith("answers.") else stream
 
 
-def day(value: str | int | date | None, style: str = "medium") -> str:
+def day(value: str | int | None, style: str = "medium") -> str:
     """A day, from `YYYY-MM-DD` or from seconds; what is not a day is shown as it is."""
-    if value in {None, ""}:
+    if value is None or value == "":
         return ""
-    if isinstance(value, int):
-        value = datetime.fromtimestamp(value, UTC).date()
-    if isinstance(value, str):
-        try:
-            value = date.fromisoformat(value[:10])
-        except ValueError:
-            return value
-    return str(format_date(value, style))
+    try:
+        at = datetime.fromtimestamp(value, UTC) if isinstance(value, int) else datetime.fromisoformat(value)
+    except ValueError:
+        return str(value)
+    return str(format_date(at.date(), style))
 
 
 def moment(seconds: int | None) -> str:
@@ -248,6 +246,23 @@ def month(value: str | None) -> str:
         return str(format_date(date.fromisoformat((value or "")[:10]), "MMM y"))
     except ValueError:
         return ""
+
+
+def period_text(period: str) -> str:
+    """`P2Y` → `2 years`; nothing → all."""
+    found = re.fullmatch(r"P(\d+)([DWMY])", period)
+    if not found:
+        return gettext("all")
+    count = int(found[1])
+    match found[2]:
+        case "D":
+            return ngettext("%(num)d day", "%(num)d days", count)
+        case "W":
+            return ngettext("%(num)d week", "%(num)d weeks", count)
+        case "M":
+            return ngettext("%(num)d month", "%(num)d months", count)
+        case _:
+            return ngettext("%(num)d year", "%(num)d years", count)
 
 
 def minutes(seconds: int) -> str:

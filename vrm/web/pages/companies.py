@@ -6,22 +6,35 @@ Stopping takes one page that says the consequence and one button, whatever else 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from vrm.consent.grants import GrantView
+from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
-from vrm.errors import GrantInactiveError
-from vrm.vault.catalog import FOR_WHOM
-from vrm.web import consenting, session
+from vrm.consent.scopes import source_of
+from vrm.errors import ScopeError, ValidationError
+from vrm.web import consenting, session, wording
 from vrm.web.desk import desk, vault, web
 
 Page = Response | str | tuple[str, int]
 
 ROWS: Final = 50
+HISTORY: Final = 50
 LIVE: Final = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A row of a view: its name for the customer, and exactly what leaves of it."""
+
+    record_id: str
+    title: str
+    ordered: str
+    document: dict[str, Any]
 
 
 def live_grants() -> list[GrantView]:
@@ -50,28 +63,25 @@ def company(grant_id: str) -> Page:
 def narrow(grant_id: str) -> Page:
     """Let them see less, from this moment; nothing here can widen."""
     form = request.form
-    change: dict[str, Any] = {}
-    if exclude := form.getlist("exclude"):
-        change["exclude"] = exclude[: consenting.EXCLUDE_MOST]
-    if drop := form.getlist("drop"):
-        change["drop"] = drop
-    if form.get("days", "").isdecimal() and len(form["days"]) < 5:
-        change["days"] = max(1, int(form["days"]))
-    if form.get("period") in consenting.PERIODS - {""}:
-        change["period"] = form["period"]
-    if form.get("for_whom_shown"):
-        wished = set(form.getlist("for_whom")) & {value for value, _ in FOR_WHOM}
-        change["for_whom"] = frozenset(wished)
-    if not change:
+    days, period = form.get("days", ""), form.get("period", "")
+    exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
+    drop = frozenset(f"{datatype}:read" for datatype in form.getlist("drop"))
+    if not (exclude or drop or days or period):
         session.notify("unchanged")
-        return redirect(url_for("web.company", grant_id=grant_id), 303)
+        return _back(grant_id)
     try:
-        desk().consent.grants.narrow(vault(), grant_id, **change)
-    except GrantInactiveError:
-        session.notify("ended")
-    else:
-        session.notify("narrowed")
-    return redirect(url_for("web.company", grant_id=grant_id), 303)
+        desk().consent.grants.narrow(
+            vault(),
+            grant_id,
+            exclude=exclude,
+            drop=drop,
+            days=int(days) if days.isdecimal() and len(days) < 5 else None,
+            period=period or None,
+        )
+    except (ValidationError, ScopeError):
+        return _company_page(grant_id, wider=True), 400
+    session.notify("narrowed")
+    return _back(grant_id)
 
 
 @web.get("/companies/<grant_id>/stop")
@@ -83,27 +93,41 @@ def ask_stop(grant_id: str) -> Page:
 @web.post("/companies/<grant_id>/stop")
 def stop(grant_id: str) -> Page:
     """Stop: the next reading is refused."""
-    try:
-        desk().consent.grants.revoke(vault(), grant_id)
-    except GrantInactiveError:
-        session.notify("ended")
-    else:
-        session.notify("stopped")
+    desk().consent.grants.revoke(vault(), grant_id)
+    session.notify("stopped")
+    return _back(grant_id)
+
+
+def _back(grant_id: str) -> Response:
     return redirect(url_for("web.company", grant_id=grant_id), 303)
 
 
-def _company_page(grant_id: str) -> str:
-    grants = desk().consent.grants
-    grant = grants.get(vault(), grant_id)
+def _company_page(grant_id: str, *, wider: bool = False) -> str:
+    grant = desk().consent.grants.get(vault(), grant_id)
     start = request.args.get("start", "")
     offset = int(start) if start.isdecimal() and len(start) < 8 else 0
-    rows = grants.leaving(vault(), grant_id, ROWS + 1, offset) if grant.state == LIVE else []
+    rows = _rows(grant_id, offset) if grant.state == LIVE else []
     return render_template(
         "company.html",
         grant=grant,
         purpose=PURPOSES.get(grant.purpose),
         rows=rows[:ROWS],
         more=offset + ROWS if len(rows) > ROWS else None,
-        start=offset,
+        before=max(0, offset - ROWS) if offset else None,
         json_text=json.dumps([row.document for row in rows[:ROWS]], ensure_ascii=False, indent=1),
+        days=[days for days, _ in wording.DAYS if desk().clock.now() + days * DAY < grant.expires],
+        periods=[period for period in consenting.periods(grant.agreement.parts) if period],
+        history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
+        wider=wider,
     )
+
+
+def _rows(grant_id: str, offset: int) -> list[Leaving]:
+    """One page of what leaves now, and one row more if there is more."""
+    found = []
+    leaving = desk().consent.grants.leaving(vault(), grant_id)
+    for stream, record, document in islice(leaving, offset, offset + ROWS + 1):
+        kept = vault().records(source_of(stream)).get(record)
+        title = kept.get("item", {}).get("title") or kept.get("statement", {}).get("topic") or ""
+        found.append(Leaving(record, title, kept.get("order", {}).get("ordered", ""), document))
+    return found

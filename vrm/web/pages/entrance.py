@@ -128,6 +128,7 @@ def log_in() -> Page:
         desk().limits.give_back(name, address)
         raise
     desk().limits.give_back(name, address)
+    desk().consent.at_unlock(opened)
     session.begin(opened)
     return redirect(url_for("web.home"), 303)
 
@@ -159,6 +160,7 @@ def recover_vault() -> Page:
         wrong = {"code": [gettext("This name and recovery code open no vault here.")]}
         return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
     desk().limits.give_back(name, address)
+    desk().consent.at_unlock(opened)
     session.begin(opened)
     session.notify("recovered")
     return redirect(url_for("web.home"), 303)

@@ -10,7 +10,7 @@ from vrm.web import session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 from vrm.web.pages.companies import live_grants
-from vrm.web.pages.log import integrity_problems
+from vrm.web.pages.log import names
 from vrm.web.pages.requests import waiting_requests
 
 SECONDS_PER_DECISION: Final = 3
@@ -35,7 +35,8 @@ def home() -> str:
         grants=live_grants(),
         readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
-        problems=integrity_problems(),
+        problems=desk().consent.problems(vault()),
+        names=names(recent),
     )
 
 

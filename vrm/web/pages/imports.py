@@ -33,11 +33,15 @@ def take_import() -> Page:
         reports = bring_in(vault(), [(str(upload.filename)[-200:], upload.stream) for upload in files])
     except FormatError:
         return _again(
-            gettext("One of these is not a file that the vault can read. It reads order histories as CSV or ZIP."),
+            gettext(
+                "One of these is not a file that the vault can read. It reads order histories as CSV or ZIP."
+            ),
             400,
         )
     except ImportLimitError:
-        return _again(gettext("That is more than one import may hold. Send fewer files, one after the other."), 413)
+        return _again(
+            gettext("That is more than one import may hold. Send fewer files, one after the other."), 413
+        )
     except ConflictError:
         return _again(gettext("Another import of yours is still running. Wait until it has finished."), 409)
     return render_template("imported.html", reports=reports, shown=REJECTED_SHOWN)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from flask import render_template, request
 
+from vrm.consent.disclosures import Entry
+from vrm.errors import VendorNotFoundError
 from vrm.web import wording
 from vrm.web.desk import desk, vault, web
 
@@ -23,14 +27,19 @@ def log() -> str:
         more=len(found) > PAGE,
         page=page,
         anchor=anchor,
-        problems=integrity_problems(),
+        problems=desk().consent.problems(vault()),
+        names=names(found),
         alarming=wording.ALARMING,
     )
 
 
-def integrity_problems() -> list[str]:
-    """Where vault or log are not what was written."""
-    return [*vault().problems(), *desk().consent.log.problems(vault())]
+def names(entries: Iterable[Entry]) -> dict[str, str]:
+    """Client id → name, for entries that were written where no name was at hand."""
+    found = {}
+    for client_id in {entry.client_id for entry in entries if entry.client_id and not entry.vendor_name}:
+        with suppress(VendorNotFoundError):
+            found[client_id] = desk().consent.vendors.get(client_id).name
+    return found
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -140,7 +140,13 @@ def ask_delete(place: str, record: str) -> Page:
     at = PLACES[place]
     document, revision = at.records.read(record)
     return render_template(
-        "delete.html", place=at, here=at.tab, record=record, document=document, revision=revision, name=_name(document)
+        "delete.html",
+        place=at,
+        here=at.tab,
+        record=record,
+        document=document,
+        revision=revision,
+        name=_name(document),
     )
 
 
@@ -211,7 +217,9 @@ def _form(
     )
 
 
-def _store(at: Place, record: str, revision: int, written: forms.Document, before: forms.Document, done: str) -> Page:
+def _store(
+    at: Place, record: str, revision: int, written: forms.Document, before: forms.Document, done: str
+) -> Page:
     document, wrong = forms.checked(at.spec, written)
     if not wrong and not any(document.values()):
         wrong = {f"{at.spec.facets[0].name}.{at.spec.facets[0].fields[0].name}": [""]}

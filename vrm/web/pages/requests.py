@@ -8,7 +8,6 @@ what is approved is, row for row, what was shown, or the page is shown again wit
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any, Final
 
 from flask import g, render_template, request
@@ -56,7 +55,7 @@ def show_request(handle: str) -> Page:
     session.remember_waiting(handle)
     if g.vault is None:
         return render_template("request_waits.html", number=stored.number)
-    choices = _first(stored)
+    choices = consenting.first_choices(stored)
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
         return _sensitive_page(handle, stored, sensitive)
@@ -70,7 +69,7 @@ def decide_request(handle: str) -> Page:
     decision = request.form.get("decision", "")
     if decision == "decline":
         return _to_vendor(desk().consent.requests.decline(vault(), handle), handle)
-    choices = _first(stored) if request.form.get("fresh") else consenting.read_choices(request.form)
+    choices = consenting.read_choices(request.form, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive)
@@ -88,8 +87,6 @@ def _consent_page(
 ) -> str:
     preview = desk().consent.requests.preview(vault(), handle, choices)
     headers.let_forms_reach(stored.redirect_uri)
-    known = [grant for grant in desk().consent.grants.listing(vault()) if grant.client_id == stored.vendor.client_id]
-    asks_corrections = consenting.asks_for(stored.parts, "answers")
     return render_template(
         "consent.html",
         handle=handle,
@@ -99,14 +96,15 @@ def _consent_page(
         purpose=PURPOSES[stored.parts[0]["purpose"]],
         preview=preview,
         choices=choices,
-        known=known,
+        known=_known(stored.vendor.client_id),
         books=consenting.categories(stored.parts) == {"books"},
         purchases=consenting.asks_for(stored.parts, "purchases"),
-        sellers=_sellers() if asks_corrections else [],
-        asks_corrections=asks_corrections,
+        asks_corrections=consenting.asks_for(stored.parts, "answers"),
+        periods=consenting.periods(stored.parts),
+        asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
         json_text=_json(preview.rows[:JSON_ROWS]) if with_json else "",
-        json_rest=max(0, preview.count - JSON_ROWS),
+        json_rest=max(0, len(preview.rows) - JSON_ROWS),
         changes=None if seen is None else consenting.changes(seen, preview),
         seen=consenting.seen_text(preview),
         first_rows=FIRST_ROWS,
@@ -116,17 +114,9 @@ def _consent_page(
 
 
 def _sensitive_page(handle: str, stored: StoredRequest, sensitive: list[str]) -> str:
-    if request.method == "GET":
-        kept = [("fresh", "yes")]
-    else:
-        kept = _kept()
     return render_template(
-        "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=kept
+        "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=_kept()
     )
-
-
-def _first(stored: StoredRequest) -> Choices:
-    return consenting.first_choices(consenting.asked_period(stored.parts), stored.vendor.sells_as)
 
 
 def _kept() -> list[tuple[str, str]]:
@@ -152,13 +142,9 @@ def _taken(stored: StoredRequest, choices: Choices) -> list[dict[str, Any]]:
     ]
 
 
-def _sellers() -> list[tuple[str, int]]:
-    """The sellers of her purchases, with how many each."""
-    counted: Counter[str] = Counter()
-    for _, document in vault().records("purchases").scan():
-        if seller := document["order"].get("seller"):
-            counted[seller] += 1
-    return counted.most_common(100)
+def _known(client_id: str) -> bool:
+    """Whether she ever shared something with this company."""
+    return any(grant.client_id == client_id for grant in desk().consent.grants.listing(vault()))
 
 
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:

@@ -1,0 +1,205 @@
+"""Sorting: one question at a time, by destination, then theme, then line; few decisions for many things.
+
+A suggestion is shown with its reason and never taken for the customer's word. An answer sorts only what
+is unsorted, and the last answer can be taken back. Which group is asked about travels in the posted form,
+never in an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flask import render_template, request
+from werkzeug.exceptions import BadRequest
+
+from vrm.errors import ConflictError
+from vrm.vault import sorting
+from vrm.vault.catalog import FOR_WHOM
+from vrm.vault.sorting import Group
+from vrm.web.desk import vault, web
+
+Documents = dict[str, dict[str, dict[str, Any]]]
+
+LINES: Final = 20  # asked about on one page
+LATER_MOST: Final = 200
+UNDO_MOST: Final = 5_000  # ids that the page holds out for taking an answer back
+EVERYTHING: Final = "everything"
+
+
+@dataclass(slots=True)
+class Asked:
+    """Where in the sorting the customer is."""
+
+    place: str = ""
+    theme: str = ""
+    level: str = "places"  # places, themes, lines
+    later: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_form(cls) -> Asked:
+        form = request.form
+        level = form.get("level", "places")
+        return cls(
+            place=form.get("place", "")[:64],
+            theme=form.get("theme", "")[:64],
+            level=level if level in {"places", "themes", "lines"} else "places",
+            later=[key[:140] for key in form.getlist("later")[:LATER_MOST]],
+        )
+
+
+@web.get("/sort")
+def sort() -> str:
+    """The first question."""
+    return _question(_Held(), Asked())
+
+
+@web.post("/sort")
+def answer() -> str:
+    """Take an answer, or go nearer or further, and ask the next question."""
+    asked, form, held = Asked.from_form(), request.form, _Held()
+    if "undo" in form:
+        held.take_back(form.getlist("changed"), form.get("undo", ""))
+        return _question(held, asked, said="undone")
+    if "near" in form:
+        asked.level = form["near"] if form["near"] in {"places", "themes", "lines"} else "places"
+        return _question(held, asked)
+    if "postpone" in form:
+        asked.later.append(form["postpone"][:140])
+        return _question(held, asked)
+    if asked.level == "lines":
+        return _question(held, asked, changed=held.sort_lines(form.items()), said="sorted")
+    whom = form.get("whom", "")
+    if whom not in dict(FOR_WHOM):
+        raise BadRequest
+    ids = held.ids_of(asked, form.get("group", ""))
+    changed = held.sort(ids, whom, use_for_taste=False if form.get("not_taste") else None)
+    return _question(held, asked, changed=changed, whom=whom, said="sorted")
+
+
+class _Held:
+    """The purchases, read once for a request, with the revisions they were read at."""
+
+    def __init__(self) -> None:
+        self.records = vault().records("purchases")
+        self.documents: Documents = {}
+        self.revisions: dict[str, int] = {}
+        for record, revision, body in self.records.stored():
+            self.documents[record] = self.records.unseal(record, revision, body)
+            self.revisions[record] = revision
+
+    def places(self) -> list[Group]:
+        """Where things went."""
+        return sorting.destinations(self.documents.items())
+
+    def ids_of(self, asked: Asked, key: str) -> tuple[str, ...]:
+        """The purchases of the group that was asked about."""
+        if key == EVERYTHING:
+            return tuple(self.documents)
+        for place in self.places():
+            if asked.level == "places" and place.key == key:
+                return place.ids
+            if asked.level == "themes" and place.key == asked.place:
+                return next((part.ids for part in place.parts if part.key == key), ())
+        return ()
+
+    def sort(self, ids: Iterable[str], whom: str, use_for_taste: bool | None) -> list[str]:
+        """Sort what is unsorted among `ids`; the ids that changed."""
+        pairs = [(record, self.documents[record]) for record in ids if record in self.documents]
+        return self._store(dict(sorting.answer(pairs, whom, use_for_taste)))
+
+    def sort_lines(self, posted: Iterable[tuple[str, str]]) -> list[str]:
+        """Sort single lines: `for.<id>` and `taste.<id>`."""
+        answers = dict(posted)
+        changed: Documents = {}
+        for name, whom in answers.items():
+            kind, _, record = name.partition(".")
+            if kind != "for" or whom not in dict(FOR_WHOM) or record not in self.documents:
+                continue
+            taste = False if answers.get(f"taste.{record}") else None
+            changed.update(sorting.answer([(record, self.documents[record])], whom, taste))
+        return self._store(changed)
+
+    def take_back(self, ids: Iterable[str], whom: str) -> None:
+        """Make those unsorted again that still have the answer `whom`."""
+        changed: Documents = {}
+        for record in ids:
+            document = self.documents.get(record)
+            if document and document["context"].get("for") == whom:
+                rest = {
+                    name: value
+                    for name, value in document["context"].items()
+                    if name not in {"for", "use_for_taste"}
+                }
+                changed[record] = {**document, "context": rest}
+        self._store(changed)
+
+    def _store(self, changed: Documents) -> list[str]:
+        if not changed:
+            return []
+        expected = {record: self.revisions[record] for record in changed}
+        try:
+            self.records.apply(dict(changed), expected=expected)
+        except ConflictError:  # another window was faster with one of them: what it said stays
+            changed = self._unchanged_since(changed)
+            if changed:
+                self.records.apply(
+                    dict(changed), expected={record: self.revisions[record] for record in changed}
+                )
+        self.documents.update(changed)
+        for record in changed:
+            self.revisions[record] += 1
+        return list(changed)
+
+    def _unchanged_since(self, changed: Documents) -> Documents:
+        now = {record: revision for record, revision, _ in self.records.stored()}
+        return {
+            record: document
+            for record, document in changed.items()
+            if now.get(record) == self.revisions[record]
+        }
+
+
+def _question(
+    held: _Held, asked: Asked, changed: list[str] | None = None, whom: str = "", said: str = ""
+) -> str:
+    done, left = sorting.progress(held.documents.items())
+    places = held.places()
+    place = next((one for one in places if one.key == asked.place and one.unsorted), None)
+    group, groups = None, places
+    if asked.level != "places" and place is None:
+        asked.level, asked.place, asked.theme = "places", "", ""
+    if asked.level == "themes" and place is not None:
+        groups = list(place.parts)
+    group = _first(groups, asked)
+    if asked.level == "themes" and group is None:
+        asked.level, asked.place, groups = "places", "", places
+        group = _first(groups, asked)
+    return render_template(
+        "sort.html",
+        asked=asked,
+        place=place,
+        group=group,
+        lines=_lines(held, place, asked) if asked.level == "lines" and place else [],
+        done=done,
+        left=left,
+        changed=(changed or [])[:UNDO_MOST] if whom and len(changed or []) <= UNDO_MOST else [],
+        count=len(changed or []),
+        whom=whom,
+        said=said,
+        everything=EVERYTHING,
+    )
+
+
+def _first(groups: list[Group], asked: Asked) -> Group | None:
+    still = [one for one in groups if one.unsorted and f"{asked.place}/{one.key}" not in asked.later]
+    return still[0] if still else None
+
+
+def _lines(held: _Held, place: Group, asked: Asked) -> list[tuple[str, dict[str, Any]]]:
+    ids = next((part.ids for part in place.parts if part.key == asked.theme), place.ids)
+    pairs = [(record, held.documents[record]) for record in ids]
+    still = [pair for pair in pairs if not sorting.for_whom(pair[1])]
+    still.sort(key=lambda pair: str(pair[1]["order"].get("ordered", "")), reverse=True)
+    return still[:LINES]
