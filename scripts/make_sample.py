@@ -120,7 +120,9 @@ ADDRESSES = {
     "mother": "Ruth Rowan 88 Orchard Road Little Harbor ME 04999 United States",
     "work": "Alice Rowan c/o Lantern Studio 200 Foundry Street Fernhill VT 05999 United States",
 }
-RANDOM = Random(20261116)  # noqa: S311 - a history to look at, nothing secret
+TARGET = ROOT / "vrm" / "samples"
+SEED = 20261116
+RANDOM = Random(SEED)  # noqa: S311 - a history to look at, nothing secret
 CENT = Decimal("0.01")
 SPLIT = 1000  # older than so many days: the second file
 NUMBERS: dict[str, str] = {}
@@ -373,13 +375,15 @@ def write_csv(
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
     writer.writerow(header)
     writer.writerows(table)
-    folder = ROOT / "vrm" / "samples" / "Your Orders"
+    folder = TARGET / "Your Orders"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(text.getvalue().encode("utf-8-sig" if bom else "utf-8"))
 
 
 def main() -> None:
     """Write everything."""
+    RANDOM.seed(SEED)
+    NUMBERS.clear()
     baskets = number([*own_books(), *gifts(), *everyday(), *work(), *samis()])
     digital_rows, digital_known = digital()
     lately = [row for basket in baskets if basket.days_ago <= SPLIT for row in rows(basket)]
@@ -427,8 +431,7 @@ def write_truth(baskets: Sequence[Basket], digital_known: list[dict[str, str]]) 
         ],
         "lines": [*lines, *digital_known],
     }  # fmt: skip
-    target = ROOT / "vrm" / "samples" / "alice.json"
-    target.write_text(_compact(alice), encoding="utf-8")
+    (TARGET / "alice.json").write_text(_compact(alice), encoding="utf-8")
 
 
 def _compact(alice: Mapping[str, object]) -> str:

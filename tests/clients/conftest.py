@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from threading import Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
 from vrm_client import Asked, Connection, Transport, Vendor
 
 REDIRECT_URI = "https://cornerbooks.example/callback"
@@ -38,6 +40,16 @@ class Said:
 Script = Callable[[Call], Said]
 
 
+class Server(ThreadingHTTPServer):
+    """Takes it calmly when a client hangs up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class ScriptedVault:
     """Answers by path; every call is kept for the test to look at."""
 
@@ -46,8 +58,7 @@ class ScriptedVault:
         self.scripts: dict[str, Script] = {}
         self.raw: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         self._lock = Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._class())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._class())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         self.resource: dict[str, object] = {"resource": self.url, "authorization_servers": [self.url]}
@@ -95,6 +106,7 @@ class ScriptedVault:
     def _class(vault) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Answering(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet for each answer
 
             def do_GET(self) -> None:
                 self._answer({})

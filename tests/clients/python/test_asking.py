@@ -6,6 +6,7 @@ from hashlib import sha256
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+
 from vrm_client import Asked, DeclinedError, Part, ProtocolError, RefusedError, accept
 
 WHY = "ProvideProductRecommendations"

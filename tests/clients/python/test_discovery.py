@@ -1,6 +1,7 @@
 """Discovery believes no document that steers a vendor elsewhere."""
 
 import pytest
+
 from vrm_client import NotFoundError, ProtocolError, Transport, Vendor, discover
 from vrm_client.discovery import Vault
 

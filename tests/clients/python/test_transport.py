@@ -4,6 +4,7 @@ import gzip
 import time
 
 import pytest
+
 from vrm_client import ProtocolError, Transport, UnreachableError
 
 
