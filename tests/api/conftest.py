@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Customer, Shop
-from vrm.api import register
+from vrm.app import Host, create_app
+from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault.engine import SqliteEngine
@@ -26,11 +27,9 @@ def settings(folder: Path) -> Settings:
 
 
 @pytest.fixture
-def app(vaults: Vaults, consent: Consent, settings: Settings) -> Flask:
-    """The vendor's rim alone."""
-    made = Flask("vrm")
+def app(engine: SqliteEngine, vaults: Vaults, consent: Consent, settings: Settings, clock: Clock) -> Flask:
+    made = create_app(settings, host=Host(settings, engine, vaults, consent, clock))
     made.testing = True
-    register(made, consent, vaults, settings)
     return made
 
 

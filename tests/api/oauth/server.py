@@ -1,4 +1,4 @@
-"""A server process for the races: the vendor's rim on a data folder that another process shares.
+"""A server process for the races: the real app on a data folder that another process shares.
 
     python -m tests.api.oauth.server FOLDER PUBLIC_URL
 
@@ -10,16 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from vrm.api import register
-from vrm.clock import SystemClock
-from vrm.consent.service import Consent
+from vrm.app import create_app
 from vrm.settings import Settings
-from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
-from vrm.vault.vault import Vaults
 
 
 class Quiet(WSGIRequestHandler):
@@ -31,11 +25,7 @@ class Quiet(WSGIRequestHandler):
 
 def main() -> None:
     folder, public_url = sys.argv[1:]
-    settings = Settings(data_dir=Path(folder), public_url=public_url)
-    engine = SqliteEngine(settings.database_path)
-    vaults = Vaults(engine, serverkey.load(settings.server_key_path), clock=SystemClock())
-    app = Flask("vrm")
-    register(app, Consent(engine, vaults, SystemClock()), vaults, settings)
+    app = create_app(Settings(data_dir=Path(folder), public_url=public_url))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     print(server.port, flush=True)
     server.serve_forever()
