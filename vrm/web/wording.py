@@ -277,25 +277,41 @@ def thing_title(document: Mapping[str, Any]) -> str:
     return str(document.get("item", {}).get("title") or gettext("(no title)"))
 
 
+SAID_ELSEWHERE: Final = {"title", "topic", "ordered", "category_path"}
+
+
 def rest_text(document: Mapping[str, Any]) -> str:
-    """A row that leaves, without its title and date: what else a company would see of it."""
-    shown = []
-    for facet in document.values():
-        if not isinstance(facet, Mapping):
+    """A row that leaves, in a line: without title and date, and without what only machines want.
+
+    The page says beside it which facts leave, and shows every byte on demand.
+    """
+    said = []
+    for values in document.values():
+        if not isinstance(values, Mapping):
             continue
-        for name, value in facet.items():
-            if name in {"title", "topic", "ordered"} or value in (None, "", []):
+        for name, value in values.items():
+            field = _FIELDS.get(name)
+            if name in SAID_ELSEWHERE or value in (None, "", []) or (field and field.by == "vault"):
                 continue
-            shown.append(category_text(str(value)) if name == "category" else _brief(value))
-    return " · ".join(shown)
+            said.append(category_text(str(value)) if name == "category" else _brief(field, value))
+    return " · ".join(said)
 
 
-def _brief(value: Any) -> str:
+_FIELDS: Final = {
+    field.name: field
+    for collection in CATALOG_BY_NAME.values()
+    for facet in collection.facets
+    for field in facet.fields
+}
+
+
+def _brief(field: Field | None, value: Any) -> str:
     if isinstance(value, bool):
-        return gettext("yes") if value else gettext("no")
+        label = lower_first(gettext(field.label)) if field else ""
+        return f"{label}: {gettext('yes') if value else gettext('no')}"
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
-    return str(value)
+    return choice_text(field, value) if field and field.choices else str(value)
 
 
 def initials(name: str) -> str:

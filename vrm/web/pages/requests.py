@@ -14,7 +14,7 @@ from flask import g, render_template, request
 from werkzeug.wrappers import Response
 
 from vrm.consent.purposes import PURPOSES
-from vrm.consent.requests import Choices, Decision, StoredRequest
+from vrm.consent.requests import Choices, Decision, Preview, StoredRequest
 from vrm.errors import RequestChangedError, RequestNotFoundError
 from vrm.web import consenting, headers, session
 from vrm.web.desk import desk, vault, web
@@ -103,7 +103,9 @@ def _consent_page(
         periods=consenting.periods(stored.parts),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
-        json_text=_json(preview.rows[:JSON_ROWS]) if with_json else "",
+        shared=[datatype for part in preview.parts if part.ticked for datatype in part.part["datatypes"]],
+        answer_titles=_answer_titles() if preview.answers else {},
+        json_text=_json(preview) if with_json else "",
         json_rest=max(0, len(preview.rows) - JSON_ROWS),
         changes=None if seen is None else consenting.changes(seen, preview),
         seen=consenting.seen_text(preview),
@@ -159,5 +161,17 @@ def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _json(rows: Any) -> str:
-    return json.dumps([row.document for row in rows], ensure_ascii=False, indent=1)
+def _answer_titles() -> dict[tuple[str, str], str]:
+    """(order, item number) → title: an answer itself names no title."""
+    found = {}
+    for _, document in vault().records("purchases").scan():
+        item, order = document["item"], document["order"].get("order_number", "")
+        for name in ("asin", "isbn", "gtin"):
+            if name in item:
+                found[order, item[name]] = item.get("title", "")
+    return found
+
+
+def _json(preview: Preview) -> str:
+    leaves: list[Any] = [row.document for row in preview.rows[:JSON_ROWS]]
+    return json.dumps(leaves + preview.answers[:JSON_ROWS], ensure_ascii=False, indent=1)
