@@ -116,10 +116,13 @@ class Table:
             if b"\0" in raw:
                 self._flaw = rows.NUL_BYTE
             try:
-                yield raw.decode("utf-8")
+                text = raw.decode("utf-8")
             except UnicodeDecodeError:
                 self._flaw = rows.NOT_UTF8
-                yield raw.decode("utf-8", "replace")
+                text = raw.decode("utf-8", "replace")
+            if "\r" in text:  # of CRLF, or stray inside a value, where the csv module would give up
+                text = text.rstrip("\r\n").replace("\r", " ") + "\n"
+            yield text
 
     def _with_first(self, first: str) -> Iterator[str]:
         if first:
@@ -140,6 +143,8 @@ class Table:
         self._record_bytes, self._flaw = 0, ""
         while (cells := self._next()) is not None:
             line, start = start, self._reader.line_num + 1
+            if line > self._limits.physical_lines:
+                raise ImportLimitError(f"{self.name}: more than {self._limits.physical_lines} lines")
             self._record_bytes = 0
             if self._flaw:
                 yield Rejection(line, "", self._flaw)
