@@ -1,0 +1,5 @@
+"""`python -m vrm` is `vrm`."""
+
+from vrm.cli import main
+
+raise SystemExit(main())
