@@ -1,12 +1,13 @@
 """Health, the OpenAPI document and the pages that explain: the addresses that need no token.
 
 Promises: `/healthz` says that the process answers, `/readyz` that its storage does; neither tells anything
-about who lives here. The documents are made once, when the application starts.
+about who lives here. The documents are made once, when first asked for.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 
 from flask import Blueprint, Response
 from markupsafe import Markup
@@ -22,14 +23,19 @@ from vrm.vault.engine import Engine
 def blueprint(engine: Engine, settings: Settings) -> Blueprint:
     """/healthz, /readyz, /openapi.json, /docs and /problems/<slug>."""
     routes = Blueprint("operations", __name__)
-    document = openapi.document(settings)
-    written = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    page = reference.page_body(document)
+
+    @cache
+    def written() -> str:
+        return json.dumps(openapi.document(settings), ensure_ascii=False, separators=(",", ":"))
+
+    @cache
+    def page() -> Markup:
+        return reference.page_body(openapi.document(settings))
 
     routes.add_url_rule("/healthz", "healthz", lambda: _json('{"status":"ok"}'))
     routes.add_url_rule("/readyz", "readyz", lambda: _ready(engine))
-    routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written))
-    routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page))
+    routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written()))
+    routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page()))
     routes.add_url_rule("/problems/<slug>", "problem", _problem)
     routes.after_request(guards.protect)
     routes.register_error_handler(VrmError, problems.answer)
