@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from flask import g, request
 from flask.wrappers import Response
+from werkzeug.exceptions import BadRequest
 
 from vrm.errors import SessionExpiredError
 from vrm.vault.vault import Vault
@@ -99,7 +100,10 @@ def from_here() -> bool:
     origin = request.headers.get("Origin", "null")
     if origin == "null":
         return True
-    return urlsplit(origin).netloc in {request.host, desk().host}
+    try:
+        return urlsplit(origin).netloc in {request.host, desk().host}
+    except (BadRequest, ValueError):  # a host that is not ours
+        return False
 
 
 def _token(secret: str, purpose: str) -> str:

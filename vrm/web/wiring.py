@@ -21,6 +21,7 @@ PHRASES = (
     wording.category_text,
     wording.choice_text,
     wording.datatype_text,
+    wording.datatypes_text,
     wording.day,
     wording.entry_text,
     wording.event_text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -140,6 +140,21 @@ def datatype_text(datatype: str) -> str:
     return gettext("%(collection)s: %(facet)s", collection=gettext(found.label), facet=lower_first(label))
 
 
+def datatypes_text(datatypes: Iterable[str]) -> str:
+    """`Purchases: what it is, what was paid; Profile: sizes`."""
+    grouped: dict[str, list[str]] = {}
+    for datatype in datatypes:
+        collection, _, facet = datatype.partition(".")
+        try:
+            found = CATALOG_BY_NAME[collection]
+            grouped.setdefault(gettext(found.label), []).append(
+                lower_first(gettext(found.facet(facet).label))
+            )
+        except KeyError:
+            grouped.setdefault(datatype_text(datatype), [])
+    return "; ".join(f"{name}: {', '.join(facets)}" if facets else name for name, facets in grouped.items())
+
+
 def fields_text(datatype: str) -> str:
     """The fields that a facet holds, in words."""
     collection, _, facet = datatype.partition(".")
@@ -202,7 +217,7 @@ def entry_text(entry: Entry) -> str:
     elif entry.reason:
         said.append(gettext(REFUSALS[entry.reason]) if entry.reason in REFUSALS else entry.reason)
     if entry.event in {"refused", "granted", "narrowed"} and entry.scopes:
-        said.append("; ".join(datatype_text(scope.removesuffix(":read")) for scope in entry.scopes))
+        said.append(datatypes_text(scope.removesuffix(":read") for scope in entry.scopes))
     if entry.detail:
         said.append(entry.detail)
     return " · ".join(said)

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.requests import Choices, Decision, Preview, StoredRequest
 from vrm.errors import RequestChangedError, RequestNotFoundError
-from vrm.web import consenting, headers, session
+from vrm.web import consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 
@@ -103,6 +103,9 @@ def _consent_page(
         periods=consenting.periods(stored.parts),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
+        kept=[
+            (reason, preview.withheld[reason]) for reason in wording.WITHHELD if preview.withheld.get(reason)
+        ],
         shared=[datatype for part in preview.parts if part.ticked for datatype in part.part["datatypes"]],
         answer_titles=_answer_titles() if preview.answers else {},
         json_text=_json(preview) if with_json else "",

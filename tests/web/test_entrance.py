@@ -1,0 +1,275 @@
+"""Creating, logging in and out, recovering: what works, and what is refused."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.conftest import SettableClock
+from tests.web.actors import PASSPHRASE, Customer, shown_code
+from vrm.app import Host, create_app
+from vrm.consent.service import Consent
+from vrm.settings import Settings
+from vrm.vault.engine import SqliteEngine
+from vrm.vault.vault import Vaults
+
+
+def other(app: Flask) -> Customer:
+    return Customer(app.test_client())
+
+
+def test_a_new_vault_shows_its_code_once_and_opens_when_the_code_was_typed(customer: Customer) -> None:
+    form = customer.get("/create").form("/create")
+    page = customer.submit(form, username="alice", passphrase=PASSPHRASE, again=PASSPHRASE)
+    code = shown_code(page)
+    assert re.fullmatch(r"(\w{4}-){8}.", code)
+    assert "27 characters" in page.text
+    assert code not in customer.get("/").html
+    home = customer.submit(customer.get("/").form("/recovery-code"), code=code.lower().replace("-", " "))
+    assert home.path == "/"
+    assert "Hello, alice." in home.text
+
+
+def test_no_page_of_the_vault_opens_before_the_code_was_typed(customer: Customer) -> None:
+    form = customer.get("/create").form("/create")
+    customer.submit(form, username="alice", passphrase=PASSPHRASE, again=PASSPHRASE)
+    for path in ("/", "/things", "/import", "/companies", "/me", "/log", "/preferences", "/requests"):
+        assert customer.get(path).path == "/recovery-code"
+    page = customer.submit(customer.get("/").form("/recovery-code"), code="AAAA-BBBB")
+    assert page.status == 400
+    assert "That is not the code" in page.text
+
+
+def test_a_lost_first_code_is_replaced_for_the_passphrase_only(customer: Customer) -> None:
+    form = customer.get("/create").form("/create")
+    first = customer.submit(form, username="alice", passphrase=PASSPHRASE, again=PASSPHRASE)
+    refused = customer.submit(customer.get("/").form("/recovery-code/new"), passphrase="not my passphrase")
+    assert refused.status == 403
+    page = customer.submit(customer.get("/").form("/recovery-code/new"), passphrase=PASSPHRASE)
+    assert shown_code(page) != shown_code(first)
+    assert customer.submit(page.form("/recovery-code"), code=shown_code(first)).status == 400
+    assert customer.submit(page.form("/recovery-code"), code=shown_code(page)).path == "/"
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "reason"),
+    [
+        ("elevenchars", "at least 12 characters"),
+        ("aaaaaaaaaaaaaaaa", "repeats too few"),
+        ("alicealicealice1", "little more than your name"),
+        ("ä" * 600 + "bcdefgh", "at most 1024 bytes"),
+    ],
+)
+def test_a_weak_passphrase_is_refused_with_advice(customer: Customer, passphrase: str, reason: str) -> None:
+    form = customer.get("/create").form("/create")
+    page = customer.submit(form, username="alice", passphrase=passphrase, again=passphrase)
+    assert page.status == 400
+    assert reason in page.text
+    assert page.form("/create").value("username") == "alice"
+    assert passphrase not in page.html
+
+
+def test_two_different_passphrases_are_refused(customer: Customer) -> None:
+    form = customer.get("/create").form("/create")
+    page = customer.submit(form, username="alice", passphrase=PASSPHRASE, again=PASSPHRASE + "x")
+    assert page.status == 400
+    assert "differ" in page.text
+
+
+def test_spaces_around_a_passphrase_belong_to_it(customer: Customer, app: Flask) -> None:
+    customer.create(passphrase=f"  {PASSPHRASE}  ")
+    assert other(app).log_in(passphrase=PASSPHRASE).status == 403
+    assert other(app).log_in(passphrase=f"  {PASSPHRASE}  ").path == "/"
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 41, "two words", "<script>", "a\x00b", "../etc"])
+def test_a_name_that_is_none_is_refused(customer: Customer, name: str) -> None:
+    form = customer.get("/create").form("/create")
+    page = customer.submit(form, username=name, passphrase=PASSPHRASE, again=PASSPHRASE)
+    assert page.status == 400
+    assert "2 to 40 letters" in page.text
+
+
+def test_a_taken_name_is_said_to_be_taken(alice: Customer, app: Flask) -> None:
+    stranger = other(app)
+    form = stranger.get("/create").form("/create")
+    page = stranger.submit(form, username="Alice", passphrase=PASSPHRASE, again=PASSPHRASE)
+    assert page.status == 409
+    assert "taken" in page.text
+
+
+@pytest.mark.parametrize("mode", ["closed", "invite"])
+def test_nobody_creates_a_vault_where_signup_is_not_open(
+    mode: str,
+    engine: SqliteEngine,
+    vaults: Vaults,
+    consent: Consent,
+    settings: Settings,
+    clock: SettableClock,
+) -> None:
+    chosen = replace(settings, signup=mode)
+    customer = Customer(create_app(chosen, host=Host(chosen, engine, vaults, consent, clock)).test_client())
+    assert "/create" not in customer.get("/").links()
+    assert customer.get("/create").status == 403
+    token = customer.get("/login").form("/login").value("csrf_token")
+    page = customer.post(
+        "/create", {"csrf_token": token, "username": "eve", "passphrase": PASSPHRASE, "again": PASSPHRASE}
+    )
+    assert page.status == 403
+    assert vaults.listing() == []
+
+
+def test_an_unknown_name_and_a_wrong_passphrase_get_the_same_bytes(alice: Customer, app: Flask) -> None:
+    pages = []
+    for name, passphrase in (
+        ("alice", "wrong passphrase"),
+        ("nosuch", "wrong passphrase"),
+        ("a b", PASSPHRASE),
+    ):
+        stranger = other(app)
+        form = stranger.get("/login").form("/login")
+        page = stranger.submit(form, username=name, passphrase=passphrase)
+        token = form.value("csrf_token")
+        pages.append((page.status, page.html.replace(token, "T").replace(f'"{name}"', '"N"')))
+    assert pages[0] == pages[1] == pages[2]
+    assert pages[0][0] == 403
+
+
+def test_logging_in_gives_a_new_secret_and_logging_out_ends_it(alice: Customer, app: Flask) -> None:
+    first = alice.client.get_cookie("vrm")
+    assert first is not None
+    page = alice.submit(alice.get("/me").form("/logout"))
+    assert page.path == "/login"
+    assert "locked" in page.text
+    thief = other(app)
+    thief.client.set_cookie("vrm", first.value)
+    assert thief.get("/things").path == "/login"
+    assert alice.log_in().path == "/"
+    assert alice.client.get_cookie("vrm").value != first.value  # type: ignore[union-attr]
+
+
+def test_a_planted_session_cookie_is_not_taken_over_at_log_in(alice: Customer, app: Flask) -> None:
+    alice.submit(alice.get("/me").form("/logout"))
+    victim = other(app)
+    victim.client.set_cookie("vrm", "A" * 43)
+    victim.log_in()
+    assert victim.client.get_cookie("vrm").value != "A" * 43  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seconds", [30 * 60 + 60, 13 * 3600])
+def test_an_unused_session_locks_itself(alice: Customer, clock: SettableClock, seconds: int) -> None:
+    clock.forward(seconds)
+    page = alice.get("/things")
+    assert page.path == "/login"
+    assert "locked itself" in page.text
+
+
+def test_a_session_in_use_ends_after_twelve_hours(alice: Customer, clock: SettableClock) -> None:
+    for _ in range(12 * 3):
+        clock.forward(20 * 60)
+        alice.get("/me")
+    assert alice.get("/me").path == "/login"
+
+
+def test_what_was_typed_into_an_expired_form_is_given_back_to_copy(
+    alice: Customer, clock: SettableClock
+) -> None:
+    form = alice.get("/preferences/new").form("/preferences/new")
+    clock.forward(3600)
+    page = alice.submit(form, **{"statement.topic": "fantasy novels"})
+    assert page.status == 403
+    assert "locked itself" in page.text
+    assert "fantasy novels" in page.text
+    assert not [form for form in page.forms if "preferences" in form.action]
+
+
+def test_guessing_is_slowed_down_and_says_when_to_go_on(
+    alice: Customer, app: Flask, clock: SettableClock
+) -> None:
+    stranger = other(app)
+    for _ in range(6):
+        assert stranger.log_in(passphrase="a wrong passphrase").status == 403
+    page = stranger.log_in(passphrase=PASSPHRASE)
+    assert page.status == 429
+    assert int(page.response.headers["Retry-After"]) <= 900
+    assert "Try again in" in page.text
+    assert alice.get("/things").status == 200, "who is inside stays inside"
+    clock.forward(900)
+    assert stranger.log_in().path == "/"
+
+
+def test_variants_of_a_name_share_their_limit(alice: Customer, app: Flask) -> None:
+    stranger = other(app)
+    for name in ("alice", "ALICE", " alice ", "Alice", "aLICE", "ALICe"):
+        assert stranger.log_in(name=name, passphrase="a wrong passphrase").status == 403
+    assert stranger.log_in(passphrase=PASSPHRASE).status == 429
+
+
+def test_one_address_cannot_try_many_names(app: Flask) -> None:
+    stranger = other(app)
+    statuses = [stranger.log_in(name=f"name{n}", passphrase="x").status for n in range(41)]
+    assert statuses[-1] == 429
+    assert set(statuses[:-1]) == {403}
+
+
+def test_right_passphrases_do_not_use_up_the_limit(alice: Customer, app: Flask) -> None:
+    for _ in range(9):
+        assert other(app).log_in().path == "/"
+
+
+def test_the_limit_holds_no_name_and_no_address(alice: Customer, app: Flask, folder: Path) -> None:
+    other(app).log_in(name="veryspecialname", passphrase="x")
+    stored = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"veryspecialname" not in stored
+    assert b"127.0.0.1" not in stored
+
+
+def test_recovering_sets_a_new_passphrase_and_ends_every_session(alice: Customer, app: Flask) -> None:
+    helper = other(app)
+    new = "another passphrase entirely"
+    form = helper.get("/recover").form("/recover")
+    page = helper.submit(form, username="alice", code=alice.recovery_code, passphrase=new, again=new)
+    assert page.path == "/"
+    assert "recovery code still works" in page.text
+    assert alice.get("/things").path == "/login"
+    assert other(app).log_in(passphrase=PASSPHRASE).status == 403
+    assert other(app).log_in(passphrase=new).path == "/"
+
+
+def test_a_wrong_code_and_an_unknown_name_recover_nothing_alike(alice: Customer, app: Flask) -> None:
+    pages = []
+    for name, code in (("alice", "AAAA-BBBB-C"), ("nosuch", alice.recovery_code)):
+        stranger = other(app)
+        form = stranger.get("/recover").form("/recover")
+        page = stranger.submit(form, username=name, code=code, passphrase=PASSPHRASE, again=PASSPHRASE)
+        pages.append((page.status, page.html.replace(form.value("csrf_token"), "").replace(name, "")))
+    assert pages[0] == pages[1]
+    assert pages[0][0] == 403
+
+
+def test_changing_the_passphrase_needs_the_old_one_and_logs_others_out(alice: Customer, app: Flask) -> None:
+    elsewhere = other(app)
+    elsewhere.log_in()
+    new = "another passphrase entirely"
+    form = alice.get("/me").form("/me/passphrase")
+    assert alice.submit(form, old="not the old passphrase", new=new, again=new).status == 403
+    page = alice.submit(alice.get("/me").form("/me/passphrase"), old=PASSPHRASE, new=new, again=new)
+    assert page.path == "/me"
+    assert "in force" in page.text
+    assert elsewhere.get("/me").path == "/login"
+
+
+def test_logging_out_everywhere_ends_every_session(alice: Customer, app: Flask) -> None:
+    elsewhere = other(app)
+    elsewhere.log_in()
+    assert alice.submit(alice.get("/me").form("/me/logout-everywhere")).path == "/login"
+    assert elsewhere.get("/me").path == "/login"
+
+
+def test_a_name_of_a_megabyte_is_refused_before_it_is_read(customer: Customer) -> None:
+    form = customer.get("/login").form("/login")
+    page = customer.submit(form, username="x" * 2**20, passphrase="y")
+    assert page.status == 413
+    assert "too much at once" in page.text
