@@ -67,7 +67,7 @@ def destinations(docs: Iterable[Pair]) -> list[Group]:
     for pair in docs:
         places[_destination(pair[1])].append(pair)
     ranked = sorted(places.items(), key=lambda one: (-len(one[1]), one[0]))
-    usual = next((place for place, _ in ranked if place[1] and not place[2]), None)
+    usual = _usual(places)
     groups = [
         _group(_digest(place), _label(pairs), pairs, usual=place == usual, themed=True)
         for place, pairs in ranked[:LARGEST]
@@ -76,6 +76,13 @@ def destinations(docs: Iterable[Pair]) -> list[Group]:
     if rest:
         groups.append(_group("elsewhere", ELSEWHERE, rest, themed=True))
     return sorted(groups, key=lambda group: (group.unsorted == 0, not group.usual, -group.unsorted))
+
+
+def _usual(places: Mapping[tuple[str, str, str], Sequence[Pair]]) -> tuple[str, str, str] | None:
+    """The address that more went to than to any other; None while two are level."""
+    sizes = [(len(pairs), place) for place, pairs in places.items() if place[1] and not place[2]]
+    first, second = [*sorted(sizes, reverse=True)[:2], (0, None), (0, None)][:2]
+    return first[1] if first[0] > second[0] else None
 
 
 def themes(docs: Iterable[Pair]) -> list[Group]:

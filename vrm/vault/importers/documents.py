@@ -96,30 +96,40 @@ def merge(current: Mapping[str, Mapping[str, Any]], facts: Document, *, newest: 
     merged: Document = {name: dict(values) for name, values in current.items()}
     for name in SELLERS_FACETS:
         known, told = merged.setdefault(name, {}), dict(facts.get(name, {}))
-        if name == "item" and _keeps_category(known, told, newest=newest):
-            for field in CATEGORY:
-                told.pop(field, None)
-        if name == "order" and _rank(known) >= _rank(told):
-            told.pop("status", None)
-        elif name == "order":
-            known["status"] = told["status"]  # even an old export may know that a line came back
+        if name == "item":
+            _merge_category(known, told, newest=newest)
+        if name == "order":
+            _merge_status(known, told)
         for field, value in told.items():
             if newest or field not in known:
                 known[field] = value
     return merged
 
 
-def _rank(order: Mapping[str, Any]) -> int:
-    return STATUS_RANK.get(order.get("status", ""), -1)
+def _merge_status(known: dict[str, Any], told: dict[str, Any]) -> None:
+    """The status further right; even an old export may know that a line came back."""
+    status = told.pop("status", None)
+    if status and STATUS_RANK[status] > STATUS_RANK.get(known.get("status", ""), -1):
+        known["status"] = status
+
+
+def _merge_category(known: dict[str, Any], told: dict[str, Any], *, newest: bool) -> None:
+    """Category, path and basis belong together: all of them are taken, or none."""
+    offered = {field: told.pop(field) for field in CATEGORY if field in told}
+    if not _keeps_category(known, offered, newest=newest):
+        for field in CATEGORY:
+            known.pop(field, None)
+        known.update(offered)
 
 
 def _keeps_category(known: Mapping[str, Any], told: Mapping[str, Any], *, newest: bool) -> bool:
     """Whether the known category is at least as good as the told one."""
+    if told.get("category", "other") == "other":
+        return "category" in known
     if known.get("category", "other") == "other":
-        return bool(told.get("category", "other") == "other")
-    if told.get("category_basis") != "said":
-        return bool(known.get("category_basis") == "said" or told.get("category", "other") == "other")
-    return bool(known.get("category_basis") == "said" and not newest)
+        return False
+    said_before, said_now = (one.get("category_basis") == "said" for one in (known, told))
+    return not newest if said_before == said_now else said_before
 
 
 def with_facts_of(current: Mapping[str, Mapping[str, Any]], newer: Document) -> Document:
