@@ -2,9 +2,9 @@
 
 Promises: a `write` block is one transaction, fsynced (`synchronous=FULL`) before it returns, wholly
 rolled back on any exception; deleted bytes are overwritten (`secure_delete`) and `purge` empties the
-write-ahead log of them. Refuses: data of a newer version. A further engine implements the same
-`Engine` protocol with the same SQL ("?" marks parameters) and passes the contract tests in
-tests/contract; nothing above this module names a database.
+write-ahead log of them. Refuses: data of a newer version, and to commit a block of which a part failed.
+A further engine implements the same `Engine` protocol with the same SQL ("?" marks parameters) and passes
+the contract tests in tests/contract; nothing above this module names a database.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import fcntl
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ from vrm.errors import BusyError, DataNewerError, StorageError
 
 Row = tuple[Any, ...]
 
+_BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
+_PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
+
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -30,7 +34,7 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",
+    f"PRAGMA busy_timeout={_BUSY}",
     "PRAGMA cache_size=-8192",
 )
 
@@ -51,9 +55,9 @@ class Transaction(Protocol):
 
     def executemany(self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> Any: ...
 
-    def on_commit(self, act: Callable[[], None]) -> None: ...
+    def on_commit(self, act: Callable[[], object]) -> None: ...
 
-    def on_rollback(self, act: Callable[[], None]) -> None: ...
+    def on_rollback(self, act: Callable[[], object]) -> None: ...
 
 
 class Engine(Protocol):
@@ -80,72 +84,118 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+_OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # faults of our own code, not of the storage
+_inherited: list[sqlite3.Connection] = []  # of a parent process: never used here and never closed
+
+
 class _Connection:
     """One thread's connection and the transaction it is in."""
 
     def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
         self.raw = raw
         self.lock = lock  # descriptor of the write lock file
+        self.born_in = os.getpid()
         self.depth = 0
         self.writing = False
-        self.committed: list[Callable[[], None]] = []
-        self.rolled_back: list[Callable[[], None]] = []
+        self.doomed = False  # an inner block failed: the outer one must not commit
+        self.committed: list[Callable[[], object]] = []
+        self.rolled_back: list[Callable[[], object]] = []
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; StorageError where the storage refuses."""
+        self._require_transaction()
         try:
             return self.raw.execute(sql, parameters)
-        except sqlite3.IntegrityError:
+        except _OURS:
             raise
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        except sqlite3.Error as error:
             raise StorageError(hint=str(error)) from error
 
-    def executemany(self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> sqlite3.Cursor:
+    def executemany(
+        self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]
+    ) -> sqlite3.Cursor:
+        """Run one statement for every row; StorageError where the storage refuses."""
+        self._require_transaction()
         try:
             return self.raw.executemany(sql, rows)
-        except sqlite3.IntegrityError:
+        except _OURS:
             raise
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        except sqlite3.Error as error:
             raise StorageError(hint=str(error)) from error
 
-    def on_commit(self, act: Callable[[], None]) -> None:
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Every row; a damaged page shows only while rows are fetched."""
+        try:
+            return self.execute(sql, parameters).fetchall()
+        except _OURS:
+            raise
+        except sqlite3.Error as error:
+            raise StorageError(hint=str(error)) from error
+
+    def _require_transaction(self) -> None:
+        # A full disk makes SQLite roll back by itself; what followed would be committed row by row.
+        if self.writing and not self.raw.in_transaction:
+            raise StorageError(hint="the transaction was undone")
+
+    def on_commit(self, act: Callable[[], object]) -> None:
         """Run `act` once the outermost block is durable."""
         self.committed.append(act)
 
-    def on_rollback(self, act: Callable[[], None]) -> None:
+    def on_rollback(self, act: Callable[[], object]) -> None:
         """Run `act` if the outermost block is undone."""
         self.rolled_back.append(act)
 
     def finish(self, *, commit: bool) -> None:
         """End the outermost block; the callbacks of the way it ended run afterwards."""
+        self.depth, self.writing, self.doomed = 0, False, False
+        refused = None
         try:
             self.raw.execute("COMMIT" if commit else "ROLLBACK")
         except sqlite3.Error as error:
+            refused = error if commit else None
+            commit = False
             if self.raw.in_transaction:
-                self.raw.execute("ROLLBACK")
-            if commit:
-                commit = False
-                raise StorageError(hint=str(error)) from error
-        finally:
-            acts = self.committed if commit else self.rolled_back
-            self.committed, self.rolled_back = [], []
-            for act in acts:
-                act()
+                with suppress(sqlite3.Error):
+                    self.raw.execute("ROLLBACK")
+        acts = self.committed if commit else self.rolled_back
+        self.committed, self.rolled_back = [], []
+        for act in acts:
+            act()
+        if refused is not None:
+            raise StorageError(hint=str(refused)) from refused
+
+    def close(self) -> None:
+        """Give back what the connection holds; one that a fork inherited belongs to the parent."""
+        if self.lock < 0:
+            return
+        os.close(self.lock)
+        self.lock = -1
+        if self.born_in == os.getpid():
+            self.raw.close()
+        else:
+            _inherited.append(self.raw)
+
+    def __del__(self) -> None:  # its thread has ended
+        self.close()
 
 
 class SqliteEngine:
     """SQLite in one file, a connection per thread, writers of all processes queued by `flock`.
 
     SQLite's own busy handler sleeps between tries, which gives writers long tails; a lock file hands
-    the turn over at once. Files are created 0600.
+    the turn over at once. Files are created 0600. A forked child opens connections of its own.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(hint=str(error)) from error
         for name in (path, self._lock_path("write")):
-            os.close(os.open(name, os.O_RDWR | os.O_CREAT, 0o600))
+            os.close(_touched(name))
         self._local = threading.local()
-        self._open: list[_Connection] = []
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._guard = threading.Lock()
 
     def _lock_path(self, name: str) -> Path:
@@ -153,27 +203,40 @@ class SqliteEngine:
 
     def _connection(self) -> _Connection:
         found: _Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            try:
-                raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-                for pragma in _PRAGMAS:
-                    raw.execute(pragma).close()
-            except sqlite3.Error as error:
-                raise StorageError(hint=str(error)) from error
-            found = _Connection(raw, os.open(self._lock_path("write"), os.O_RDWR))
-            self._local.connection = found
+        if found is None or found.born_in != os.getpid():
+            found = self._local.connection = self._connect()
             with self._guard:
-                self._open.append(found)
+                self._open.add(found)
         return found
+
+    def _connect(self) -> _Connection:
+        try:
+            raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise StorageError(hint=str(error)) from error
+        try:
+            for pragma in _PRAGMAS:
+                raw.execute(pragma).close()
+            return _Connection(raw, _touched(self._lock_path("write")))
+        except sqlite3.Error as error:
+            raw.close()
+            raise StorageError(hint=str(error)) from error
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """One durable transaction; a block inside a block joins it."""
+        """One durable transaction; a block inside a block joins it.
+
+        RuntimeError inside a `read` block, and where the failure of an inner block was swallowed.
+        """
         connection = self._connection()
         if connection.depth:
             if not connection.writing:
                 raise RuntimeError("a write block inside a read block")
-            yield connection
+            try:
+                yield connection
+            except BaseException:
+                connection.doomed = True
+                raise
             return
         fcntl.flock(connection.lock, fcntl.LOCK_EX)
         try:
@@ -197,11 +260,11 @@ class SqliteEngine:
         connection.depth, connection.writing = 1, writing
         try:
             yield connection
+            if connection.doomed:
+                raise RuntimeError("an inner block failed; its outer block cannot commit")
         except BaseException:
-            connection.depth, connection.writing = 0, False
             connection.finish(commit=False)
             raise
-        connection.depth, connection.writing = 0, False
         connection.finish(commit=True)
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
@@ -211,7 +274,7 @@ class SqliteEngine:
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows, inside this thread's transaction if there is one."""
-        return self._connection().execute(sql, parameters).fetchall()
+        return self._connection().fetch(sql, parameters)
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[bool]:
@@ -219,7 +282,7 @@ class SqliteEngine:
 
         The lock ends with the process, so what a killed process held is free again.
         """
-        descriptor = os.open(self._lock_path(name), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _touched(self._lock_path(name))
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,8 +328,21 @@ class SqliteEngine:
                     )
 
     def purge(self) -> bool:
-        """Empty the write-ahead log of deleted bytes; False while a reader still holds it open."""
-        row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Empty the write-ahead log of deleted bytes; False while a reader still holds it open.
+
+        Inside a block it waits for the block's end.
+        """
+        connection = self._connection()
+        if connection.depth:
+            connection.on_commit(self.purge)
+            return False
+        fcntl.flock(connection.lock, fcntl.LOCK_EX)
+        try:
+            connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
+            row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
+        finally:
+            fcntl.flock(connection.lock, fcntl.LOCK_UN)
         return row is not None and row[0] == 0
 
     def integrity(self) -> list[str]:
@@ -276,8 +352,15 @@ class SqliteEngine:
     def close(self) -> None:
         """Close the connections of every thread; the engine is not used afterwards."""
         with self._guard:
-            for connection in self._open:
-                connection.raw.close()
-                os.close(connection.lock)
+            for connection in list(self._open):
+                connection.close()
             self._open.clear()
         self._local = threading.local()
+
+
+def _touched(path: Path) -> int:
+    """A descriptor of the file, made 0600 where it is missing."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StorageError(hint=str(error)) from error
