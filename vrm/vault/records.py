@@ -81,27 +81,36 @@ class Records:
 
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
+        names = envelope.pack(*(facet.name for facet, _ in self._ciphers))
         return envelope.pack_named(
             {
-                facet.name: cipher.seal(envelope.pad(_text(document.get(facet.name, {})), facet.bucket), record, revision)
+                facet.name: cipher.seal(
+                    envelope.pad(_text(document.get(facet.name, {})), facet.bucket), record, revision, names
+                )
                 for facet, cipher in self._ciphers
             }
         )
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
-        """The document of a stored body; TamperedError where anything is not as it was written."""
+        """The document of a stored body; TamperedError where anything is not as it was written.
+
+        The list of facets is part of what each facet is bound to: none can be dropped, added or moved.
+        A facet that came into the catalog after the record was written is empty.
+        """
         named = envelope.unpack_named(body)
+        names = envelope.pack(*named)
         document: Document = {}
         for facet, cipher in self._ciphers:
             blob = named.get(facet.name)
-            text = b"{}" if blob is None else cipher.unseal(blob, record, revision)
+            text = b"{}" if blob is None else cipher.unseal(blob, record, revision, names)
             document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
         return document
 
     def read(self, record: str) -> tuple[Document, int]:
         """(document, revision); RecordNotFoundError."""
         row = self._engine.one(
-            f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?", (self._vault, self.name, record)
+            f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?",
+            (self._vault, self.name, record),
         )
         if row is None:
             raise RecordNotFoundError()
@@ -133,9 +142,13 @@ class Records:
 
     def stored(self) -> list[tuple[str, int, bytes]]:
         """(id, revision, sealed body) of every record."""
-        return self._engine.all(f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name))
+        return self._engine.all(
+            f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name)
+        )
 
-    def put(self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None) -> str:
+    def put(
+        self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None
+    ) -> str:
         """Store a new record, or a new state of `record`; returns its id.
 
         With `revision`, ConflictError unless that is the stored one. ValidationError names the fields.
@@ -155,7 +168,9 @@ class Records:
         """A valid, complete document; ValidationError names the fields."""
         return schemas.validate(self.name, document)
 
-    def apply(self, changes: Mapping[str, Document | None], *, expected: Mapping[str, int] | None = None) -> None:
+    def apply(
+        self, changes: Mapping[str, Document | None], *, expected: Mapping[str, int] | None = None
+    ) -> None:
         """Make all changes (None removes) with journal and views in one transaction.
 
         Documents must be valid already (`put` and the tables validate); ConflictError where a revision
@@ -167,9 +182,13 @@ class Records:
                 for record, document in changes.items()
             ]
             self._journal.append(transaction, noted)
-            self._tell(transaction, [Change(self.name, record, document) for record, document in changes.items()])
+            self._tell(
+                transaction, [Change(self.name, record, document) for record, document in changes.items()]
+            )
 
-    def _write(self, transaction: Transaction, record: str, document: Document | None, expected: int | None) -> Noted:
+    def _write(
+        self, transaction: Transaction, record: str, document: Document | None, expected: int | None
+    ) -> Noted:
         key = (self._vault, self.name, record)
         row = self._engine.one(f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", key)
         present = row[0] if row else 0
@@ -210,7 +229,8 @@ class Records:
             self._sweep()
             with self._engine.write() as transaction:
                 row = transaction.execute(
-                    "SELECT coalesce(max(import), 0) + 1 FROM records WHERE vault = ? AND import > 0", (self._vault,)
+                    "SELECT coalesce(max(import), 0) + 1 FROM records WHERE vault = ? AND import > 0",
+                    (self._vault,),
                 ).fetchone()
                 number = int(row[0])
                 transaction.execute("INSERT INTO imports VALUES (?, ?)", (self._vault, number))
@@ -226,7 +246,9 @@ class Records:
         with self._engine.write() as transaction:
             for (number,) in self._engine.all("SELECT import FROM imports WHERE vault = ?", (self._vault,)):
                 for table in ("records", "staged", "imports"):
-                    transaction.execute(f"DELETE FROM {table} WHERE vault = ? AND import = ?", (self._vault, number))
+                    transaction.execute(
+                        f"DELETE FROM {table} WHERE vault = ? AND import = ?", (self._vault, number)
+                    )
 
 
 class Staging:
@@ -264,7 +286,14 @@ class Staging:
         """Keep (record, revision it was read at, new document) until `publish`."""
         records = self._records
         sealed = [
-            (records._vault, self._number, records.name, record, revision, records.seal(record, revision + 1, document))
+            (
+                records._vault,
+                self._number,
+                records.name,
+                record,
+                revision,
+                records.seal(record, revision + 1, document),
+            )
             for record, revision, document in rows
         ]
         with records.transaction() as transaction:
@@ -277,7 +306,9 @@ class Staging:
         """
         records, number = self._records, self._number
         with records.transaction() as transaction:
-            transaction.execute("DELETE FROM imports WHERE vault = ? AND import = ?", (records._vault, number))
+            transaction.execute(
+                "DELETE FROM imports WHERE vault = ? AND import = ?", (records._vault, number)
+            )
             if self._noted:
                 records._journal.append(transaction, self._noted)
             if records._watched():
@@ -291,7 +322,8 @@ class Staging:
     def _replace_all(self, merge: Callable[[Document, Document], Document]) -> None:
         records = self._records
         rows = records._engine.all(
-            "SELECT record, revision, body FROM staged WHERE vault = ? AND import = ?", (records._vault, self._number)
+            "SELECT record, revision, body FROM staged WHERE vault = ? AND import = ?",
+            (records._vault, self._number),
         )
         for at in range(0, len(rows), _BATCH):
             changes: dict[str, Document | None] = {}
