@@ -2,8 +2,9 @@
 
 Each entry lists (collection, record, revision, hash of the stored body) and is sealed with the hash of
 the entry before it as associated data; the head is sealed apart. A dropped, edited or swapped entry, a
-cut tail and an old envelope put back are found by `walk`; a cut tail already by `check_head`. Whoever can
-put back the *whole* database can go back in time: only a copy kept elsewhere tells.
+cut tail and an old envelope put back are found by `walk`; a cut tail already by `check_head`. The head is
+there from the vault's first moment, so a journal cut to nothing is found as well. Whoever can put back the
+*whole* database can go back in time: only a copy kept elsewhere tells.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from vrm.vault.envelope import pad
 from vrm.vault.keyring import Keyring
 
 TABLES = (
-    "CREATE TABLE journal (vault TEXT NOT NULL, seq INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (vault, seq))",
+    "CREATE TABLE journal (vault TEXT NOT NULL, seq INTEGER NOT NULL, sealed BLOB NOT NULL,"
+    " PRIMARY KEY (vault, seq))",
     "CREATE TABLE journal_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
 )
 _FIRST = bytes(32)
@@ -54,9 +56,13 @@ class Journal:
     def _head(self) -> tuple[int, bytes]:
         row = self._engine.one("SELECT sealed FROM journal_heads WHERE vault = ?", (self._vault,))
         if row is None:
-            return 0, _FIRST
+            raise TamperedError()
         seq, link = json.loads(self._heads.unseal(row[0]))
         return int(seq), bytes.fromhex(link)
+
+    def begin(self, transaction: Transaction) -> None:
+        """Seal the head of an empty journal, in the transaction that makes the vault."""
+        self._seal_head(transaction, 0, _FIRST)
 
     def append(self, transaction: Transaction, changes: Sequence[Noted]) -> None:
         """Note the changes, in the transaction that makes them."""
@@ -67,9 +73,13 @@ class Journal:
             sealed = self._entries.seal(pad(text, _BUCKET), seq, link)
             transaction.execute("INSERT INTO journal VALUES (?, ?, ?)", (self._vault, seq, sealed))
             link = crypto.digest(sealed)
+        self._seal_head(transaction, seq, link)
+
+    def _seal_head(self, transaction: Transaction, seq: int, link: bytes) -> None:
         head = self._heads.seal(json.dumps([seq, link.hex()]).encode())
         transaction.execute(
-            "INSERT INTO journal_heads VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
+            "INSERT INTO journal_heads VALUES (?, ?)"
+            " ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
             (self._vault, head),
         )
 
@@ -95,7 +105,9 @@ class Journal:
         """Every change from the first; TamperedError at the first break of the chain."""
         with self._engine.read():
             last, end = self._head()
-            rows = self._engine.all("SELECT seq, sealed FROM journal WHERE vault = ? ORDER BY seq", (self._vault,))
+            rows = self._engine.all(
+                "SELECT seq, sealed FROM journal WHERE vault = ? ORDER BY seq", (self._vault,)
+            )
         link = _FIRST
         for expected, (seq, sealed) in enumerate(rows, start=1):
             if seq != expected:
