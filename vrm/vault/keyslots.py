@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from vrm.errors import TamperedError, UnlockError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Purpose
+from vrm.vault.envelope import pack
 
 PASSPHRASE_MAX = 1024  # bytes of NFC UTF-8
 PASSPHRASE_MIN = 12  # characters
@@ -38,6 +39,20 @@ class Slot:
     wrapped: bytes  # envelope of the root key
     generation: int
 
+    def mark(self) -> str:
+        """64 hex digits that tell this row from any other; the roster lists them under the root."""
+        row = (
+            self.vault,
+            self.slot,
+            self.kind,
+            self.params,
+            self.check,
+            self.public,
+            self.wrapped,
+            self.generation,
+        )
+        return crypto.digest(pack(*row)).hex()
+
 
 @dataclass(frozen=True, slots=True)
 class Derived:
@@ -57,7 +72,9 @@ def _cipher(derived: Derived, vault: str, slot: str, kind: str, params: bytes, g
     return Cipher(derived.wrapping, Purpose.ROOT, vault, slot, kind, params, generation=generation)
 
 
-def _make(vault: str, kind: str, params: bytes, derived: Derived, slot: str, root: Key, generation: int) -> Slot:
+def _make(
+    vault: str, kind: str, params: bytes, derived: Derived, slot: str, root: Key, generation: int
+) -> Slot:
     wrapped = _cipher(derived, vault, slot, kind, params, generation).wrap(root)
     return Slot(vault, slot, kind, params, derived.check, crypto.public_of(derived.pair), wrapped, generation)
 
@@ -173,7 +190,9 @@ class SessionSlot:
     @staticmethod
     def wrap(vault: str, wrapping: Key, lookup: bytes, expires: int, root: Key, generation: int) -> bytes:
         """The root wrapped for one session; its end is bound in, so nobody prolongs it in the table."""
-        return Cipher(wrapping, Purpose.ROOT, vault, lookup, "session", expires, generation=generation).wrap(root)
+        return Cipher(wrapping, Purpose.ROOT, vault, lookup, "session", expires, generation=generation).wrap(
+            root
+        )
 
     @staticmethod
     def unwrap(vault: str, wrapping: Key, lookup: bytes, expires: int, wrapped: bytes) -> Key:

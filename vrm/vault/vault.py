@@ -33,12 +33,13 @@ SCHEMA = Schema(
     "vault",
     1,
     (
-        "CREATE TABLE vaults (vault TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,"
-        " generation INTEGER NOT NULL, log_public BLOB NOT NULL, log_mac BLOB NOT NULL, roster BLOB NOT NULL,"
-        " confirmed INTEGER NOT NULL, watched INTEGER NOT NULL)",
-        "CREATE TABLE keyslots (vault TEXT NOT NULL, slot TEXT NOT NULL, kind TEXT NOT NULL, params BLOB NOT NULL,"
-        " checked BLOB NOT NULL, public BLOB NOT NULL, public_mac BLOB NOT NULL, wrapped BLOB NOT NULL,"
-        " generation INTEGER NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (vault, slot))",
+        "CREATE TABLE vaults (vault TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE,"
+        " created INTEGER NOT NULL, generation INTEGER NOT NULL, log_public BLOB NOT NULL,"
+        " log_mac BLOB NOT NULL, roster BLOB NOT NULL, confirmed INTEGER NOT NULL, watched INTEGER NOT NULL)",
+        "CREATE TABLE keyslots (vault TEXT NOT NULL, slot TEXT NOT NULL, kind TEXT NOT NULL,"
+        " params BLOB NOT NULL, checked BLOB NOT NULL, public BLOB NOT NULL, public_mac BLOB NOT NULL,"
+        " wrapped BLOB NOT NULL, generation INTEGER NOT NULL, created INTEGER NOT NULL,"
+        " PRIMARY KEY (vault, slot))",
         "CREATE TABLE sessions (lookup BLOB PRIMARY KEY, vault TEXT NOT NULL, wrapped BLOB NOT NULL,"
         " created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL)",
         "CREATE INDEX sessions_vault ON sessions (vault)",
@@ -46,6 +47,7 @@ SCHEMA = Schema(
         *journal.TABLES,
     ),
 )
+_SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"
 _NAME = re.compile(r"[\w][\w.\-]{1,39}")
 _STRETCHES = 2  # Argon2id runs at once on one machine
 _STRETCH_WAIT = 8.0  # seconds in the queue before BusyError
@@ -119,6 +121,7 @@ class Vaults:
                 "INSERT INTO vaults VALUES (?, ?, ?, 1, ?, ?, ?, 0, 0)",
                 (vault, name, self.clock.now(), log_public, log_mac, b""),
             )
+            Journal(self.engine, keyring).begin(transaction)
             opened.enrol(transaction, [slot, RecoverySlot.wrap(vault, code, root, 1)], drop=())
         return opened, code
 
@@ -133,7 +136,9 @@ class Vaults:
         if not rows:
             self._stretch(raw, self._limits.fresh())  # the same work as for a known name
             raise UnlockError()
-        return self._opened(name, self._try_passphrase(rows, raw))
+        opened = self._opened(name, self._try_passphrase(rows, raw))
+        opened.renew_vouchers()
+        return opened
 
     def recover(self, username: str, code: str, new_passphrase: str) -> Vault:
         """Open with the recovery code and set a new passphrase; every session ends.
@@ -150,6 +155,7 @@ class Vaults:
                 opened = self._opened(name, RecoverySlot.unwrap(row, code))
             except UnlockError:
                 continue
+            opened.renew_vouchers()
             opened.replace_passphrase(new_passphrase)
             return opened
         raise UnlockError()
@@ -163,7 +169,12 @@ class Vaults:
             (lookup,),
         )
         now = self.clock.now()
-        if row is None or now >= row[2] or now >= row[3] + self._sessions.idle or now + self._sessions.absolute < row[3]:
+        if (
+            row is None
+            or now >= row[2]
+            or now >= row[3] + self._sessions.idle
+            or now + self._sessions.absolute < row[3]
+        ):
             raise SessionExpiredError()
         root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
         if now >= row[3] + _TOUCH:
@@ -194,8 +205,8 @@ class Vaults:
 
     def _slots(self, name: str, kind: str) -> list[Slot]:
         rows = self.engine.all(
-            "SELECT k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"
-            " FROM keyslots k JOIN vaults v ON v.vault = k.vault WHERE v.username = ? AND k.kind = ? ORDER BY k.slot",
+            f"SELECT {_SLOT} FROM keyslots k JOIN vaults v ON v.vault = k.vault"
+            " WHERE v.username = ? AND k.kind = ? ORDER BY k.slot",
             (name, kind),
         )
         return [Slot(*row) for row in rows]
@@ -222,6 +233,15 @@ class Vaults:
         if row is None:
             raise UnlockError()
         return Vault(self, Keyring(row[0], root, row[1]), name)
+
+
+def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
+    """(keyslot → mark of its row, entries of live grants) as sealed under the root; TamperedError."""
+    row = engine.one("SELECT roster FROM vaults WHERE vault = ?", (keyring.vault,))
+    if row is None or not row[0]:
+        return {}, []
+    slots, grants = json.loads(keyring.cipher(Purpose.ROSTER).unseal(row[0]))
+    return slots, grants
 
 
 def _session_bytes(secret: str) -> bytes:
@@ -267,10 +287,13 @@ class Vault:
         lookup, wrapping = SessionSlot.lookup(raw, self._vaults.server_key.pepper)
         now = self._vaults.clock.now()
         expires = now + self._vaults._sessions.absolute
-        wrapped = SessionSlot.wrap(self.id, wrapping, lookup, expires, self.keyring.root(), self.keyring.generation)
+        wrapped = SessionSlot.wrap(
+            self.id, wrapping, lookup, expires, self.keyring.root(), self.keyring.generation
+        )
         with self.engine.write() as transaction:
             transaction.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)", (lookup, self.id, wrapped, now, expires, now)
+                "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)",
+                (lookup, self.id, wrapped, now, expires, now),
             )
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
@@ -340,11 +363,20 @@ class Vault:
         return False
 
     def enrol(self, transaction: Transaction, slots: Iterable[Slot], *, drop: Iterable[str]) -> None:
-        """Store keyslots, drop those of the given kinds, and seal the roster anew."""
+        """Store keyslots, drop those of the given kinds, and note exactly that in the roster.
+
+        The roster never learns from the table: a slot that somebody planted there stays a stranger.
+        """
         vouch, now = self._vaults.server_key.vouch, self._vaults.clock.now()
+        rostered, grants = self._roster()
         for kind in drop:
+            for (dropped,) in self.engine.all(
+                "SELECT slot FROM keyslots WHERE vault = ? AND kind = ?", (self.id, kind)
+            ):
+                rostered.pop(dropped, None)
             transaction.execute("DELETE FROM keyslots WHERE vault = ? AND kind = ?", (self.id, kind))
         for slot in slots:
+            rostered[slot.slot] = slot.mark()
             transaction.execute(
                 "INSERT INTO keyslots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -360,25 +392,43 @@ class Vault:
                     now,
                 ),
             )
-        self._seal_roster(transaction, self._slot_publics(), self.roster_grants())
+        self._seal_roster(transaction, rostered, grants)
 
-    def _slot_publics(self) -> dict[str, str]:
-        rows = self.engine.all("SELECT slot, public FROM keyslots WHERE vault = ?", (self.id,))
-        return {slot: bytes(public).hex() for slot, public in rows}
+    def _stored_slots(self) -> list[Slot]:
+        rows = self.engine.all(f"SELECT {_SLOT} FROM keyslots k WHERE k.vault = ?", (self.id,))
+        return [Slot(*row) for row in rows]
+
+    def renew_vouchers(self) -> None:
+        """After the server key was replaced: vouch anew for the public keys that the root knows."""
+        vouch, own = self._vaults.server_key.vouch, crypto.public_of(self.keyring.log_private())
+        row = self.engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (self.id,))
+        mac = vouch(self.id, "log", own)
+        if row is None or row[0] != own or row[1] == mac:
+            return
+        with self.engine.write() as transaction:
+            transaction.execute("UPDATE vaults SET log_mac = ? WHERE vault = ?", (mac, self.id))
+            transaction.executemany(
+                "UPDATE keyslots SET public_mac = ? WHERE vault = ? AND slot = ?",
+                [(vouch(self.id, slot.slot, slot.public), self.id, slot.slot) for slot in self._own_slots()],
+            )
+
+    def _own_slots(self) -> list[Slot]:
+        """The stored keyslots that are as the roster knows them."""
+        try:
+            rostered, _ = self._roster()
+        except TamperedError:
+            return []
+        return [slot for slot in self._stored_slots() if rostered.get(slot.slot) == slot.mark()]
 
     def _roster(self) -> tuple[dict[str, str], list[str]]:
-        row = self.engine.one("SELECT roster FROM vaults WHERE vault = ?", (self.id,))
-        if row is None or not row[0]:
-            return {}, []
-        slots, grants = json.loads(self.keyring.cipher(Purpose.ROSTER).unseal(row[0]))
-        return slots, grants
+        return read_roster(self.engine, self.keyring)
 
     def _seal_roster(self, transaction: Transaction, slots: dict[str, str], grants: list[str]) -> None:
         sealed = self.keyring.cipher(Purpose.ROSTER).seal(json.dumps([slots, grants]).encode())
         transaction.execute("UPDATE vaults SET roster = ? WHERE vault = ?", (sealed, self.id))
 
     def roster_grants(self) -> list[str]:
-        """The ids of the grants that this customer approved and that have not ended by her hand."""
+        """What consent noted of the grants that this customer approved and has not ended."""
         return self._roster()[1]
 
     def set_roster_grants(self, transaction: Transaction, grants: list[str]) -> None:
@@ -389,6 +439,7 @@ class Vault:
     def problems(self) -> list[str]:
         """What does not fit between the tables and what was sealed under the root; empty if all is well."""
         found = []
+        stored = {slot.slot: slot.mark() for slot in self._stored_slots()}
         try:
             slots, _ = self._roster()
         except TamperedError:
@@ -396,10 +447,10 @@ class Vault:
         else:
             found += [
                 f"keyslot {slot} was planted or altered"
-                for slot, public in self._slot_publics().items()
-                if slots.get(slot) != public
+                for slot, mark in stored.items()
+                if slots.get(slot) != mark
             ]
-            found += [f"keyslot {slot} is missing" for slot in slots if slot not in self._slot_publics()]
+            found += [f"keyslot {slot} is missing" for slot in slots if slot not in stored]
         if not Journal(self.engine, self.keyring).check_head():
             found.append("the journal was cut or altered")
         try:
