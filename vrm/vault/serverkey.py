@@ -10,6 +10,8 @@ import base64
 import binascii
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from vrm.errors import SettingsError
@@ -50,15 +52,33 @@ class ServerKey:
 def load(path: Path) -> ServerKey:
     """Read the key file, made on first use; SettingsError where it is malformed or others can read it."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        line = _PREFIX + base64.b64encode(crypto.random_key().reveal()).decode() + "\n"
+        if not path.exists():
+            _make(path)
+        return _read(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}", hint="VRM_SERVER_KEY_FILE names the file") from None
+
+
+def _make(path: Path) -> None:
+    """Write a new key beside `path` and put it there whole: of several first starts, one wins."""
+    descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # 0600
+    try:
         with os.fdopen(descriptor, "w") as out:
-            out.write(line)
+            out.write(_PREFIX + base64.b64encode(crypto.random_key().reveal()).decode() + "\n")
             out.flush()
             os.fsync(out.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> ServerKey:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SettingsError(
             f"{path} can be read by others", hint=f"the server key must be private: chmod 600 {path}"
@@ -70,5 +90,6 @@ def load(path: Path) -> ServerKey:
         return ServerKey(Key(base64.b64decode(text.removeprefix(_PREFIX), validate=True)))
     except (ValueError, binascii.Error, UnicodeDecodeError):
         raise SettingsError(
-            f"{path} is not a server key", hint="restore it from your copy; without it, vendors must connect anew"
+            f"{path} is not a server key",
+            hint="restore it from your copy; without it, vendors must connect anew",
         ) from None
