@@ -291,7 +291,9 @@ PROFILE = Collection(
             "diet",
             N_("Food"),
             (
-                Field("kinds", "list", N_("I eat"), max=20, hint=N_("One a line, such as vegetarian, halal.")),
+                Field(
+                    "kinds", "list", N_("I eat"), max=20, hint=N_("One a line, such as vegetarian, halal.")
+                ),
                 Field("allergies", "list", N_("Allergies"), max=40, hint=N_("One a line.")),
                 Field("text", "longtext", N_("Good to know"), max=1000),
             ),
@@ -309,7 +311,9 @@ PROFILE = Collection(
             "communication",
             N_("How I want to hear from companies"),
             (
-                Field("channels", "list", N_("Channels"), max=10, hint=N_("One a line, such as e-mail, post.")),
+                Field(
+                    "channels", "list", N_("Channels"), max=10, hint=N_("One a line, such as e-mail, post.")
+                ),
                 Field("quiet_hours", "text", N_("Quiet hours"), max=60),
                 Field("languages", "list", N_("Languages"), max=20, hint=N_("One a line.")),
             ),

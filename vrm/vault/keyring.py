@@ -29,7 +29,8 @@ class Keyring:
         """(facet, cipher) for every facet of a collection, in the catalog's order."""
         found = self._records.get(collection)
         if found is None:
-            found = tuple((facet, self._record_cipher(collection, facet)) for facet in CATALOG_BY_NAME[collection].facets)
+            facets = CATALOG_BY_NAME[collection].facets
+            found = tuple((facet, self._record_cipher(collection, facet)) for facet in facets)
             self._records[collection] = found
         return found
 

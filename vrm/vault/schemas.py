@@ -22,7 +22,8 @@ from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field
 # C0 and C1 controls, and the direction overrides and isolates that make text look like another
 _BAD_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _BAD_LINE = re.compile(r"[\t\n]")
-_MONEY = re.compile(r"-?\d{1,12}(\.\d{1,4})?")
+_MONEY = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,4})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # fromisoformat also takes weeks
 Document = dict[str, dict[str, Any]]
 
 
@@ -49,7 +50,7 @@ class DateField(fields.Field[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
         try:
-            if not isinstance(value, str) or len(value) != 10:
+            if not isinstance(value, str) or not _DAY.fullmatch(value):
                 raise ValueError
             return date.fromisoformat(value).isoformat()
         except ValueError:
@@ -76,7 +77,7 @@ class IntegerField(fields.Field[int]):
         self.least, self.most = least, most
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,12}", value.strip()):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValidationError("must be a whole number")
@@ -168,7 +169,9 @@ def _facet_schema(collection: str, facet: Facet) -> type[Schema]:
 def schema(collection: str) -> Schema:
     """The schema of a collection's documents; facets may be missing, unknown names are refused."""
     nested = {
-        facet.name: fields.Nested(_facet_schema(collection, facet)(unknown=RAISE), metadata={"title": facet.label})
+        facet.name: fields.Nested(
+            _facet_schema(collection, facet)(unknown=RAISE), metadata={"title": facet.label}
+        )
         for facet in CATALOG_BY_NAME[collection].facets
     }
     return Schema.from_dict(nested, name=collection.title())(unknown=RAISE)  # type: ignore[arg-type]
@@ -209,6 +212,8 @@ def validate(collection: str, document: Mapping[str, Any]) -> Document:
     except ValidationError as error:
         raise errors.ValidationError(fields=_flatten(error.messages)) from None
     return {
-        facet.name: {name: value for name, value in loaded.get(facet.name, {}).items() if value not in ("", [])}
+        facet.name: {
+            name: value for name, value in loaded.get(facet.name, {}).items() if value not in ("", [])
+        }
         for facet in CATALOG_BY_NAME[collection].facets
     }

@@ -109,6 +109,11 @@ class _Overlay(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def clear(self) -> None:
+        """Remove every row; the inherited way would list the rows anew for each."""
+        for record in list(self):
+            del self[record]
+
     def changes(self) -> dict[str, dict[str, Any] | None]:
         """The rows that are not as they were read."""
         return {record: now for record, now in self._seen.items() if repr(now) != self._before[record]}
@@ -140,5 +145,8 @@ class RecordTable(Table):
             changes = overlay.changes()
             if changes:
                 self._rows.apply(
-                    {record: None if now is None else self._rows.check(now) for record, now in changes.items()}
+                    {
+                        record: None if now is None else self._rows.check(now)
+                        for record, now in changes.items()
+                    }
                 )
