@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from io import BytesIO
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -266,6 +268,33 @@ def test_a_multipart_body_is_refused(shop: Shop, code: str) -> None:
 
 def test_an_oversized_body_is_refused(shop: Shop) -> None:
     refused(shop.redeem("x" * 20_000), 413, "invalid_request")
+
+
+def chunked(shop: Shop, **fields: str | None) -> Any:
+    """As a server hands over a chunked body: its end is known, its length is not."""
+    body = urlencode(shop.form(**fields)).encode()
+    return shop.client.post(
+        "/oauth/token",
+        input_stream=BytesIO(body),
+        content_type="application/x-www-form-urlencoded",
+        headers=shop.basic,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+
+def test_an_oversized_chunked_body_is_refused_not_cut(shop: Shop) -> None:
+    refused(chunked(shop, grant_type="authorization_code", code="x" * 20_000), 413, "invalid_request")
+
+
+def test_a_chunked_body_is_read(shop: Shop, code: str) -> None:
+    answer = chunked(
+        shop,
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=CALLBACK,
+        code_verifier=shop.verifier,
+    )
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])

@@ -11,6 +11,7 @@ from authlib.oauth2 import OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload
 from flask import Request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
 FORM = "application/x-www-form-urlencoded"
@@ -63,8 +64,10 @@ def from_form(request: Request) -> Parameters:
         raise InvalidRequestError("parameters belong in the form, not in the address")
     if request.mimetype != FORM:
         raise InvalidRequestError(f"the body must be {FORM}")
-    request.max_content_length = MAX_REQUEST
-    request.max_form_memory_size = MAX_REQUEST
+    request.max_content_length = MAX_REQUEST + 1
+    # Read before it is parsed: Werkzeug cuts a chunked body at the limit and would parse what is left.
+    if len(request.get_data()) > MAX_REQUEST:
+        raise RequestEntityTooLarge()
     return Parameters(request.form)
 
 
