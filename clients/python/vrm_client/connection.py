@@ -126,7 +126,7 @@ class Connection:
     # -- ending -------------------------------------------------------------------------------------
 
     def revoke(self) -> None:
-        """Give the grant back (RFC 7009). Delete what you read as well."""
+        """Give your tokens back (RFC 7009); they open nothing any more. Delete what you read as well."""
         with self._lock:
             if self._ended:
                 return
