@@ -1,11 +1,11 @@
 """The disclosure log: every reading, refusal and change, sealed *to the customer*.
 
 Each thread of each process draws a segment key per vault, stores it once sealed to the vault's log key
-(HPKE) and chains its entries by associated data. Promises: no vendor credential, no stored key and no
-server key reads or edits an entry; an entry edited, swapped or dropped is found by `problems`, a cut tail
-or segment as far back as the heads sealed at the last unlock. If an entry cannot be written, nothing
-leaves. The segment keys in memory are the one key cache of the project (docs/adr): they open only what
-this process itself wrote.
+(HPKE, vouched for by the server key) and chains its entries by associated data. Promises: no vendor
+credential, no stored key and no server key reads or edits an entry; an entry edited, swapped or dropped
+is found by `problems`, a cut tail or segment as far back as the heads sealed at the last unlock; a segment
+that this host did not start is not shown. If an entry cannot be written, nothing leaves. The segment
+keys in memory are the one key cache of the project (docs/adr): they open only what this process wrote.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,9 @@ from vrm.vault.vault import Vault, Vaults
 
 TABLES = (
     "CREATE TABLE log_segments (vault TEXT NOT NULL, segment BLOB NOT NULL, sealed_key BLOB NOT NULL,"
-    " PRIMARY KEY (vault, segment))",
-    "CREATE TABLE log_entries (vault TEXT NOT NULL, segment BLOB NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,"
-    " sealed BLOB NOT NULL, PRIMARY KEY (vault, segment, seq))",
+    " mac BLOB NOT NULL, PRIMARY KEY (vault, segment))",
+    "CREATE TABLE log_entries (vault TEXT NOT NULL, segment BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " at INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (vault, segment, seq))",
     "CREATE INDEX log_entries_at ON log_entries (vault, at)",
     "CREATE TABLE log_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
 )
@@ -108,7 +109,8 @@ class Disclosures:
         text = json.dumps({"event": event, **detail}, ensure_ascii=False, separators=(",", ":")).encode()
         sealed = segment.cipher.seal(pad(text, _BUCKET), segment.seq + 1, segment.link, now)
         transaction.execute(
-            "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)", (vault, segment.id, segment.seq + 1, now, sealed)
+            "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)",
+            (vault, segment.id, segment.seq + 1, now, sealed),
         )
         segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
 
@@ -133,7 +135,8 @@ class Disclosures:
             sealed = crypto.seal_to(
                 self._vaults.log_public(vault), key.reveal(), Purpose.LOG_SEGMENT, vault, name
             )
-            transaction.execute("INSERT INTO log_segments VALUES (?, ?, ?)", (vault, name, sealed))
+            mac = self._vouch(vault, name, sealed)
+            transaction.execute("INSERT INTO log_segments VALUES (?, ?, ?, ?)", (vault, name, sealed, mac))
             found = segments[vault] = _Segment(name, _entry_cipher(key, vault, name))
             if len(segments) > _MOST_SEGMENTS:
                 segments.popitem(last=False)
@@ -141,13 +144,16 @@ class Disclosures:
         return found
 
     def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
-        """The newest entries, or those older than `before`; entries that do not open are left to `problems`."""
+        """The newest entries, or those older than `before`; what does not open is left to `problems`."""
         rows = self._engine.all(
             "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? AND at <= ?"
             " ORDER BY at DESC, seq DESC LIMIT ? OFFSET ?",
             (vault.id, before[0] if before else 1 << 60, limit, before[1] if before else 0),
         )
-        ciphers = self._ciphers(vault)
+        try:
+            ciphers = self._ciphers(vault, self._heads(vault))
+        except TamperedError:
+            ciphers = self._ciphers(vault, {})
         entries = []
         for segment, seq, at, sealed in rows:
             link = self._link(vault.id, segment, seq - 1)
@@ -168,16 +174,23 @@ class Disclosures:
         if seq == 0:
             return _FIRST
         row = self._engine.one(
-            "SELECT sealed FROM log_entries WHERE vault = ? AND segment = ? AND seq = ?", (vault, segment, seq)
+            "SELECT sealed FROM log_entries WHERE vault = ? AND segment = ? AND seq = ?",
+            (vault, segment, seq),
         )
         return crypto.digest(row[0]) if row else _FIRST
 
-    def _ciphers(self, vault: Vault) -> dict[bytes, Cipher]:
+    def _vouch(self, vault: str, segment: bytes, sealed: bytes) -> bytes:
+        return self._vaults.server_key.vouch(vault, "log-segment:" + segment.hex(), sealed)
+
+    def _ciphers(self, vault: Vault, heads: Mapping[str, Any]) -> dict[bytes, Cipher]:
+        """Of the segments that this host started, or that were seen at an unlock (should its key be lost)."""
         private = vault.keyring.log_private()
         found = {}
-        for segment, sealed in self._engine.all(
-            "SELECT segment, sealed_key FROM log_segments WHERE vault = ?", (vault.id,)
+        for segment, sealed, mac in self._engine.all(
+            "SELECT segment, sealed_key, mac FROM log_segments WHERE vault = ?", (vault.id,)
         ):
+            if segment.hex() not in heads and not crypto.equal(mac, self._vouch(vault.id, segment, sealed)):
+                continue
             try:
                 key = Key(crypto.open_sealed(private, sealed, Purpose.LOG_SEGMENT, vault.id, segment))
             except TamperedError:
@@ -185,33 +198,50 @@ class Disclosures:
             found[segment] = _entry_cipher(key, vault.id, segment)
         return found
 
+    def _heads(self, vault: Vault) -> dict[str, Any]:
+        """Segment → (entry, hash) at the last unlock; TamperedError where they were altered or taken away."""
+        row = self._engine.one("SELECT sealed FROM log_heads WHERE vault = ?", (vault.id,))
+        if row is None:
+            if vault.roster_grants():
+                raise TamperedError()
+            return {}
+        heads: dict[str, Any] = json.loads(vault.keyring.cipher(Purpose.LOG_HEADS).unseal(row[0]))
+        return heads
+
+    def seal_first_heads(self, vault: Vault) -> None:
+        """At a vault's first grant: from now on there must be heads. Later ones are left to the unlock."""
+        present = self._engine.one("SELECT 1 FROM log_heads WHERE vault = ?", (vault.id,))
+        if present is None and not vault.roster_grants():
+            self.seal_heads(vault)
+
     def seal_heads(self, vault: Vault) -> None:
         """At unlock: remember under the root how far every chain reached, so that a later cut shows."""
         rows = self._engine.all(
             "SELECT e.segment, e.seq, e.sealed FROM log_entries e JOIN (SELECT segment, max(seq) AS last"
-            " FROM log_entries WHERE vault = ? GROUP BY segment) t ON t.segment = e.segment AND t.last = e.seq"
-            " WHERE e.vault = ?",
+            " FROM log_entries WHERE vault = ? GROUP BY segment) t ON t.segment = e.segment"
+            " AND t.last = e.seq WHERE e.vault = ?",
             (vault.id, vault.id),
         )
         heads = {segment.hex(): [seq, crypto.digest(sealed).hex()] for segment, seq, sealed in rows}
         text = vault.keyring.cipher(Purpose.LOG_HEADS).seal(json.dumps(heads).encode())
         with self._engine.write() as transaction:
             transaction.execute(
-                "INSERT INTO log_heads VALUES (?, ?) ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
+                "INSERT INTO log_heads VALUES (?, ?) ON CONFLICT (vault)"
+                " DO UPDATE SET sealed = excluded.sealed",
                 (vault.id, text),
             )
 
     def problems(self, vault: Vault) -> list[str]:
         """Where the log is not what was written; empty if all is well."""
-        row = self._engine.one("SELECT sealed FROM log_heads WHERE vault = ?", (vault.id,))
         try:
-            heads = json.loads(vault.keyring.cipher(Purpose.LOG_HEADS).unseal(row[0])) if row else {}
+            heads = self._heads(vault)
         except TamperedError:
-            return ["the sealed heads of the log were altered"]
-        ciphers, found = self._ciphers(vault), []
+            return ["the sealed heads of the log were altered or taken away"]
+        ciphers, found = self._ciphers(vault, heads), []
         chains: dict[bytes, list[tuple[int, int, bytes]]] = {segment: [] for segment in ciphers}
         for segment, seq, at, sealed in self._engine.all(
-            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? ORDER BY segment, seq", (vault.id,)
+            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? ORDER BY segment, seq",
+            (vault.id,),
         ):
             chains.setdefault(segment, []).append((seq, at, sealed))
         for segment, rows in chains.items():

@@ -10,8 +10,8 @@ from vrm.vault.engine import Transaction
 
 TABLES = (
     "CREATE TABLE grants (grant_id TEXT PRIMARY KEY, vault TEXT NOT NULL, state TEXT NOT NULL,"
-    " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER, reads INTEGER NOT NULL,"
-    " seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL, agreement BLOB NOT NULL,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER,"
+    " reads INTEGER NOT NULL, seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL, agreement BLOB NOT NULL,"
     " reserve BLOB NOT NULL, routing BLOB NOT NULL)",
     "CREATE INDEX grants_vault ON grants (vault, state)",
     "CREATE INDEX grants_expires ON grants (state, expires)",
@@ -20,9 +20,10 @@ STATES = ("live", "revoked", "expired")
 
 
 def end_tokens(transaction: Transaction, grant_id: str) -> None:
-    """Delete every wrap of a grant's tokens; the rows stay, so that later tries can be told to the customer."""
+    """Delete every wrap of a grant's tokens; the rows stay, so that the customer is told of later tries."""
     transaction.execute(
-        "UPDATE tokens SET wrapped = NULL, replay = NULL, parent = NULL, spent = coalesce(spent, 0) WHERE grant_id = ?",
+        "UPDATE tokens SET wrapped = NULL, replay = NULL, parent = NULL, spent = coalesce(spent, 0)"
+        " WHERE grant_id = ?",
         (grant_id,),
     )
 

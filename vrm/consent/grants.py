@@ -20,8 +20,17 @@ from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import Part, check_period, source_of
 from vrm.consent.vendors import Vendor, Vendors
-from vrm.consent.views import GRANT_COLUMNS, GrantKeys, OpenGrant, Views, agreement_cipher, open_grant
-from vrm.errors import GrantNotFoundError, TamperedError, ValidationError
+from vrm.consent.views import (
+    GRANT_COLUMNS,
+    LOGGED,
+    GrantKeys,
+    OpenGrant,
+    Views,
+    agreement_cipher,
+    open_grant,
+    roster_entry,
+)
+from vrm.errors import GrantNotFoundError, ScopeError, TamperedError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
@@ -31,6 +40,7 @@ from vrm.vault.vault import Vault
 
 DAY = 86_400  # seconds
 _FORGET = 30 * DAY  # seconds after which a dead token's row is deleted
+_STEADY = 3600  # seconds without a jump after which a changed clock is believed
 _BATCH = 1000  # records brought in step at once when a grant is narrowed
 
 
@@ -62,7 +72,13 @@ class Grants:
     """The grants of all vaults."""
 
     def __init__(
-        self, engine: Engine, server_key: ServerKey, vendors: Vendors, views: Views, log: Disclosures, clock: Clock
+        self,
+        engine: Engine,
+        server_key: ServerKey,
+        vendors: Vendors,
+        views: Views,
+        log: Disclosures,
+        clock: Clock,
     ) -> None:
         self._engine = engine
         self._server_key = server_key
@@ -81,12 +97,13 @@ class Grants:
         rows: Mapping[str, Mapping[bytes, policy.Verdict]],
     ) -> GrantKeys:
         """Insert a grant and its view in the transaction of the decision; returns the new grant's keys."""
+        self._views.keep(transaction, vault.keyring)
         keys = GrantKeys(secrets.token_urlsafe(16), crypto.random_key())
         grant = OpenGrant(keys.grant_id, keys, agreement, reserve)
         routing = json.dumps([vault.id, vendor.client_id, vendor.name]).encode()
         transaction.execute(
-            "INSERT INTO grants (grant_id, vault, state, created, expires, reads, seq, vendor_tag, wrapped, agreement,"
-            " reserve, routing) VALUES (?, ?, 'live', ?, ?, 0, 0, ?, ?, ?, ?, ?)",
+            "INSERT INTO grants (grant_id, vault, state, created, expires, reads, seq, vendor_tag, wrapped,"
+            " agreement, reserve, routing) VALUES (?, ?, 'live', ?, ?, 0, 0, ?, ?, ?, ?, ?)",
             (
                 keys.grant_id,
                 vault.id,
@@ -108,8 +125,11 @@ class Grants:
         return agreement, vault.keyring.cipher(Purpose.RESERVE).seal(grant.reserve.encode(), grant.grant_id)
 
     def _set_roster(self, transaction: Transaction, vault: Vault) -> None:
-        rows = self._engine.all("SELECT grant_id FROM grants WHERE vault = ? AND state = 'live'", (vault.id,))
-        vault.set_roster_grants(transaction, sorted(row[0] for row in rows))
+        """Note under the root which grants are live, and in which state; runs on what was just written."""
+        rows = self._engine.all(
+            "SELECT grant_id, agreement, reserve FROM grants WHERE vault = ? AND state = 'live'", (vault.id,)
+        )
+        vault.set_roster_grants(transaction, [LOGGED, *sorted(roster_entry(*row) for row in rows)])
 
     def open(self, vault: Vault, grant_id: str) -> OpenGrant:
         """A grant of this vault opened with its root; GrantNotFoundError, TamperedError."""
@@ -124,8 +144,8 @@ class Grants:
         """Every grant of this vault, the newest first; planted rows are left to `problems`."""
         found = []
         for row in self._engine.all(
-            f"SELECT state, created, expires, ended, last_used, reads, {GRANT_COLUMNS} FROM grants WHERE vault = ?"
-            " ORDER BY created DESC, grant_id",
+            f"SELECT state, created, expires, ended, last_used, reads, {GRANT_COLUMNS} FROM grants"
+            " WHERE vault = ? ORDER BY created DESC, grant_id",
             (vault.id,),
         ):
             try:
@@ -138,7 +158,8 @@ class Grants:
     def get(self, vault: Vault, grant_id: str) -> GrantView:
         """One grant as the customer sees it; GrantNotFoundError."""
         row = self._engine.one(
-            "SELECT state, created, expires, ended, last_used, reads FROM grants WHERE vault = ? AND grant_id = ?",
+            "SELECT state, created, expires, ended, last_used, reads FROM grants"
+            " WHERE vault = ? AND grant_id = ?",
             (vault.id, grant_id),
         )
         grant = self.open(vault, grant_id)
@@ -194,30 +215,43 @@ class Grants:
 
         Raises ValidationError for what would share more, GrantNotFoundError for a grant that is not live.
         """
-        shown = self.get(vault, grant_id)
-        if shown.state != "live":
-            raise GrantNotFoundError()
-        agreement = self._narrower(shown, drop, days, period)
-        kept = shown.reserve.for_whom if for_whom is None else for_whom
-        if not kept <= shown.reserve.for_whom:
-            raise ValidationError(fields={"for_whom": ["can only become less"]})
-        reserve = replace(shown.reserve, exclude=shown.reserve.exclude | exclude, for_whom=kept)
-        if not agreement.parts:
-            self.revoke(vault, grant_id)
-            return self.get(vault, grant_id)
-        grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
-        with self._engine.write() as transaction:
-            sealed, kept_back = self._sealed(vault, grant)
-            transaction.execute(
-                "UPDATE grants SET agreement = ?, reserve = ?, expires = ? WHERE grant_id = ? AND state = 'live'",
-                (sealed, kept_back, agreement.expires, grant_id),
-            )
-            self._bring_in_step(transaction, vault, grant)
-            self._note(transaction, vault.id, "narrowed", agreement.vendor, agreement.vendor_name, grant_id)
+        with (
+            self._engine.write() as transaction
+        ):  # so that of two narrowings at once neither undoes the other
+            shown = self.get(vault, grant_id)
+            if shown.state != "live":
+                raise GrantNotFoundError()
+            agreement = self._narrower(shown, drop, days, period)
+            kept = shown.reserve.for_whom if for_whom is None else for_whom
+            if not kept <= shown.reserve.for_whom:
+                raise ValidationError(fields={"for_whom": ["can only become less"]})
+            reserve = replace(shown.reserve, exclude=shown.reserve.exclude | exclude, for_whom=kept)
+            if agreement.parts:
+                grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
+                self._store_narrowed(transaction, vault, grant)
+            else:
+                self._revoke(transaction, vault, grant_id, shown.agreement)
         self._engine.purge()
         return self.get(vault, grant_id)
 
-    def _narrower(self, shown: GrantView, drop: frozenset[str], days: int | None, period: str | None) -> Agreement:
+    def _store_narrowed(self, transaction: Transaction, vault: Vault, grant: OpenGrant) -> None:
+        agreement = grant.agreement
+        sealed, kept_back = self._sealed(vault, grant)
+        self._views.keep(transaction, vault.keyring)
+        cursor = transaction.execute(
+            "UPDATE grants SET agreement = ?, reserve = ?, expires = ? WHERE grant_id = ? AND state = 'live'",
+            (sealed, kept_back, agreement.expires, grant.grant_id),
+        )
+        if cursor.rowcount == 1:  # a grant that had been altered has just ended instead
+            self._bring_in_step(transaction, vault, grant)
+            self._set_roster(transaction, vault)
+            self._note(
+                transaction, vault.id, "narrowed", agreement.vendor, agreement.vendor_name, grant.grant_id
+            )
+
+    def _narrower(
+        self, shown: GrantView, drop: frozenset[str], days: int | None, period: str | None
+    ) -> Agreement:
         agreement = shown.agreement
         expires = agreement.expires if days is None else self._clock.now() + days * DAY
         if not self._clock.now() < expires <= agreement.expires:
@@ -243,19 +277,24 @@ class Grants:
 
     def revoke(self, vault: Vault, grant_id: str) -> None:
         """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing."""
-        agreement = self.open(vault, grant_id).agreement
         with self._engine.write() as transaction:
-            if endings.end(transaction, grant_id, "revoked", self._clock.now()):
-                self._set_roster(transaction, vault)
-                self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
+            self._revoke(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
         self._engine.purge()
+
+    def _revoke(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> None:
+        if endings.end(transaction, grant_id, "revoked", self._clock.now()):
+            self._views.keep(transaction, vault.keyring)
+            self._set_roster(transaction, vault)
+            self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
 
     def block(self, client_id: str) -> int:
         """The host blocks a vendor: its grants in every vault end, locked or not. Returns how many."""
         self._vendors.set_blocked(client_id, True)
         ended = 0
-        for grant_id, routing in self._engine.all("SELECT grant_id, routing FROM grants WHERE state = 'live'"):
-            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
+        for grant_id, routing in self._engine.all(
+            "SELECT grant_id, routing FROM grants WHERE state = 'live'"
+        ):
+            vault, vendor, name = self._route(grant_id, routing)
             if vendor != client_id:
                 continue
             with self._engine.write() as transaction:
@@ -265,25 +304,29 @@ class Grants:
         self._engine.purge()
         return ended
 
+    def _route(self, grant_id: str, routing: bytes) -> tuple[str, str, str]:
+        """(vault, client id, vendor's name); empty where the row was altered, which must not stop the rest."""
+        try:
+            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
+        except TamperedError:
+            return "", "", ""
+        return vault, vendor, name
+
     def sweep(self) -> bool:
         """End expired grants and delete expired wraps; needs no way in. False if deleted bytes may linger.
 
         Where the clock jumped by more than a day since the last sweep, reading is refused by the expiry
-        itself and nothing is deleted.
+        itself, and nothing is deleted until the clock has gone on steadily for an hour.
         """
         now = self._clock.now()
-        with self._engine.write() as transaction:
-            row = self._engine.one("SELECT at FROM sweeps")
-            transaction.execute("DELETE FROM sweeps")
-            transaction.execute("INSERT INTO sweeps VALUES (?)", (now,))
-        if row is not None and abs(now - row[0]) > DAY:
+        if not self._steady(now):
             return True
         for grant_id, routing in self._engine.all(
             "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
         ):
-            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
+            vault, vendor, name = self._route(grant_id, routing)
             with self._engine.write() as transaction:
-                if endings.end(transaction, grant_id, "expired", now):
+                if endings.end(transaction, grant_id, "expired", now) and vault:
                     self._note(transaction, vault, "expired", vendor, name, grant_id)
         with self._engine.write() as transaction:
             transaction.execute("UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?", (now,))
@@ -291,40 +334,55 @@ class Grants:
             transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
         return self._engine.purge()
 
+    def _steady(self, now: int) -> bool:
+        with self._engine.write() as transaction:
+            at, jumped = self._engine.one("SELECT at, jumped FROM sweeps") or (now, 0)
+            if abs(now - at) > DAY:
+                jumped = now
+            transaction.execute("DELETE FROM sweeps")
+            transaction.execute("INSERT INTO sweeps VALUES (?, ?)", (now, jumped))
+        return not jumped <= now < jumped + _STEADY
+
     def drop_old_replays(self, grace: int) -> None:
         """Delete the copies of refresh answers whose time is over."""
         with self._engine.write() as transaction:
             transaction.execute(
-                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND spent <= ?", (self._clock.now() - grace,)
+                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND spent <= ?",
+                (self._clock.now() - grace,),
             )
 
     def retire(self, vault: Vault) -> None:
-        """At unlock: rows whose period has ended leave their views."""
+        """At unlock: what has left its period leaves its view; grants that were altered end."""
         with self._engine.write() as transaction:
-            for grant in self._views.live_grants(vault.keyring):
-                if any("period" in part for part in grant.agreement.parts):
-                    self._views.retire(transaction, grant)
+            for grant in self._views.keep(transaction, vault.keyring):
+                self._views.retire(transaction, grant)
 
     def problems(self, vault: Vault) -> list[str]:
-        """Live grants that the customer did not make, or whose rows were altered."""
-        rostered, found = vault.roster_grants(), []
-        for row in self._engine.all(
-            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'live'", (vault.id,)
-        ):
+        """Live grants that the customer did not make or that were altered, missing ones, altered rows."""
+        opened, altered = self._views.live_grants(vault.keyring)
+        for grant in opened:
             try:
-                grant = open_grant(vault.keyring, row)
-                if grant.grant_id not in rostered:
-                    raise TamperedError()
                 self._views.contents(grant)
             except TamperedError:
-                found.append(f"grant {row[0]} was planted or altered")
-        return found
+                altered.append(grant.grant_id)
+        found = [f"grant {grant_id} was planted or altered" for grant_id in altered]
+        return found + [f"grant {grant_id} is missing" for grant_id in self._missing(vault)]
+
+    def _missing(self, vault: Vault) -> list[str]:
+        try:
+            vouched = [entry.partition(":")[0] for entry in vault.roster_grants() if entry != LOGGED]
+        except TamperedError:
+            return []  # the vault itself names this
+        present = {
+            row[0] for row in self._engine.all("SELECT grant_id FROM grants WHERE vault = ?", (vault.id,))
+        }
+        return [grant_id for grant_id in vouched if grant_id not in present]
 
     def differences(self, vault: Vault) -> list[str]:
         """Live views that are not, byte for byte, what the policy says of the records."""
         self.retire(vault)
         day, found = today(self._clock), []
-        for grant in self._views.live_grants(vault.keyring):
+        for grant in self._views.live_grants(vault.keyring)[0]:
             contents = self._views.contents(grant)
             for stream in grant.agreement.streams:
                 held = contents[stream]
@@ -350,10 +408,18 @@ def _with_period(part: Part, period: str) -> Part:
     """A purchases part with a shorter period; ValidationError for a longer one."""
     if not part["datatypes"][0].startswith("purchases."):
         return part
-    wanted = check_period(period)
+    wanted = require_period(period)
     if "period" in part and longer(wanted, part["period"]):
         raise ValidationError(fields={"period": ["can only become shorter"]})
     return {**part, "period": wanted}
+
+
+def require_period(text: str) -> str:
+    """A period that the customer chose; ValidationError for what is none."""
+    try:
+        return check_period(text)
+    except ScopeError as error:
+        raise ValidationError(fields={"period": [str(error)]}) from None
 
 
 def longer(one: str, other: str) -> bool:

@@ -21,7 +21,7 @@ from vrm.vault.tables import Query, QueryInstance, where
 Document = Mapping[str, Mapping[str, Any]]
 SHARED = ""
 UNSORTED = "unsorted"
-FOREVER = 0  # day number of a row that no period ends
+FOREVER = 0  # day number of what no period ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Agreement:
     @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes granted, in a fixed order."""
-        return tuple(dict.fromkeys(f"{datatype}:read" for part in self.parts for datatype in part["datatypes"]))
+        return tuple(
+            dict.fromkeys(f"{datatype}:read" for part in self.parts for datatype in part["datatypes"])
+        )
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -66,7 +68,10 @@ class Reserve:
 
     def encode(self) -> bytes:
         """JSON, sealed by the caller."""
-        values = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(self).items()}
+        values = {
+            name: sorted(value) if isinstance(value, frozenset) else value
+            for name, value in asdict(self).items()
+        }
         return json.dumps(values, ensure_ascii=False).encode()
 
     @classmethod
@@ -74,17 +79,23 @@ class Reserve:
         """The reserve of `encode`."""
         values = json.loads(blob)
         return cls(
-            frozenset(values["for_whom"]), bool(values["unsorted"]), frozenset(values["exclude"]), frozenset(values["sellers"])
+            frozenset(values["for_whom"]),
+            bool(values["unsorted"]),
+            frozenset(values["exclude"]),
+            frozenset(values["sellers"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`scopes` holds the very bytes that leave; empty, with the reason, where nothing does."""
+    """`scopes` holds the very bytes that leave; empty, with the reason, where nothing does.
+
+    `ends` holds per scope the proleptic day number after which it is outside its period; FOREVER if none.
+    """
 
     reason: str = SHARED
     scopes: Mapping[str, bytes] = field(default_factory=dict)
-    last_day: int = FOREVER  # proleptic day number after which the row is outside its period
+    ends: Mapping[str, int] = field(default_factory=dict)
 
 
 def period_end(ordered: date, period: str) -> date:
@@ -122,18 +133,20 @@ def decide(
     stream: str, record: str, document: Document, agreement: Agreement, reserve: Reserve, today: date
 ) -> Verdict:
     """What of this record leaves on `today`, or why nothing does."""
-    if stream == CORRECTIONS:
-        return _correction(document, agreement, reserve)
     if record in reserve.exclude:
         return Verdict("excluded")
+    if stream == CORRECTIONS:
+        return _correction(document, reserve)
     if stream == "purchases" and not reserve_filter(reserve)(document):
         return Verdict(document.get("context", {}).get("for") or UNSORTED)
     return _facets(stream, document, agreement, today)
 
 
 def _facets(stream: str, document: Document, agreement: Agreement, today: date) -> Verdict:
+    """Per scope the part that lasts longest: so a verdict holds, unchanged, until the day that it names."""
     scopes: dict[str, bytes] = {}
-    last, reason = FOREVER, "filter"
+    ends: dict[str, int] = {}
+    reason = "filter"
     for part in agreement.parts:
         if stream_of(part["datatypes"][0]) != stream or not row_filter(part)(document):
             continue
@@ -141,11 +154,17 @@ def _facets(stream: str, document: Document, agreement: Agreement, today: date) 
         if end is not None and end < today:
             reason = "period"
             continue
-        if end is not None:
-            last = max(last, end.toordinal())
+        last = FOREVER if end is None else end.toordinal()
         for datatype in part["datatypes"]:
-            scopes[f"{datatype}:read"] = _cut(document.get(datatype.partition(".")[2], {}), part.get("fields"))
-    return Verdict(SHARED, scopes, last) if scopes else Verdict(reason)
+            scope = f"{datatype}:read"
+            if scope not in ends or _outlasts(last, ends[scope]):
+                scopes[scope] = _cut(document.get(datatype.partition(".")[2], {}), part.get("fields"))
+                ends[scope] = last
+    return Verdict(SHARED, scopes, ends) if scopes else Verdict(reason)
+
+
+def _outlasts(one: int, other: int) -> bool:
+    return other != FOREVER and (one == FOREVER or one > other)
 
 
 def _end(document: Document, part: Part) -> date | None:
@@ -162,7 +181,7 @@ def _cut(values: Mapping[str, Any], names: list[str] | None) -> bytes:
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _correction(document: Document, agreement: Agreement, reserve: Reserve) -> Verdict:
+def _correction(document: Document, reserve: Reserve) -> Verdict:
     order, item = document.get("order", {}), document.get("item", {})
     if order.get("seller") not in reserve.sellers:
         return Verdict("filter")
@@ -172,4 +191,5 @@ def _correction(document: Document, agreement: Agreement, reserve: Reserve) -> V
     if not order.get("order_number") or not number:
         return Verdict("filter")
     answer = {"order": order["order_number"], "item": number, "use_for_taste": False}
-    return Verdict(SHARED, {f"{CORRECTIONS}:read": json.dumps(answer, ensure_ascii=False).encode()})
+    scope = f"{CORRECTIONS}:read"
+    return Verdict(SHARED, {scope: json.dumps(answer, ensure_ascii=False).encode()}, {scope: FOREVER})

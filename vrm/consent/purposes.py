@@ -20,17 +20,35 @@ class Purpose:
 
 
 _TABLE = (
-    Purpose("RequestedServiceProvision", N_("To do what you asked them for"), N_("Only what the service needs.")),
+    Purpose(
+        "RequestedServiceProvision", N_("To do what you asked them for"), N_("Only what the service needs.")
+    ),
     Purpose("DeliveryOfGoods", N_("To deliver what you bought"), N_("Nothing beyond the delivery.")),
-    Purpose("CustomerOrderManagement", N_("To look after your orders"), N_("Orders, returns and changes to them.")),
-    Purpose("CustomerCare", N_("To help you with a question"), N_("So that you need not explain everything twice.")),
+    Purpose(
+        "CustomerOrderManagement", N_("To look after your orders"), N_("Orders, returns and changes to them.")
+    ),
+    Purpose(
+        "CustomerCare",
+        N_("To help you with a question"),
+        N_("So that you need not explain everything twice."),
+    ),
     Purpose("CustomerClaimsManagement", N_("To settle a claim"), N_("Warranties, complaints and refunds.")),
     Purpose(
-        "ProvideProductRecommendations", N_("To recommend products to you"), N_("They choose what to show you by it.")
+        "ProvideProductRecommendations",
+        N_("To recommend products to you"),
+        N_("They choose what to show you by it."),
     ),
-    Purpose("Personalisation", N_("To fit their service to you"), N_("What you see may differ from what others see.")),
+    Purpose(
+        "Personalisation",
+        N_("To fit their service to you"),
+        N_("What you see may differ from what others see."),
+    ),
     Purpose("PersonalisedBenefits", N_("To offer you benefits"), N_("Discounts or gifts chosen for you.")),
-    Purpose("OptimisationForConsumer", N_("To make their service better for you"), N_("Changes meant to help you.")),
+    Purpose(
+        "OptimisationForConsumer",
+        N_("To make their service better for you"),
+        N_("Changes meant to help you."),
+    ),
     Purpose("DirectMarketing", N_("To send you advertising"), N_("They may write to you because of it.")),
     Purpose("ResearchAndDevelopment", N_("For research"), N_("They learn from it for new products.")),
 )

@@ -19,7 +19,7 @@ from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import ANSWERS, stream_of
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
-from vrm.consent.views import agreement_cipher, open_part, scope_cipher, shelf
+from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
     GrantInactiveError,
     InsufficientScopeError,
@@ -32,7 +32,7 @@ from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Row, Transaction
-from vrm.vault.envelope import unpack, unpack_named
+from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
@@ -59,7 +59,9 @@ class Access:
 class Reader:
     """Reads views with what tokens carry."""
 
-    def __init__(self, engine: Engine, server_key: ServerKey, tokens: Tokens, log: Disclosures, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, server_key: ServerKey, tokens: Tokens, log: Disclosures, clock: Clock
+    ) -> None:
         self._engine = engine
         self._pepper = server_key.pepper
         self._tokens = tokens
@@ -111,7 +113,9 @@ class Reader:
 
     def grant(self, access: Access) -> dict[str, Any]:
         """The told limits of this token's grant."""
-        row = self._engine.one(f"SELECT agreement FROM grants WHERE {_LIVE}", (access.grant_id, self._clock.now()))
+        row = self._engine.one(
+            f"SELECT agreement FROM grants WHERE {_LIVE}", (access.grant_id, self._clock.now())
+        )
         if row is None:
             raise self._inactive(access)
         agreement = Agreement.decode(agreement_cipher(access.common, access.grant_id).unseal(row[0]))
@@ -164,7 +168,9 @@ class Reader:
         row = opener.row(*found) if found else None
         if row is None or found is None:
             raise NotInViewError()
-        etag = base64.urlsafe_b64encode(crypto.digest(opener.sealed_parts(found[3]))[:15]).decode()
+        etag = base64.urlsafe_b64encode(
+            crypto.digest(row + opener.ciphers.sealed_parts(found[3]))[:15]
+        ).decode()
         return row, f'"{etag}"'
 
     def answer(self, access: Access, question: str) -> bytes:
@@ -206,8 +212,8 @@ class Reader:
             with self._engine.write() as transaction:
                 self._enter(transaction, access)
                 found = self._engine.one(
-                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
-                    " AND sealed IS NOT NULL",
+                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ?"
+                    " AND shelf = ? AND sealed IS NOT NULL",
                     (access.grant_id, item, opener.shelf),
                 )
                 self._note_read(transaction, access, opener, 1 if found else 0)
@@ -220,8 +226,8 @@ class Reader:
             with self._engine.write() as transaction:
                 self._enter(transaction, access)
                 rows = self._engine.all(
-                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ? AND seq > ?"
-                    " AND sealed IS NOT NULL AND updated >= ? ORDER BY seq LIMIT ?",
+                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ?"
+                    " AND seq > ? AND sealed IS NOT NULL AND updated >= ? ORDER BY seq LIMIT ?",
                     (access.grant_id, opener.shelf, after, since, count),
                 )
                 self._note_read(transaction, access, opener, min(len(rows), count - 1))
@@ -242,7 +248,9 @@ class Reader:
         )
 
     def _cursor_cipher(self, access: Access, stream: str) -> Cipher:
-        return Cipher(crypto.derive(access.common, Purpose.CURSOR, stream), Purpose.CURSOR, access.grant_id, stream)
+        return Cipher(
+            crypto.derive(access.common, Purpose.CURSOR, stream), Purpose.CURSOR, access.grant_id, stream
+        )
 
     def _cursor(self, access: Access, stream: str, seq: int) -> str:
         sealed = self._cursor_cipher(access, stream).seal(seq.to_bytes(8, "big"))
@@ -268,34 +276,23 @@ class _Opener:
         self.scopes = scopes
         self.shelf = shelf(access.common, stream)
         self._day = day
-        self._parts = [
-            (scope, scope_cipher(access.keys[scope], access.grant_id, scope), _member(scope)) for scope in scopes
-        ]
+        self._members = {scope: _member(scope) for scope in scopes}
+        keys = {scope: access.keys[scope] for scope in scopes}
+        self.ciphers = RowCiphers(access.grant_id, access.common, keys)
         self._times: dict[int, bytes] = {}
 
     def row(self, seq: int, item: bytes, updated: int, sealed: bytes) -> bytes | None:
         """The record as it leaves, or None where nothing of it is in period and in these scopes."""
-        parts = unpack_named(sealed)
         texts = [b'{"id":"' + item.hex().encode() + b'","updated_at":"' + self._time(updated) + b'"']
-        for scope, cipher, member in self._parts:
-            blob = parts.get(scope)
-            if blob is None:
-                continue
-            last, text = open_part(cipher, blob, item, seq)
-            if not last or last >= self._day:
-                texts.append(member + text)
+        for scope, (last, text) in self.ciphers.open(sealed, item, seq).items():
+            if in_period(last, self._day):
+                texts.append(self._members[scope] + text)
         return b"".join(texts) + b"}" if len(texts) > 1 else None
 
     def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
         """An answer's row: the bytes themselves."""
-        scope, cipher, _ = self._parts[0]
-        blob = unpack_named(sealed).get(scope)
-        return None if blob is None else open_part(cipher, blob, item, seq)[1]
-
-    def sealed_parts(self, sealed: bytes) -> bytes:
-        """What the ETag is made of: the envelopes that this token opens."""
-        parts = unpack_named(sealed)
-        return b"".join(parts.get(scope, b"") for scope in self.scopes)
+        parts = self.ciphers.open(sealed, item, seq)
+        return next((text for _, text in parts.values()), None)
 
     def _time(self, updated: int) -> bytes:
         found = self._times.get(updated)

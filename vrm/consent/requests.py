@@ -17,9 +17,9 @@ from typing import Any
 from vrm.clock import Clock, today
 from vrm.consent import policy
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.grants import DAY, Grants, longer
+from vrm.consent.grants import DAY, Grants, longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
-from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, check_period, source_of, stream_of
+from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, source_of, stream_of
 from vrm.consent.tokens import Tokens, read_token, write_token
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.errors import (
@@ -188,7 +188,9 @@ class Requests:
         if vendor.blocked:
             raise RequestNotFoundError()
         number, _, parts, redirect_uri, state, challenge, created = values
-        return StoredRequest(handle, number, vendor, tuple(parts), redirect_uri, state, challenge, created, row[0])
+        return StoredRequest(
+            handle, number, vendor, tuple(parts), redirect_uri, state, challenge, created, row[0]
+        )
 
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:
         """What would leave under these choices; ValidationError for choices that cannot be."""
@@ -207,9 +209,14 @@ class Requests:
             self._spend(transaction, request)
             if self._digest(vault, request, choices) != digest:
                 raise RequestChangedError()
-            vendor = request.vendor
+            vendor = self._vendors.get(request.vendor.client_id)
+            if vendor.blocked:  # since the request was opened, a moment ago
+                raise RequestNotFoundError()
+            self._log.seal_first_heads(vault)
             keys = self._grants.make(transaction, vault, vendor, plan.agreement, plan.reserve, plan.verdicts)
-            code = self._tokens.issue_code(transaction, keys, vendor, request.redirect_uri, request.code_challenge)
+            code = self._tokens.issue_code(
+                transaction, keys, vendor, request.redirect_uri, request.code_challenge
+            )
             self._log.note(
                 transaction,
                 vault.id,
@@ -259,7 +266,10 @@ class Requests:
 
         Taking rows out, ticking an extra and a nearer end are the customer's acts on the page itself.
         """
-        rules = [sorted(choices.for_whom), choices.unsorted, choices.period, sorted(choices.sellers)]
+        streams = {stream_of(part["datatypes"][0]) for part in request.parts}
+        rules: list[Any] = [sorted(choices.sellers)] if CORRECTIONS in streams else []
+        if "purchases" in streams:
+            rules += [sorted(choices.for_whom), choices.unsorted, choices.period]
         day = today(self._clock).isoformat()
         position = Journal(self._engine, vault.keyring).position()
         text = json.dumps([request.handle, vault.id, position, day, rules])
@@ -269,7 +279,9 @@ class Requests:
         _check(choices)
         digest = self._digest(vault, request, choices)
         agreement = self._agreement(request, choices)
-        sellers_of = choices.sellers or request.vendor.sells_as  # her word, else the host's; never the vendor's
+        sellers_of = (
+            choices.sellers or request.vendor.sells_as
+        )  # her word, else the host's; never the vendor's
         reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, frozenset(sellers_of))
         rows: list[PreviewRow] = []
         answers: list[dict[str, Any]] = []
@@ -308,7 +320,12 @@ class Requests:
             streams = [stream for stream in agreement.streams if source_of(stream) == collection]
             for record, document in vault.records(collection).scan():
                 for stream in streams:
-                    yield stream, record, document, policy.decide(stream, record, document, agreement, reserve, day)
+                    yield (
+                        stream,
+                        record,
+                        document,
+                        policy.decide(stream, record, document, agreement, reserve, day),
+                    )
 
     def _agreement(self, request: StoredRequest, choices: Choices) -> Agreement:
         parts = []
@@ -327,7 +344,7 @@ def _check(choices: Choices) -> None:
     if not DAYS[0] <= choices.days <= DAYS[1]:
         raise ValidationError(fields={"days": [f"must be from {DAYS[0]} to {DAYS[1]}"]})
     if choices.period:
-        check_period(choices.period)
+        require_period(choices.period)
 
 
 def _with_shorter_period(part: Part, period: str) -> Part:
@@ -353,7 +370,8 @@ def _parts(request: StoredRequest, choices: Choices) -> list[PartView]:
 
 def _row(record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
     leaves = {
-        scope.removesuffix(":read").partition(".")[2]: json.loads(text) for scope, text in verdict.scopes.items()
+        scope.removesuffix(":read").partition(".")[2]: json.loads(text)
+        for scope, text in verdict.scopes.items()
     }
     item, statement = document.get("item", {}), document.get("statement", {})
     title = item.get("title") or statement.get("topic") or ""

@@ -177,7 +177,11 @@ def _checked_filter(value: Any, datatypes: list[str]) -> dict[str, list[str]]:
     if not isinstance(value, dict) or set(value) != {"category"}:
         raise ScopeError("authorization_details: filter knows category only")
     names = value["category"]
-    if not isinstance(names, list) or not 0 < len(names) <= 50 or not all(isinstance(name, str) for name in names):
+    if (
+        not isinstance(names, list)
+        or not 0 < len(names) <= 50
+        or not all(isinstance(name, str) for name in names)
+    ):
         raise ScopeError("authorization_details: filter.category must be a list of texts")
     if any(not re.fullmatch(r"[a-z0-9\-]{1,60}", name) for name in names):
         raise ScopeError("authorization_details: filter.category holds a name that is no category")

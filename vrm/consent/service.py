@@ -24,7 +24,7 @@ SCHEMA = Schema(
         *tokens.TABLES,
         *requests.TABLES,
         *disclosures.TABLES,
-        "CREATE TABLE sweeps (at INTEGER NOT NULL)",
+        "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
 )
 
@@ -44,10 +44,10 @@ class Consent:
     ) -> None:
         key = vaults.server_key
         self._grace = refresh_grace
-        self.views = Views(engine, clock)
-        vaults.watcher = self.views
         self.vendors = Vendors(engine, key, clock)
         self.log = Disclosures(engine, vaults, clock)
+        self.views = Views(engine, self.log, clock)
+        vaults.watcher = self.views
         self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
         self.grants = Grants(engine, key, self.vendors, self.views, self.log, clock)
         self.requests = Requests(

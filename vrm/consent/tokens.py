@@ -55,7 +55,7 @@ class TokenSet:
 
 
 def write_token(kind: str, raw: bytes) -> str:
-    """prefix ‖ base64url(32 bytes ‖ CRC-32): the checksum lets a scanner tell a token from noise."""
+    """Prefix ‖ base64url(32 bytes ‖ CRC-32): the checksum lets a scanner tell a token from noise."""
     prefix = PREFIXES[kind]
     check = zlib.crc32(prefix.encode() + raw).to_bytes(4, "big")
     return prefix + base64.urlsafe_b64encode(raw + check).decode()
@@ -132,12 +132,14 @@ class Tokens:
         """
         raw = read_token("code", code)
         row, wrapping = self._find("code", raw)
-        lookup, grant_id, expires, wrapped, spent = row[:5]
+        lookup, grant_id, spent = row[0], row[1], row[4]
         if spent is not None:
             self._end_after_reuse(grant_id, "code-reused")
             raise CodeError()
         key, client, uri, challenge = self._carried("code", row, wrapping)
-        seen = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("utf-8", "replace")).digest()).rstrip(b"=")
+        seen = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("utf-8", "replace")).digest()).rstrip(
+            b"="
+        )
         good = (
             crypto.equal(client, vendor.client_id.encode())
             and crypto.equal(uri, redirect_uri.encode("utf-8", "replace"))
@@ -149,7 +151,9 @@ class Tokens:
         with self._engine.write() as transaction:
             self._spend(transaction, lookup)
             answer = self._new_pair(transaction, keys, vendor, scope=None, parent=None)
-            self._log.note(transaction, self._vault_of(grant_id), "connected", grant_id=grant_id, **_named(vendor))
+            self._log.note(
+                transaction, self._vault_of(grant_id), "connected", grant_id=grant_id, **_named(vendor)
+            )
         self._engine.purge()
         return answer
 
@@ -164,11 +168,14 @@ class Tokens:
         if row[4] is None:
             answer = self._rotate(row, wrapping, vendor, scope)
             if answer is not None:
+                self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
         return self._again(row, wrapping, vendor)
 
-    def _rotate(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, scope: str | None) -> TokenSet | None:
+    def _rotate(
+        self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, scope: str | None
+    ) -> TokenSet | None:
         lookup, grant_id = row[0], row[1]
         key, client = self._carried("refresh", row, wrapping)
         if not crypto.equal(client, vendor.client_id.encode()):
@@ -183,7 +190,9 @@ class Tokens:
                 transaction.execute("UPDATE tokens SET replay = ? WHERE lookup = ?", (replay, lookup))
             if row[6] is not None:
                 self.first_use(transaction, lookup, row[6])
-            self._log.note(transaction, self._vault_of(grant_id), "refreshed", grant_id=grant_id, **_named(vendor))
+            self._log.note(
+                transaction, self._vault_of(grant_id), "refreshed", grant_id=grant_id, **_named(vendor)
+            )
         return answer
 
     def _again(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor) -> TokenSet:
@@ -202,7 +211,9 @@ class Tokens:
     def first_use(self, transaction: Transaction, lookup: bytes, parent: bytes) -> None:
         """A token of a new pair was used: the lost-answer copy of the pair is deleted."""
         transaction.execute("UPDATE tokens SET replay = NULL WHERE lookup = ?", (parent,))
-        transaction.execute("UPDATE tokens SET parent = NULL WHERE lookup = ? OR parent = ?", (lookup, parent))
+        transaction.execute(
+            "UPDATE tokens SET parent = NULL WHERE lookup = ? OR parent = ?", (lookup, parent)
+        )
 
     def revoke(self, token: str, vendor: Vendor) -> None:
         """RFC 7009: end an access token, or with a refresh token all tokens of its grant.
@@ -228,7 +239,12 @@ class Tokens:
             else:
                 transaction.execute("UPDATE tokens SET wrapped = NULL, spent = 0 WHERE lookup = ?", (lookup,))
             self._log.note(
-                transaction, self._vault_of(grant_id), "given-back", grant_id=grant_id, detail=kind, **_named(vendor)
+                transaction,
+                self._vault_of(grant_id),
+                "given-back",
+                grant_id=grant_id,
+                detail=kind,
+                **_named(vendor),
             )
         self._engine.purge()
 
@@ -265,18 +281,27 @@ class Tokens:
             raise CodeError() from None
 
     def _new_pair(
-        self, transaction: Transaction, keys: GrantKeys, vendor: Vendor, *, scope: str | None, parent: bytes | None
+        self,
+        transaction: Transaction,
+        keys: GrantKeys,
+        vendor: Vendor,
+        *,
+        scope: str | None,
+        parent: bytes | None,
     ) -> TokenSet:
+        now = self._clock.now()
         row = self._engine.one(
-            "SELECT vault, agreement, expires FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
-            (keys.grant_id, self._clock.now()),
+            "SELECT vault, agreement FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
+            (keys.grant_id, now),
         )
         if row is None:
             raise CodeError()
-        vault, sealed, ends = row
-        agreement = Agreement.decode(agreement_cipher(keys.common, keys.grant_id).unseal(sealed))
+        vault, sealed = row
+        agreement = _opened(keys, sealed)
+        ends = agreement.expires  # the sealed end: the column beside it could be edited
+        if now >= ends:
+            raise CodeError()
         scopes = _narrowed(agreement, scope)
-        now = self._clock.now()
         carried = [vault, vendor.client_id, keys.common.reveal()]
         for name in scopes:
             carried += [name, keys.scope_key(name).reveal()]
@@ -290,7 +315,9 @@ class Tokens:
         parts = [part for part in agreement.parts if set(scope_string([part]).split()) & set(scopes)]
         return TokenSet(access.text, refresh.text, access_ends - now, " ".join(scopes), parts, keys.grant_id)
 
-    def _mint(self, kind: str, grant_id: str, expires: int, carried: bytes, parent: bytes | None = None) -> _Minted:
+    def _mint(
+        self, kind: str, grant_id: str, expires: int, carried: bytes, parent: bytes | None = None
+    ) -> _Minted:
         raw = crypto.random_bytes(32)
         lookup, wrapping = split(kind, raw, self._pepper)
         wrapped = wrap_cipher(wrapping, kind, lookup, grant_id, expires).seal(carried)
@@ -321,6 +348,13 @@ class Tokens:
         if row is None:
             raise CodeError()
         return str(row[0])
+
+
+def _opened(keys: GrantKeys, sealed: bytes) -> Agreement:
+    try:
+        return Agreement.decode(agreement_cipher(keys.common, keys.grant_id).unseal(sealed))
+    except TamperedError:
+        raise CodeError() from None
 
 
 def _named(vendor: Vendor) -> dict[str, str]:

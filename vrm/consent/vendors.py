@@ -21,7 +21,9 @@ TABLES = (
     " blocked INTEGER NOT NULL, created INTEGER NOT NULL)",
 )
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_COLUMNS = "client_id, name, redirect_uris, secret IS NULL, resource_server, sells_as, purpose, blocked, created"
+_COLUMNS = (
+    "client_id, name, redirect_uris, secret IS NULL, resource_server, sells_as, purpose, blocked, created"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,12 @@ def check_redirect_uri(uri: str) -> str:
         good = (url.scheme == "https" or plain) and url.hostname and not url.username and url.port != 0
     except ValueError:
         good = False
-    if not good or "#" in uri or len(uri) > 2000 or any(mark.isspace() or not mark.isprintable() for mark in uri):
+    if (
+        not good
+        or "#" in uri
+        or len(uri) > 2000
+        or any(mark.isspace() or not mark.isprintable() for mark in uri)
+    ):
         raise ValidationError(
             fields={"redirect_uri": ["must be an https address (or http on this machine) without a fragment"]}
         )
@@ -102,13 +109,18 @@ class Vendors:
 
     def listing(self) -> list[Vendor]:
         """Every vendor by name."""
-        return [_vendor(row) for row in self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")]
+        return [
+            _vendor(row)
+            for row in self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
+        ]
 
     def set_blocked(self, client_id: str, blocked: bool) -> None:
         """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Grants.block`."""
         self.get(client_id)
         with self._engine.write() as transaction:
-            transaction.execute("UPDATE vendors SET blocked = ? WHERE client_id = ?", (int(blocked), client_id))
+            transaction.execute(
+                "UPDATE vendors SET blocked = ? WHERE client_id = ?", (int(blocked), client_id)
+            )
 
     def check_secret(self, client_id: str, secret: str) -> bool:
         """Whether this is the vendor's secret, in constant time; a public vendor has none."""

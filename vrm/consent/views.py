@@ -2,8 +2,11 @@
 
 A view row stands under (grant, shelf, seq) with the vendor's own id of the record; `seq` grows with every
 change, so a row that changed moves to the end and a row that left stays as *gone* (without content).
+Shelves and scopes stand there under blind labels: only who can open something learns what it is.
 The initial order is that of the ids, which are random: positions tell nothing about what was withheld.
 Rows whose bytes do not change are not touched. Writes happen in the transaction of the change itself.
+A grant that does not fit what was noted under the root (planted, altered, an older state put back) is
+ended by the customer's next act: its view could not be kept in step, and a removal must never wait.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrm.clock import Clock, today
-from vrm.consent import policy
+from vrm.consent import endings, policy
+from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
@@ -23,37 +27,66 @@ from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
 from vrm.vault.records import Change
+from vrm.vault.vault import read_roster
 
 TABLES = (
-    "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, item BLOB NOT NULL,"
-    " updated INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
+    "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
+    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
 _DAY = 4  # bytes of the last day before the text
-GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve"
+GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
+LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
 
 
-def scope_cipher(key: Key, grant_id: str, scope: str) -> Cipher:
-    """What opens the parts of one scope in one grant's view."""
-    return Cipher(key, Purpose.VIEW, grant_id, scope)
+def shelf(common: Key, stream: str) -> bytes:
+    """8 bytes under which a stream's rows stand, so that the table does not name the collection."""
+    return crypto.mac(common, Purpose.SHELF, stream)[:8]
 
 
-def seal_row(ciphers: Mapping[str, Cipher], verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
-    """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
-    day = verdict.last_day.to_bytes(_DAY, "big")
-    return envelope.pack_named(
-        {
-            scope: ciphers[scope].seal(envelope.pad(day + text, _BUCKET), item, seq)
-            for scope, text in verdict.scopes.items()
+class RowCiphers:
+    """Seals and opens the parts of some scopes in one grant's view."""
+
+    def __init__(self, grant_id: str, common: Key, keys: Mapping[str, Key]) -> None:
+        self._parts = {
+            scope: (shelf(common, scope).hex(), Cipher(key, Purpose.VIEW, grant_id, scope))
+            for scope, key in keys.items()
         }
-    )
 
+    def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
+        """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
+        sealed = {}
+        for scope, text in verdict.scopes.items():
+            label, cipher = self._parts[scope]
+            day = verdict.ends[scope].to_bytes(_DAY, "big")
+            sealed[label] = cipher.seal(envelope.pad(day + text, _BUCKET), item, seq)
+        return envelope.pack_named(sealed)
 
-def open_part(cipher: Cipher, blob: bytes, item: bytes, seq: int) -> tuple[int, bytes]:
-    """(last day, JSON) of one scope's envelope; TamperedError for a row put back or moved."""
-    text = cipher.unseal(blob, item, seq)
-    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" ")
+    def open(self, sealed: bytes, item: bytes, seq: int) -> dict[str, tuple[int, bytes]]:
+        """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""
+        named, found = envelope.unpack_named(sealed), {}
+        for scope, (label, cipher) in self._parts.items():
+            blob = named.get(label)
+            if blob is not None:
+                text = cipher.unseal(blob, item, seq)
+                found[scope] = (int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" "))
+        return found
+
+    def holds(self, sealed: bytes, item: bytes, seq: int, verdict: policy.Verdict) -> bool:
+        """Whether a row says exactly this; an altered one does not."""
+        try:
+            wanted = {scope: (verdict.ends[scope], text) for scope, text in verdict.scopes.items()}
+            return (
+                len(envelope.unpack_named(sealed)) == len(wanted) and self.open(sealed, item, seq) == wanted
+            )
+        except TamperedError:
+            return False
+
+    def sealed_parts(self, sealed: bytes) -> bytes:
+        """The envelopes of these scopes, for an ETag."""
+        named = envelope.unpack_named(sealed)
+        return b"".join(named.get(label, b"") for label, _ in self._parts.values())
 
 
 class GrantKeys:
@@ -71,11 +104,6 @@ class GrantKeys:
     def scope_key(self, scope: str) -> Key:
         """Opens one scope's parts of the view, and nothing else."""
         return crypto.derive(self.key, Purpose.SCOPE, self.grant_id, scope)
-
-
-def shelf(common: Key, stream: str) -> bytes:
-    """8 bytes under which a stream's rows stand, so that the table does not name the collection."""
-    return crypto.mac(common, Purpose.SHELF, stream)[:8]
 
 
 def agreement_cipher(common: Key, grant_id: str) -> Cipher:
@@ -96,49 +124,77 @@ class OpenGrant:
         """The id under which this vendor knows the record."""
         return keyring.pairwise(self.agreement.vendor, stream, record)
 
-    def ciphers(self) -> dict[str, Cipher]:
-        """A cipher per granted scope."""
-        return {
-            scope: scope_cipher(self.keys.scope_key(scope), self.grant_id, scope) for scope in self.agreement.scopes
-        }
+    def ciphers(self) -> RowCiphers:
+        """What seals and opens its rows, for every granted scope."""
+        scopes = self.agreement.scopes
+        return RowCiphers(
+            self.grant_id, self.keys.common, {scope: self.keys.scope_key(scope) for scope in scopes}
+        )
 
 
-def open_grant(keyring: Keyring, row: Sequence[bytes]) -> OpenGrant:
+def roster_entry(grant_id: str, agreement: bytes, reserve: bytes) -> str:
+    """What the root vouches for: this grant in this state, so that an older one put back is found."""
+    return f"{grant_id}:{crypto.digest(crypto.digest(agreement) + crypto.digest(reserve))[:16].hex()}"
+
+
+def open_grant(keyring: Keyring, row: Sequence[Any]) -> OpenGrant:
     """Open a row of GRANT_COLUMNS with the root; TamperedError for a planted or altered one."""
     grant_id = str(row[0])
     keys = GrantKeys(grant_id, keyring.cipher(Purpose.GRANT_WRAP).unwrap(row[1], grant_id))
     agreement = Agreement.decode(agreement_cipher(keys.common, grant_id).unseal(row[2]))
     reserve = Reserve.decode(keyring.cipher(Purpose.RESERVE).unseal(row[3], grant_id))
+    if row[4] != agreement.expires:
+        raise TamperedError()
     return OpenGrant(grant_id, keys, agreement, reserve)
 
 
 class Views:
     """Keeps views in step with the records: the `Watcher` that every write of a shared vault needs."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, log: Disclosures, clock: Clock) -> None:
         self._engine = engine
+        self._log = log
         self._clock = clock
 
-    def live_grants(self, keyring: Keyring) -> list[OpenGrant]:
-        """The vault's live grants, opened; planted rows, which the root did not seal, are left out."""
-        rows = self._engine.all(
-            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'live' AND expires > ?",
-            (keyring.vault, self._clock.now()),
-        )
-        opened = []
-        for row in rows:
+    def live_grants(self, keyring: Keyring) -> tuple[list[OpenGrant], list[str]]:
+        """The vault's live grants, opened, and the ids of those that are not what the root vouches for.
+
+        A grant past its end is among them until the sweep: should the clock go back, its view is in step.
+        """
+        try:
+            vouched = set(read_roster(self._engine, keyring)[1])
+        except TamperedError:
+            vouched = set()
+        opened, altered = [], []
+        for row in self._engine.all(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'live'", (keyring.vault,)
+        ):
             try:
+                if roster_entry(row[0], row[2], row[3]) not in vouched:
+                    raise TamperedError()
                 opened.append(open_grant(keyring, row))
             except TamperedError:
-                continue  # `vrm check` names it; it must not keep her from her own records
+                altered.append(str(row[0]))
+        return opened, altered
+
+    def keep(self, transaction: Transaction, keyring: Keyring) -> list[OpenGrant]:
+        """The live grants; those that are not what the root vouches for end here."""
+        opened, altered = self.live_grants(keyring)
+        for grant_id in altered:
+            endings.end(transaction, grant_id, "revoked", self._clock.now())
+            self._log.note(
+                transaction, keyring.vault, "revoked", grant_id=grant_id, reason="altered in storage"
+            )
         return opened
 
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:
         """Bring every live view in step, in the transaction of the change."""
-        for grant in self.live_grants(keyring):
+        for grant in self.keep(transaction, keyring):
             self.apply(transaction, keyring, grant, changes)
 
-    def apply(self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Iterable[Change]) -> None:
+    def apply(
+        self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Iterable[Change]
+    ) -> None:
         """Bring one view in step with these records."""
         day, writer = today(self._clock), _Writer(self._engine, transaction, grant, self._clock.now())
         for change in changes:
@@ -162,7 +218,9 @@ class Views:
             place = shelf(grant.keys.common, stream)
             for item in sorted(verdicts):
                 seq += 1
-                stored.append((grant.grant_id, place, seq, item, now, seal_row(ciphers, verdicts[item], item, seq)))
+                stored.append(
+                    (grant.grant_id, place, seq, item, now, ciphers.seal(verdicts[item], item, seq))
+                )
         transaction.executemany("INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)", stored)
         transaction.execute("UPDATE grants SET seq = ? WHERE grant_id = ?", (seq, grant.grant_id))
 
@@ -175,22 +233,29 @@ class Views:
         )
 
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
-        """Let rows leave whose period has ended; the read path withholds them already."""
+        """Let parts leave whose period has ended (reading withholds them), and rows that were altered."""
         day = today(self._clock).toordinal()
         ciphers, writer = grant.ciphers(), _Writer(self._engine, transaction, grant, self._clock.now())
         rows = self._engine.all(
             "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
         )
         for item, seq, sealed in rows:
-            parts = envelope.unpack_named(sealed)
-            days = [open_part(ciphers[scope], blob, item, seq)[0] for scope, blob in parts.items()]
-            if all(0 < last < day for last in days):
-                writer.set("", item, policy.Verdict("period"))
+            try:
+                parts = ciphers.open(sealed, item, seq)
+            except TamperedError:
+                parts = {}
+            kept = {scope: part for scope, part in parts.items() if in_period(part[0], day)}
+            if not kept or len(kept) < len(parts):
+                scopes = {scope: text for scope, (_, text) in kept.items()}
+                ends = {scope: last for scope, (last, _) in kept.items()}
+                writer.set("", item, policy.Verdict("period", scopes, ends))
         writer.finish()
 
     def count(self, grant_id: str) -> int:
         """How many rows the vendor can read."""
-        row = self._engine.one("SELECT count(*) FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant_id,))
+        row = self._engine.one(
+            "SELECT count(*) FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant_id,)
+        )
         return int(row[0]) if row else 0
 
     def contents(self, grant: OpenGrant) -> dict[str, dict[bytes, dict[str, bytes]]]:
@@ -203,17 +268,16 @@ class Views:
                 " ORDER BY seq",
                 (grant.grant_id, shelf(grant.keys.common, stream)),
             )
-            found[stream] = {item: open_row(ciphers, sealed, item, seq) for item, seq, sealed in rows}
+            found[stream] = {
+                item: {scope: text for scope, (_, text) in ciphers.open(sealed, item, seq).items()}
+                for item, seq, sealed in rows
+            }
         return found
 
 
-def open_row(ciphers: Mapping[str, Cipher], sealed: bytes, item: bytes, seq: int) -> dict[str, bytes]:
-    """Scope → JSON of a stored row, for the scopes whose cipher is given."""
-    return {
-        scope: open_part(ciphers[scope], blob, item, seq)[1]
-        for scope, blob in envelope.unpack_named(sealed).items()
-        if scope in ciphers
-    }
+def in_period(last: int, day: int) -> bool:
+    """Whether a part whose last day is `last` may still be read on `day`."""
+    return last in (policy.FOREVER, day) or last > day
 
 
 class _Writer:
@@ -228,7 +292,7 @@ class _Writer:
         self._seq = self._start = int(row[0]) if row else 0
 
     @functools.cached_property
-    def _ciphers(self) -> dict[str, Cipher]:
+    def _ciphers(self) -> RowCiphers:
         return self._grant.ciphers()
 
     def set(self, stream: str, item: bytes, verdict: policy.Verdict) -> None:
@@ -241,7 +305,7 @@ class _Writer:
             return
         self._seq += 1
         self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
-        sealed = seal_row(self._ciphers, verdict, item, self._seq) if verdict.scopes else None
+        sealed = self._ciphers.seal(verdict, item, self._seq) if verdict.scopes else None
         place = row[0] if row else shelf(self._grant.keys.common, stream)
         self._transaction.execute(
             "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)",
@@ -252,15 +316,11 @@ class _Writer:
         _, seq, sealed = row
         if sealed is None or not verdict.scopes:
             return sealed is None and not verdict.scopes
-        parts = envelope.unpack_named(sealed)
-        if set(parts) != set(verdict.scopes):
-            return False
-        return all(
-            open_part(self._ciphers[scope], blob, item, seq) == (verdict.last_day, verdict.scopes[scope])
-            for scope, blob in parts.items()
-        )
+        return self._ciphers.holds(sealed, item, seq, verdict)
 
     def finish(self) -> None:
         """Keep the grant's position."""
         if self._seq != self._start:
-            self._transaction.execute("UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id))
+            self._transaction.execute(
+                "UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id)
+            )
