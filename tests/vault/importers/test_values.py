@@ -33,7 +33,7 @@ def test_money_has_one_spelling(text, amount):
 
 
 @pytest.mark.parametrize(
-    "text", ["abc", "1,23,4", "12.34.56", "1e5", "NaN", "Infinity", "--5", "0.12345678", "9" * 40]
+    "text", ["abc", "1,23,4", "12.34.56", "1e5", "NaN", "Infinity", "--5", "١٢", "0.12345678", "9" * 40]
 )
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(CellError, match=rows.NOT_MONEY):
@@ -62,7 +62,8 @@ def test_days_have_one_spelling(text, day):
 
 
 @pytest.mark.parametrize(
-    "text", ["2025-02-29T09:30:00Z", "13/45/20", "yesterday", "2023-1-2", "20230102", "0000-00-00"]
+    "text",
+    ["2025-02-29T09:30:00Z", "13/45/20", "yesterday", "2023-1-2", "20230102", "0000-00-00", "٢٠٢٣-٠١-٠٢"],
 )
 def test_what_is_no_day_is_refused(text):
     with pytest.raises(CellError, match=rows.NOT_A_DATE):

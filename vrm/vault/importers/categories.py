@@ -9,6 +9,7 @@ be told is `other`: no guess is better than a wrong one, since grants filter by 
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from typing import NamedTuple
 
@@ -184,10 +185,11 @@ TITLE_WORDS: dict[str, str] = {
 _PAIRS: dict[str, dict[str, str]] = {}
 for _pair, _category in TITLE_PAIRS.items():
     _PAIRS.setdefault(_pair.split()[0], {})[_pair.split()[1]] = _category
+_MARKS = str.maketrans(dict.fromkeys(string.punctuation.replace("-", "") + "–—’“”®™", " "))
 _WORDS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_ISBN10 = re.compile(r"\d{6,9}[\dX]")
-_ISBN13 = re.compile(r"97[89]\d{10}")
-_CODE = re.compile(r"\d{6,8}")
+_ISBN10 = re.compile(r"\d{6,9}[\dX]", re.ASCII)
+_ISBN13 = re.compile(r"97[89]\d{10}", re.ASCII)
+_CODE = re.compile(r"\d{6,8}", re.ASCII)
 
 
 class Category(NamedTuple):
@@ -264,7 +266,7 @@ def by_unspsc(code: str) -> str:
 
 def by_title(title: str) -> str:
     """A guess from the words of a title: a telling pair first, then the first telling word."""
-    words = _WORDS.findall(title.lower())
+    words = title.lower().translate(_MARKS).split()
     for at, word in enumerate(words[:-1]):
         if word in _PAIRS and words[at + 1] in _PAIRS[word]:
             return _PAIRS[word][words[at + 1]]

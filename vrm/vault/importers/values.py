@@ -22,15 +22,18 @@ ABSENT = frozenset(
 )
 UNKNOWN = frozenset({"unknown", "n/a", "na", "none", "null", "-", "not available", "not applicable"})
 
-_ISO = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d{2}:?\d{2}))?)?")
-_US = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})")
-_PLAIN = re.compile(r"-?\d{1,12}(\.\d{1,6})?")
-_COMMA_GROUPS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d{1,6})?")
-_DOT_GROUPS = re.compile(r"-?\d{1,3}(\.\d{3})+,\d{1,2}")
-_COMMA_CENTS = re.compile(r"-?\d{1,12},\d{1,2}")
+_ISO = re.compile(
+    r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d{2}:?\d{2}))?)?", re.ASCII
+)
+_US = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})", re.ASCII)
+_EXACT = re.compile(r"[1-9][0-9]{0,11}\.[0-9]{2}")  # already in our spelling
+_PLAIN = re.compile(r"-?\d{1,12}(\.\d{1,6})?", re.ASCII)
+_COMMA_GROUPS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d{1,6})?", re.ASCII)
+_DOT_GROUPS = re.compile(r"-?\d{1,3}(\.\d{3})+,\d{1,2}", re.ASCII)
+_COMMA_CENTS = re.compile(r"-?\d{1,12},\d{1,2}", re.ASCII)
 _SIGNS = re.compile(r"['\"$€£¥₹\s\xa0\u202f]")
-_WHOLE = re.compile(r"\d{1,6}(\.0+)?")
-_INSTRUMENT = re.compile(r"(.*?)\s*-\s*(\d{4})")
+_WHOLE = re.compile(r"\d{1,6}(\.0+)?", re.ASCII)
+_INSTRUMENT = re.compile(r"(.*?)\s*-\s*(\d{4})", re.ASCII)
 _DOMAIN = re.compile(r"(?:https?://)?(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)/?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -56,6 +59,9 @@ def parts(text: str) -> list[str]:
 
 def parse_date(text: str) -> str:
     """The day as YYYY-MM-DD; of several the first. Accepts ISO 8601 and the American MM/DD/YY."""
+    iso = _ISO.fullmatch(text)
+    if iso:
+        return _checked(iso[1], text)
     if not text or text.lower() in UNKNOWN:
         return ""
     days = [_day(part, text) for part in parts(text) if part.lower() not in UNKNOWN]
@@ -64,20 +70,27 @@ def parse_date(text: str) -> str:
 
 def _day(part: str, text: str) -> str:
     iso = _ISO.fullmatch(part)
-    try:
-        if iso:
-            return date.fromisoformat(iso[1]).isoformat()
-        american = _US.fullmatch(part)
-        if american:
-            year = int(american[3]) + (2000 if len(american[3]) == 2 else 0)
-            return date(year, int(american[1]), int(american[2])).isoformat()
-    except ValueError:
-        pass  # a day that no calendar has
+    if iso:
+        return _checked(iso[1], text)
+    american = _US.fullmatch(part)
+    if american:
+        year = int(american[3]) + (2000 if len(american[3]) == 2 else 0)
+        return _checked(f"{year:04}-{american[1]:0>2}-{american[2]:0>2}", text)
     raise CellError(rows.NOT_A_DATE, text)
+
+
+def _checked(day: str, text: str) -> str:
+    try:
+        date.fromisoformat(day)
+    except ValueError:  # a day that no calendar has
+        raise CellError(rows.NOT_A_DATE, text) from None
+    return day
 
 
 def parse_money(text: str) -> str:
     """A decimal string such as "-5.00"; takes $17.52, '-5.00' in quotes, 1,234.56 and 1.234,56."""
+    if _EXACT.fullmatch(text):
+        return text
     if not text or text.lower() in UNKNOWN:
         return ""
     bare = _SIGNS.sub("", text)
