@@ -26,6 +26,7 @@ def create_app(desk: Desk, *, vault: str) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.jinja_env.globals["vault_name"] = urlsplit(vault).netloc
     app.jinja_env.filters["month"] = lambda text: str(text)[:7]
+    app.jinja_env.filters["minute"] = lambda text: str(text)[:16].replace("T", " ") + " UTC"
     _add_shelves(app, desk)
     _add_vault(app, desk)
     _add_internal(app, desk)

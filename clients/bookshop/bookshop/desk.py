@@ -105,8 +105,11 @@ class Desk:
     def compare(self, visitor: Visitor) -> Compared:
         """What she shares against what the account's orders say."""
         today = self._clock().date()
+        bought = [
+            entry.book for entry in self._sold
+        ]  # a shop does not offer what it sold to the same account
         return Compared(
-            shared=self._recommender.recommend(self.owned(visitor), today=today),
+            shared=self._recommender.recommend(self.owned(visitor), today=today, leave_out=bought),
             unfiltered=self._recommender.recommend(self._sold, today=today),
         )
 

@@ -53,10 +53,15 @@ class Recommender:
         counts = Counter(theme for book in catalogue for theme in book.themes)
         self._worth = {theme: math.log(len(catalogue) / count) for theme, count in counts.items()}
 
-    def recommend(self, owned: Iterable[Owned], *, today: date, count: int = 10) -> list[Recommendation]:
-        """The best `count` books that are not owned, varied: few from one source, author or shelf."""
+    def recommend(
+        self, owned: Iterable[Owned], *, today: date, count: int = 10, leave_out: Iterable[Book] = ()
+    ) -> list[Recommendation]:
+        """The best `count` books that are not owned, varied: few from one source, author or shelf.
+
+        `leave_out` are never offered, and say nothing about taste.
+        """
         shelf = list(owned)
-        have = {entry.book.sku for entry in shelf}
+        have = {entry.book.sku for entry in shelf} | {book.sku for book in leave_out}
         weighed = [(entry.book, _weight(entry, today)) for entry in shelf]
         candidates = [self._judge(book, weighed) for book in self._catalogue if book.sku not in have]
         found = [candidate for candidate in candidates if candidate is not None]

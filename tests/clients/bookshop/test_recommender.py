@@ -91,3 +91,10 @@ def test_the_order_in_which_books_are_told_changes_nothing(owned, random):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_no_more_than_asked_for(count):
     assert len(RECOMMENDER.recommend([own("The Hobbit")], today=TODAY, count=count)) <= count
+
+
+def test_what_is_left_out_is_neither_offered_nor_a_reason():
+    shelf = [own("A Wizard of Earthsea")]
+    found = RECOMMENDER.recommend(shelf, today=TODAY, leave_out=[BOOKS["Tehanu"], BOOKS["The Big Sleep"]])
+    assert "Tehanu" not in titles(found)
+    assert {one.because.title for one in found} == {"A Wizard of Earthsea"}
