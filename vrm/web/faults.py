@@ -11,9 +11,11 @@ from typing import Final
 
 from flask import Flask, g, render_template, request
 from flask.wrappers import Response
+from flask_babel import gettext
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from vrm import errors
+from vrm.vault.catalog import CATALOG
 from vrm.web import headers, session
 from vrm.web.desk import web
 from vrm.web.gate import StaleForm
@@ -41,7 +43,13 @@ STATUS: Final[dict[type[errors.VrmError], int]] = {
 }
 KNOWN: Final = {400, 403, 404, 405, 409, 413, 429, 500, 503}
 MACHINES: Final = ("/api/", "/oauth/", "/.well-known/", "/healthz", "/readyz", "/metrics", "/openapi.json")
-NEVER_SHOWN: Final = {"csrf_token", "digest", "passphrase", "again", "old", "new", "code", "seen"}
+CATALOG_LABELS: Final = {
+    (facet.name, field.name): field.label
+    for collection in CATALOG
+    for facet in collection.facets
+    for field in facet.fields
+    if not field.choices
+}
 TYPED_MOST: Final = 40  # fields given back
 
 
@@ -112,8 +120,16 @@ def _typed() -> list[tuple[str, str]]:
         posted = request.form
     except HTTPException:  # the body itself was the trouble
         return []
-    texts = ((name, value) for name, value in posted.items() if name not in NEVER_SHOWN and value.strip())
-    return [(name, value[:4000]) for name, value in texts][:TYPED_MOST]
+    texts = ((_label(name), value) for name, value in posted.items() if value.strip())
+    return [(label, value[:4000]) for label, value in texts if label][:TYPED_MOST]
+
+
+def _label(name: str) -> str:
+    """What a text field is called; nothing for what was not typed, and for what is secret."""
+    if name in {"username", "words"}:
+        return gettext("Name") if name == "username" else gettext("Search")
+    facet, _, field = name.partition(".")
+    return gettext(CATALOG_LABELS[facet, field]) if (facet, field) in CATALOG_LABELS else ""
 
 
 web.register_error_handler(errors.VrmError, vault_fault)

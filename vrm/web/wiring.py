@@ -36,6 +36,7 @@ PHRASES = (
     wording.rest_text,
     wording.state_text,
     wording.thing_title,
+    wording.translated,
     wording.withheld_text,
 )
 

@@ -1,0 +1,326 @@
+"""The consent page: what it shows, what it withholds, and what it does not do."""
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from flask import Flask
+
+from tests.conftest import SettableClock
+from tests.web.actors import Customer, Page
+from tests.web.conftest import CALLBACK, RECOMMEND, Ask, part, purchase
+from vrm.consent.service import Consent
+from vrm.consent.vendors import Vendor
+from vrm.vault.vault import Vault
+
+APPROVE = ("decision", "approve")
+DECLINE = ("decision", "decline")
+LOOK = ("decision", "look")
+
+
+def decide(alice: Customer, handle: str, button: tuple[str, str] = APPROVE, **rest: object) -> Page:
+    page = alice.get(f"/requests/{handle}")
+    return alice.submit(page.form(handle), button, follow=False, **rest)  # type: ignore[arg-type]
+
+
+def answer(page: Page) -> dict[str, str]:
+    assert page.status == 303
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.location).query).items()}
+
+
+def seen_by_vendor(consent: Consent, opened: Vault) -> list[dict[str, object]]:
+    (grant,) = consent.grants.listing(opened)
+    return [document for _, _, document in consent.grants.leaving(opened, grant.id)]
+
+
+def test_without_a_session_only_the_number_is_shown_and_no_way_in(customer: Customer, ask: Ask) -> None:
+    handle = ask()
+    page = customer.get(f"/requests/{handle}")
+    assert page.status == 200
+    assert "waits for you" in page.text
+    assert "Corner Books" not in page.html
+    assert page.forms == []
+    assert not [link for link in page.links() if link not in {"#main", "/"}]
+    assert "password" not in page.html
+
+
+def test_a_request_opened_before_the_log_in_waits_on_home(alice: Customer, ask: Ask, shelf: object) -> None:
+    alice.submit(alice.get("/me").form("/logout"))
+    handle = ask()
+    alice.get(f"/requests/{handle}")
+    assert "One request waits" in alice.get("/").text
+    home = alice.log_in()
+    assert "Corner Books asks to see part of your vault" in home.text
+    assert f"/requests/{handle}" in home.links()
+    assert f"/requests/{handle}" in alice.get("/requests").links()
+
+
+def test_a_request_of_another_browser_is_not_listed(alice: Customer, ask: Ask) -> None:
+    ask()
+    assert "Corner Books" not in alice.get("/").text
+
+
+def test_the_page_shows_the_very_rows_and_what_stays(
+    alice: Customer, ask: Ask, shelf: dict[str, str]
+) -> None:
+    page = alice.get(f"/requests/{ask()}")
+    for title in ("Piranesi", "The Hobbit"):
+        assert title in page.text
+    for title in ("A Gift Indeed", "Nobody Knows", "Long Ago"):
+        assert title not in page.text
+    assert "1 gift" in page.text
+    assert "1 not sorted yet" in page.text
+    assert "1 older than the limit" in page.text
+    assert "Share 2 things" in page.text
+    assert "Share nothing" in page.text
+    assert "cornerbooks.example" in page.text
+    assert "To recommend products to you" in page.text
+    assert "New to you" in page.text
+
+
+def test_nothing_is_ticked_that_she_did_not_tick(alice: Customer, ask: Ask, shelf: object) -> None:
+    form = alice.get(handle_path := f"/requests/{ask()}").form(handle_path)
+    assert form.offers("optional") == ["1"]
+    assert form.values("optional") == []
+    assert form.values("for_whom") == ["self"]
+    assert form.value("unsorted") == "keep"
+    assert form.value("days") == "90"
+    assert form.values("exclude") == []
+
+
+def test_the_enter_key_only_looks_again(alice: Customer, ask: Ask, shelf: object) -> None:
+    form = alice.get(handle_path := f"/requests/{ask()}").form(handle_path)
+    assert form.buttons[0] == LOOK
+    assert form.buttons[-2:] == [APPROVE, DECLINE]
+
+
+def test_approving_sends_code_state_and_issuer_to_the_vendor(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    page = decide(alice, ask())
+    assert page.location.startswith("https://cornerbooks.example/cb?from=vault&")
+    said = answer(page)
+    assert said["from"] == "vault"
+    assert said["state"] == "a b&c"
+    assert said["iss"] == "http://localhost:8600"
+    assert said["code"]
+    assert sorted(row["item"]["title"] for row in seen_by_vendor(consent, opened)) == [  # type: ignore[index]
+        "Piranesi",
+        "The Hobbit",
+    ]
+    assert all("price" not in row for row in seen_by_vendor(consent, opened))
+
+
+def test_declining_shares_nothing_and_says_only_that(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    handle = ask(state="")
+    said = answer(decide(alice, handle, DECLINE))
+    assert said == {"from": "vault", "error": "access_denied", "iss": "http://localhost:8600"}
+    assert consent.grants.listing(opened) == []
+    assert alice.get(f"/requests/{handle}").status == 404
+
+
+def test_a_ticked_extra_leaves_and_a_row_taken_out_does_not(
+    alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    shown = alice.submit(form, LOOK, tick=[("optional", "1"), ("exclude", shelf["Piranesi"])])
+    assert "Share 1 thing" in shown.text
+    assert "1 taken out by you" in shown.text
+    assert shown.form(handle).values("exclude") == [shelf["Piranesi"]]
+    alice.submit(shown.form(handle), APPROVE, follow=False)
+    (row,) = seen_by_vendor(consent, opened)
+    assert row["item"]["title"] == "The Hobbit"  # type: ignore[index]
+    assert row["price"] == {"total": "12.99", "currency": "EUR"}
+
+
+def test_wider_choices_are_shown_before_they_are_shared(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    page = decide(alice, handle, tick=[("for_whom", "gift")])
+    assert page.status == 409
+    assert "Not shared yet" in page.text
+    assert "A Gift Indeed" in page.text
+    assert consent.grants.listing(opened) == []
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    assert len(seen_by_vendor(consent, opened)) == 3
+
+
+def test_a_vault_that_changed_meanwhile_is_shown_again_with_what_changed(
+    alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    opened.records("purchases").put(purchase("A Secret New Book", "self"))
+    opened.records("purchases").remove(shelf["Piranesi"])
+    page = alice.submit(form, APPROVE, follow=False)
+    assert page.status == 409
+    assert "These would leave now: A Secret New Book" in page.text
+    assert "1 row does not leave any more" in page.text
+    assert consent.grants.listing(opened) == []
+
+
+def test_the_rows_are_shown_as_they_leave(alice: Customer, ask: Ask, shelf: object) -> None:
+    handle = ask()
+    page = alice.submit(alice.get(f"/requests/{handle}").form(handle), ("decision", "show"))
+    text = page.html.partition("<pre")[2].partition(">")[2].partition("</pre>")[0]
+    rows = json.loads(text.replace("&#34;", '"').replace("&#39;", "'"))
+    assert [row["item"]["title"] for row in rows] == ["Piranesi", "The Hobbit"]
+    assert set(rows[0]) == {"item", "order"}
+
+
+def test_pressing_share_twice_makes_one_grant(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    assert alice.submit(form, APPROVE, follow=False).status == 303
+    again = alice.submit(form, APPROVE, follow=False)
+    assert again.status == 404
+    assert "decided already" in again.text
+    assert len(consent.grants.listing(opened)) == 1
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"decision": "approve"}, {"decision": "approve", "digest": "0" * 32}, {"decision": "yes"}]
+)
+def test_a_form_without_what_was_shown_shares_nothing(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault, fields: dict[str, str]
+) -> None:
+    handle = ask()
+    token = alice.get(f"/requests/{handle}").form(handle).value("csrf_token")
+    page = alice.post(f"/requests/{handle}", {"csrf_token": token, **fields})
+    assert page.status in {200, 409}
+    assert "Share 2 things" in page.text
+    assert consent.grants.listing(opened) == []
+
+
+def test_hostile_choices_are_read_as_the_narrow_ones(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent
+) -> None:
+    handle = ask()
+    token = alice.get(f"/requests/{handle}").form(handle).value("csrf_token")
+    fields = [
+        ("csrf_token", token),
+        ("days", "99999"),
+        ("period", "P999Y"),
+        ("for_whom", "everybody"),
+        ("unsorted", "yes"),
+        ("optional", "0"),
+        ("optional", "17"),
+        ("exclude", "../../etc"),
+        ("decision", "look"),
+    ]
+    form = alice.post(f"/requests/{handle}", fields).form(handle)
+    assert form.values("for_whom") == []
+    assert form.value("unsorted") == "keep"
+    assert form.values("optional") == []
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1e9", "", "9" * 400, "٣"])
+def test_days_that_are_none_never_fail(alice: Customer, ask: Ask, shelf: object, days: str) -> None:
+    handle = ask()
+    token = alice.get(f"/requests/{handle}").form(handle).value("csrf_token")
+    assert alice.post(f"/requests/{handle}", {"csrf_token": token, "days": days}).status == 200
+
+
+def test_the_form_may_end_at_the_vendor_and_nowhere_else(alice: Customer, ask: Ask, shelf: object) -> None:
+    policy = alice.get(f"/requests/{ask()}").response.headers["Content-Security-Policy"]
+    assert "form-action 'self' https://cornerbooks.example;" in policy
+    assert "cornerbooks" not in alice.get("/me").response.headers["Content-Security-Policy"]
+
+
+def test_an_expired_request_is_gone_and_no_longer_listed(
+    alice: Customer, ask: Ask, clock: SettableClock
+) -> None:
+    handle = ask()
+    alice.get(f"/requests/{handle}")
+    clock.forward(20 * 60)
+    alice.get("/me")
+    clock.forward(20 * 60)
+    alice.get("/me")
+    clock.forward(21 * 60)
+    assert alice.get(f"/requests/{handle}").status == 404
+    assert "Corner Books" not in alice.get("/requests").text
+    assert not alice.client.get_cookie("vrm-waiting")
+
+
+@pytest.mark.parametrize("handle", ["x", "vrm_rq_" + "A" * 43, "%00", "a" * 5000, "..%2f..%2fme"])
+def test_a_handle_that_is_none_opens_nothing(alice: Customer, handle: str) -> None:
+    page = alice.get(f"/requests/{handle}")
+    assert page.status == 404
+    assert "There is nothing here" in page.text
+
+
+def test_delicate_data_has_a_page_of_its_own_before_the_rows(
+    alice: Customer, ask: Ask, opened: Vault, consent: Consent
+) -> None:
+    opened.records("profile").put({"diet": {"allergies": ["peanuts"]}})
+    handle = ask(part("profile.diet"))
+    page = alice.get(f"/requests/{handle}")
+    assert "this is delicate" in page.text
+    assert "peanuts" not in page.text
+    unaware = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert "this is delicate" in unaware.text
+    assert consent.grants.listing(opened) == []
+    shown = alice.submit(page.form(handle), ("aware", "yes"))
+    assert "peanuts" in shown.text
+    assert alice.submit(shown.form(handle), APPROVE, follow=False).status == 303
+
+
+def test_a_delicate_extra_is_asked_about_when_it_is_ticked(alice: Customer, ask: Ask, shelf: object) -> None:
+    handle = ask(part("purchases.item"), part("purchases.context", necessity="optional"))
+    form = alice.get(f"/requests/{handle}").form(handle)
+    page = alice.submit(form, LOOK, tick=[("optional", "1")])
+    assert "this is delicate" in page.text
+    shown = alice.submit(page.form(handle), ("aware", "yes"))
+    assert shown.form(handle).values("optional") == ["1"]
+
+
+@pytest.fixture
+def big_shop(consent: Consent) -> Vendor:
+    return consent.vendors.add("Big Shop", [CALLBACK], purpose=RECOMMEND)[0]
+
+
+def test_corrections_name_only_orders_of_the_shop_she_ticked(
+    alice: Customer, ask: Ask, opened: Vault, big_shop: Vendor, consent: Consent
+) -> None:
+    records = opened.records("purchases")
+    records.put(purchase("Mine From Here", "self", context={"for": "self", "use_for_taste": False}))
+    elsewhere = {"seller": "other.example", "order_number": "77", "ordered": "2026-01-01"}
+    records.put(
+        purchase("From Elsewhere", "gift", context={"for": "gift", "use_for_taste": False}, order=elsewhere)
+    )
+    records.put(purchase("No Word On It", "gift"))
+    handle = ask(part("answers.corrections"), vendor=big_shop)
+    page = alice.get(f"/requests/{handle}")
+    assert sorted(page.form(handle).offers("sellers")) == ["amazon.com", "other.example"]
+    assert page.form(handle).values("sellers") == []
+    assert "Mine From Here" not in page.text
+    page = alice.submit(page.form(handle), LOOK, tick=[("sellers", "amazon.com")])
+    assert "Mine From Here" in page.text
+    assert "From Elsewhere" not in page.text
+    assert "No Word On It" not in page.text
+    assert "Share 1 answer" in page.text
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    (row,) = seen_by_vendor(consent, opened)
+    assert row == {
+        "corrections": {"order": "11-Mine From Here", "item": "Mine From Here", "use_for_taste": False}
+    }
+
+
+def test_two_customers_in_two_browsers_do_not_meet(
+    app: Flask, alice: Customer, ask: Ask, shelf: object
+) -> None:
+    handle = ask()
+    bob = Customer(app.test_client())
+    bob.create("bob")
+    page = bob.get(f"/requests/{handle}")
+    assert "Piranesi" not in page.text
+    form = alice.get(f"/requests/{handle}").form(handle)
+    token = page.form(handle).value("csrf_token")
+    swapped = bob.submit(form, APPROVE, follow=False, csrf_token=token)
+    assert swapped.status == 409, "what alice was shown does not approve for bob"
