@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vrm.errors import FormatError, ImportLimitError, RecordNotFoundError
 from vrm.vault.importers import documents, hints, reading, rows
-from vrm.vault.importers.csvfile import Budget, Stream, Table
+from vrm.vault.importers.csvfile import UNKNOWN_FORMAT, Budget, Stream, Table
 from vrm.vault.importers.documents import Document
 from vrm.vault.importers.hints import Hint, Usual
 from vrm.vault.importers.limits import Limits
@@ -134,7 +134,7 @@ def _parse(files: Iterable[tuple[str, Stream]], limits: Limits, tell: Progress) 
 
 
 def _unknown(name: str) -> FormatError:
-    return FormatError(f"{name}: {reading.UNKNOWN_FORMAT}", hint=reading.KNOWN_HINT)
+    return FormatError(f"{UNKNOWN_FORMAT}: {name}", hint=reading.KNOWN_HINT)
 
 
 def _take(parsed: _Parsed, source: Source, tell: Progress) -> None:

@@ -22,6 +22,7 @@ from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Rejection
 from vrm.vault.importers.values import ABSENT, CellError
 
+UNKNOWN_FORMAT = "not a format I know"
 CHUNK = 64 * 1024  # bytes asked of the stream at a time
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 _BOM = b"\xef\xbb\xbf"
@@ -101,10 +102,10 @@ class Table:
     def _header_line(self) -> str:
         start = self._source.peek(4)[:4]
         if start.startswith(_BINARY):
-            raise FormatError(f"{self.name}: not a format I know", hint="expected CSV in UTF-8, or a ZIP")
+            raise FormatError(f"{UNKNOWN_FORMAT}: {self.name}", hint="expected CSV in UTF-8, or a ZIP")
         first = next(self._lines, "")
         if self._flaw:
-            raise FormatError(f"{self.name}: not a format I know", hint=f"the first line holds {self._flaw}")
+            raise FormatError(f"{UNKNOWN_FORMAT}: {self.name}", hint=f"the first line holds {self._flaw}")
         return first.removeprefix("\ufeff")
 
     def _decoded(self) -> Iterator[str]:

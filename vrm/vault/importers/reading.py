@@ -23,7 +23,6 @@ from vrm.vault.importers.csvfile import Budget, Stream, Table, buffered
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Row
 
-UNKNOWN_FORMAT = "not a format I know"
 KNOWN_HINT = 'I read "Request my data" (ZIP or its CSV files) and the "Order History Report" (Items, Returns)'
 
 
