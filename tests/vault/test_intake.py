@@ -297,7 +297,7 @@ def test_an_unknown_file_refuses_the_whole_import(vault, name, content):
 
 
 def test_the_refusal_says_what_is_read(vault):
-    with pytest.raises(FormatError, match="^not a format I know: bank.csv") as caught:
+    with pytest.raises(FormatError, match=r"^not a format I know: bank\.csv") as caught:
         bring(vault, ("bank.csv", b"Date,Amount\n"))
     assert "Request my data" in caught.value.hint
 
