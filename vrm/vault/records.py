@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from vrm.errors import ConflictError, RecordNotFoundError
+from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import envelope, schemas
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.journal import Journal, Noted, body_hash
@@ -98,6 +98,8 @@ class Records:
         A facet that came into the catalog after the record was written is empty.
         """
         named = envelope.unpack_named(body)
+        if not named or not named.keys() <= {facet.name for facet, _ in self._ciphers}:
+            raise TamperedError()
         names = envelope.pack(*named)
         document: Document = {}
         for facet, cipher in self._ciphers:
