@@ -18,7 +18,7 @@ VAGUE = re.compile(
     r"|\w+(Manager|Handler|Helper|Utils?|Info|_manager|_handler|_helper|_utils?)"
     r"|(process|handle)_\w+"
 )
-GIVEN = {"vrm/vault/schemas.py: data"}  # marshmallow's signature
+GIVEN = {"handle_starttag", "handle_endtag", "handle_startendtag", "handle_data"}  # html.parser's
 FAMILIES = {errors.VrmError, errors.VaultError, errors.ConsentError}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -41,13 +41,11 @@ def length(function: Function) -> int:
 
 
 def defined(path: Path) -> Iterator[str]:
-    """The names that a file gives to modules, classes, functions and their arguments."""
+    """The names that a file gives to its module, classes and functions."""
     yield path.stem
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
-        elif isinstance(node, ast.arg):
-            yield node.arg
 
 
 def test_no_file_is_longer_than_one_can_hold_in_mind() -> None:
@@ -79,7 +77,7 @@ def test_names_say_more_than_that_something_is_handled() -> None:
         path for path in SOURCES if ROOT / "vrm" / "api" / "oauth" not in path.parents
     ]  # OAuth's own words
     found = {f"{name_of(path)}: {name}" for path in own for name in defined(path) if VAGUE.fullmatch(name)}
-    assert found - GIVEN == set()
+    assert sorted(found) == []
 
 
 def test_nothing_is_left_to_do_in_a_comment() -> None:
