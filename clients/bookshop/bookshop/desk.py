@@ -144,9 +144,7 @@ class Desk:
     def _delete(self, key: str, chapter: int, notice: str) -> int:
         with self._lock:
             self._open.pop((key, chapter), None)
-        if self.visitors.get(key).chapter != chapter:
-            return chapter  # somebody was faster
-        return self.visitors.begin(key, notice=notice)
+        return self.visitors.begin(key, notice=notice, after=chapter)
 
 
 def _plain(record: Record) -> dict[str, object]:

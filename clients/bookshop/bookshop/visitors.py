@@ -67,13 +67,20 @@ class Visitors:
             self._write()
             return True
 
-    def begin(self, key: str, *, saved: dict[str, Any] | None = None, notice: str = "") -> int:
-        """Delete all that is held and begin a new chapter, with new tokens or none; returns its number."""
+    def begin(
+        self, key: str, *, saved: dict[str, Any] | None = None, notice: str = "", after: int | None = None
+    ) -> int:
+        """Delete all that is held and begin a new chapter, with new tokens or none; returns its number.
+
+        With `after`, only if that chapter is still open: what a later one holds is not for us to delete.
+        """
         with self._lock:
-            chapter = self._all.get(key, Visitor()).chapter + 1
-            self._all[key] = Visitor(chapter=chapter, saved=saved, notice=notice)
+            chapter = self._all.get(key, Visitor()).chapter
+            if after is not None and chapter != after:
+                return chapter
+            self._all[key] = Visitor(chapter=chapter + 1, saved=saved, notice=notice)
             self._write()
-            return chapter
+            return chapter + 1
 
     def _write(self) -> None:
         if self._file is None:

@@ -1,7 +1,8 @@
 """One HTTP exchange with a vault.
 
 Promises: https (plain http on loopback only), certificates checked, no redirect followed, no cookie
-kept, no environment variable or .netrc consulted, a limit on time and size, and JSON read strictly.
+kept, no environment variable or .netrc consulted, JSON read strictly; each wait for the vault is limited,
+and so are the time and size of an answer's body.
 """
 
 from __future__ import annotations
@@ -98,15 +99,7 @@ class Transport:
         check_url(url)
         deadline = time.monotonic() + self._timeout
         try:
-            response = self._pool.request(
-                method,
-                url,
-                headers=dict(headers),
-                body=body,
-                redirect=False,
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
-            )
+            response = self._open(method, url, headers, body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"no answer from {place(url)}: {type(error).__name__}") from None
         try:
@@ -119,6 +112,31 @@ class Transport:
         if 300 <= answer.status < 400:
             raise ProtocolError(f"{place(url)} answered with a redirect; it was not followed")
         return answer
+
+    def _open(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send, and return with the body still unread."""
+
+        def once() -> urllib3.BaseHTTPResponse:
+            return self._pool.request(
+                method,
+                url,
+                headers=dict(headers),
+                body=body,
+                redirect=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+            )
+
+        try:
+            return once()
+        except urllib3.exceptions.ProtocolError:
+            # The vault closed a kept connection just as it was used again. Reading twice does no harm;
+            # a code or refresh token sent twice might, so what to do about that is its sender's decision.
+            if method != "GET":
+                raise
+            return once()
 
     def _read(self, response: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
         content = bytearray()

@@ -170,6 +170,30 @@ def test_forgetting_deletes_even_when_the_vault_does_not_answer(connected, scrip
     assert visitor["records"] == []
 
 
+def test_rows_that_arrive_after_forgetting_are_not_kept(connected, scripted, said, desk, shared):
+    def forget_meanwhile(_):
+        connected.post("/forget")
+        return said({"items": shared, "next": None})
+
+    scripted.says("/api/v1/purchases", forget_meanwhile)
+    (key,) = [key for key in desk.visitors._all if desk.visitors.get(key).connected]
+    desk.read(key)
+    assert desk.visitors.get(key).records == ()
+    assert "Forgotten" in desk.visitors.get(key).notice
+
+
+def test_a_grant_that_ended_while_she_forgot_is_forgotten_once(connected, scripted, said, desk):
+    def end_meanwhile(_):
+        connected.post("/forget")
+        return said({}, 401)
+
+    (key,) = [key for key in desk.visitors._all if desk.visitors.get(key).connected]
+    scripted.says("/oauth/token", said({"error": "invalid_grant"}, 400))
+    scripted.says("/api/v1/purchases", end_meanwhile)
+    desk.read(key)
+    assert "Forgotten" in desk.visitors.get(key).notice
+
+
 def test_forgetting_nothing_is_no_fault(shop):
     assert shop.post("/forget").status_code == 303
 

@@ -68,7 +68,7 @@ owned_lists = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(owned_lists)
 def test_no_list_holds_what_is_owned_or_stems_from_elsewhere_or_is_all_of_one_kind(owned):
     found = RECOMMENDER.recommend(owned, today=TODAY)
@@ -80,7 +80,7 @@ def test_no_list_holds_what_is_owned_or_stems_from_elsewhere_or_is_all_of_one_ki
         assert max(Counter(kinds).values(), default=0) <= most
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(owned_lists, st.randoms(use_true_random=False))
 def test_the_order_in_which_books_are_told_changes_nothing(owned, random):
     shuffled = list(owned)

@@ -36,6 +36,14 @@ def test_a_reading_that_ends_after_a_deletion_writes_nothing(tmp_path):
     assert "t0ken" not in file.read_text()
 
 
+def test_a_late_deletion_spares_a_later_connection():
+    visitors = Visitors()
+    old = visitors.begin(KEY, saved={"tokens": "old"})
+    visitors.begin(KEY, saved={"tokens": "new"})
+    visitors.begin(KEY, notice="gone", after=old)
+    assert visitors.get(KEY).saved == {"tokens": "new"}
+
+
 def test_an_unknown_visitor_is_blank():
     assert Visitors().get(KEY) == Visitor()
 

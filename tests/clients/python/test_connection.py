@@ -382,6 +382,11 @@ def test_tokens_of_another_vault_go_nowhere(scripted, connect, vendor):
     assert len(scripted.calls) == before
 
 
+def test_something_else_than_what_was_saved_is_refused(connect, vendor):
+    with pytest.raises(ProtocolError, match="saved"):
+        vendor.resume({**connect().saved(), "tokens": "vrm_at_secret"})
+
+
 def test_tokens_survive_a_store(connect):
     saved = connect().saved()["tokens"]
     assert Tokens.from_json(saved).to_json() == saved

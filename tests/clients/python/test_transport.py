@@ -140,3 +140,23 @@ def test_cookies_are_not_kept(scripted, said):
     transport.get(scripted.url + "/x")
     transport.get(scripted.url + "/x")
     assert "Cookie" not in scripted.calls[-1].headers
+
+
+def test_a_reading_whose_connection_was_closed_is_sent_again(scripted, connect):
+    connection = connect()
+    hung_up = []
+
+    def hang_up_once(handler):
+        hung_up.append(handler.path)
+        del scripted.raw["/api/v1/grant"]
+
+    scripted.raw["/api/v1/grant"] = hang_up_once
+    assert connection.grant() == {"scope": "purchases.item:read"}
+    assert hung_up == ["/api/v1/grant"]
+
+
+def test_a_code_whose_answer_was_lost_is_not_sent_again(scripted, connect):
+    scripted.raw["/oauth/token"] = lambda handler: None
+    with pytest.raises(UnreachableError):
+        connect()
+    assert len(scripted.to("/oauth/token")) == 1
