@@ -70,7 +70,7 @@ class Stage:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
-    def data(self) -> Path:
+    def folder(self) -> Path:
         """The vault's data directory."""
         return DATA / "vault"
 
@@ -86,7 +86,7 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """What the vault's processes see: nothing of the caller's settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VRM_")}
-        return {**kept, "VRM_DATA_DIR": str(self.data), "VRM_PUBLIC_URL": self.vault}
+        return {**kept, "VRM_DATA_DIR": str(self.folder), "VRM_PUBLIC_URL": self.vault}
 
     def start(self, name: str, arguments: list[str], probe: str) -> None:
         """Start a process and wait until it answers."""
@@ -410,7 +410,7 @@ def steal(stage: Stage, count: int) -> None:
     """A thief copies the disk, once without and once with the bookshop's live token."""
     chapter(8, "A thief copies the disk: database, configuration, server key.")
     copy = DATA / "copy"
-    shutil.copytree(stage.data, copy)
+    shutil.copytree(stage.folder, copy)
     token = DATA / "token"
     token.touch(mode=0o600)
     token.write_text(_saved(stage)["tokens"]["access_token"])
