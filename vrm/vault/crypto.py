@@ -58,6 +58,7 @@ class Purpose(StrEnum):
     FINGERPRINT = "fingerprint"
     PAIRWISE = "pairwise"
     CSRF = "csrf"
+    UNDO = "undo"
     LOG_PAIR = "log-pair"
     LOG_SEGMENT = "log-segment"
     LOG_ENTRY = "log-entry"

@@ -54,7 +54,3 @@ class Keyring:
     def fingerprint(self, *parts: str) -> bytes:
         """16 bytes that tell whether an imported line is known, and nothing to who lacks the root."""
         return crypto.mac(self._fingerprint, Purpose.FINGERPRINT, *parts)[:16]
-
-    def form_key(self) -> bytes:
-        """Key of form tokens, 32 bytes; changes with the root only."""
-        return crypto.derive(self._root, Purpose.CSRF, self.vault).reveal()

@@ -18,6 +18,8 @@ from flask.wrappers import Response
 from werkzeug.exceptions import BadRequest
 
 from vrm.errors import SessionExpiredError
+from vrm.vault import crypto
+from vrm.vault.crypto import Key, Purpose
 from vrm.vault.vault import Vault
 from vrm.web.desk import desk
 
@@ -107,7 +109,7 @@ def from_here() -> bool:
 
 
 def _token(secret: str, purpose: str) -> str:
-    return hmac.new(secret.encode(), b"vrm/1/web/csrf/" + purpose.encode(), "sha256").hexdigest()
+    return crypto.mac(Key(crypto.digest(secret.encode())), Purpose.CSRF, purpose).hex()
 
 
 def _form_secret() -> str:

@@ -18,7 +18,9 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from vrm.errors import ConflictError, RecordNotFoundError
+from vrm.vault import crypto
 from vrm.vault.catalog import Collection, collection
+from vrm.vault.crypto import Key, Purpose
 from vrm.vault.records import Records
 from vrm.web import forms, session
 from vrm.web.desk import desk, vault, web
@@ -266,4 +268,5 @@ def _strength() -> dict[str, str]:
 
 def _seal(*parts: str) -> str:
     text = "\x00".join(parts).encode("utf-8", "surrogatepass")
-    return hmac.new(g.secret.encode(), b"vrm/1/web/undo/" + text, "sha256").hexdigest()
+    key = Key(crypto.digest(g.secret.encode()))
+    return crypto.mac(key, Purpose.UNDO, crypto.digest(text)).hex()
