@@ -1,0 +1,211 @@
+"""Companies and the log: what they can see, narrowing, stopping, and what nobody else may do."""
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from tests.conftest import SettableClock
+from tests.web.actors import Customer
+from tests.web.conftest import Ask
+from vrm.consent.grants import GrantView
+from vrm.consent.service import Consent
+from vrm.errors import GrantNotFoundError
+from vrm.vault.engine import SqliteEngine
+from vrm.vault.vault import Vault
+
+Sharing = Callable[[], GrantView]
+
+
+@pytest.fixture
+def sharing(alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask, consent: Consent) -> Sharing:
+    """Alice shared two books with their prices; call to see how the grant stands."""
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), tick=[("optional", "1")], follow=False)
+    (made,) = consent.grants.listing(opened)
+    return lambda: consent.grants.get(opened, made.id)
+
+
+def shared_titles(consent: Consent, opened: Vault, grant: GrantView) -> set[str]:
+    return {document["item"]["title"] for _, _, document in consent.grants.leaving(opened, grant.id)}
+
+
+def test_home_says_who_can_see_something_and_stop_is_two_clicks_away(
+    alice: Customer, sharing: Sharing
+) -> None:
+    home = alice.get("/")
+    assert "Corner Books 2 rows" in home.text
+    (stop,) = [link for link in home.links() if link.endswith("/stop")]
+    page = alice.get(stop)
+    assert "every reading is refused" in page.text
+    assert "They have not read anything yet" in page.text
+    page = alice.submit(page.form("/stop"))
+    assert "Stopped." in page.text
+    assert sharing().state == "revoked"
+    assert "Nobody." in alice.get("/").text
+
+
+def test_a_company_page_says_what_why_since_until_and_shows_the_rows(
+    alice: Customer, sharing: Sharing
+) -> None:
+    page = alice.get(f"/companies/{sharing().id}")
+    for words in (
+        "Purchases: what it is, when and where it was ordered, what was paid",
+        "To recommend products to you",
+        "Since",
+        "Until",
+        "Last read never",
+        "Piranesi",
+        "The Hobbit",
+        "12.99",
+        "You agreed to share",
+    ):
+        assert words in page.text
+    assert "A Gift Indeed" not in page.text
+
+
+def test_a_row_is_taken_out_at_once(
+    alice: Customer, sharing: Sharing, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    grant = sharing()
+    page = alice.get(f"/companies/{grant.id}")
+    page = alice.submit(page.form("/narrow"), tick=[("exclude", shelf["Piranesi"])])
+    assert "They see less from now on" in page.text
+    assert shared_titles(consent, opened, grant) == {"The Hobbit"}
+
+
+def test_a_part_is_dropped_and_the_time_shortened(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    form = alice.get(f"/companies/{sharing().id}").forms[-1]
+    assert form.offers("drop") == ["purchases.item", "purchases.order", "purchases.price"]
+    alice.submit(form, tick=[("drop", "purchases.price"), ("days", "1"), ("period", "P1Y")])
+    assert sharing().facets == ["purchases.item", "purchases.order"]
+    assert sharing().expires == clock.now() + 86_400
+    assert {part.get("period") for part in sharing().agreement.parts} == {"P1Y"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"days": "365"}, {"period": "P5Y"}, {"period": "nonsense"}, {"days": "0"}]
+)
+def test_nothing_here_can_widen(alice: Customer, sharing: Sharing, fields: dict[str, str]) -> None:
+    before = sharing()
+    token = alice.get(f"/companies/{before.id}").form("/narrow").value("csrf_token")
+    page = alice.post(f"/companies/{before.id}/narrow", {"csrf_token": token, **fields})
+    assert page.status == 400
+    assert "nothing was changed" in page.text
+    assert sharing() == before
+
+
+def test_dropping_the_last_part_stops(alice: Customer, sharing: Sharing) -> None:
+    form = alice.get(f"/companies/{sharing().id}").forms[-1]
+    alice.submit(form, tick=[("drop", datatype) for datatype in form.offers("drop")])
+    assert sharing().state == "revoked"
+
+
+def test_stopping_twice_is_no_error_and_narrowing_after_it_is_gone(
+    alice: Customer, sharing: Sharing, shelf: dict[str, str]
+) -> None:
+    grant = sharing()
+    stop = alice.get(f"/companies/{grant.id}/stop").form("/stop")
+    narrow = alice.get(f"/companies/{grant.id}").form("/narrow")
+    assert alice.submit(stop).status == 200
+    assert alice.submit(stop).status == 200
+    assert alice.submit(narrow, tick=[("exclude", shelf["Piranesi"])]).status == 404
+    page = alice.get(f"/companies/{grant.id}")
+    assert "stopped" in page.text
+    assert "Piranesi" not in page.text
+    assert not [form for form in page.forms if "narrow" in form.action]
+    assert "Ended" in alice.get("/companies").text
+
+
+def test_an_expired_grant_is_shown_as_ended(alice: Customer, sharing: Sharing, clock: SettableClock) -> None:
+    clock.forward(91 * 86_400)
+    alice.log_in()
+    assert "Nobody." in alice.get("/").text
+    assert "ended" in alice.get("/companies").text
+
+
+def test_nobody_sees_or_stops_what_another_shares(app: Flask, alice: Customer, sharing: Sharing) -> None:
+    bob = Customer(app.test_client())
+    bob.create("bob")
+    grant = sharing()
+    assert "Corner Books" not in bob.get("/companies").text
+    assert bob.get(f"/companies/{grant.id}").status == 404
+    assert bob.get(f"/companies/{grant.id}/stop").status == 404
+    token = bob.get("/me").form("/logout").value("csrf_token")
+    assert bob.post(f"/companies/{grant.id}/stop", {"csrf_token": token}).status == 404
+    assert bob.post(f"/companies/{grant.id}/narrow", {"csrf_token": token, "days": "1"}).status == 404
+    assert sharing().state == "live"
+
+
+def test_the_grant_of_another_is_not_found_below_the_pages_too(
+    app: Flask, sharing: Sharing, consent: Consent, vaults: object, opened: Vault
+) -> None:
+    with pytest.raises(GrantNotFoundError):
+        consent.grants.get(opened, "nosuch")
+
+
+def test_the_log_tells_in_plain_words_what_happened(alice: Customer, sharing: Sharing) -> None:
+    page = alice.get("/log")
+    assert "Corner Books You agreed to share" in page.text
+    assert "the log is whole" in page.text
+
+
+def test_a_refused_attempt_is_marked_on_home_and_in_the_log(
+    alice: Customer, sharing: Sharing, consent: Consent, opened: Vault, engine: SqliteEngine
+) -> None:
+    grant = sharing()
+    consent.reader._note_refusal(opened.id, grant.id, grant.client_id, "not granted", "profile")
+    for path in ("/", "/log"):
+        page = alice.get(path)
+        assert "Corner Books Refused" in page.text
+        assert "asked for something that you did not grant" in page.text
+
+
+def test_a_log_that_was_cut_or_altered_is_said_loudly(
+    alice: Customer, sharing: Sharing, engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE log_entries SET sealed = zeroblob(length(sealed))")
+    assert "changed from outside" in alice.get("/").text
+    page = alice.get("/log")
+    assert page.status == 200
+    assert "not what was written" in page.text
+    assert "the log is whole" not in page.text
+
+
+def test_a_planted_grant_is_said_loudly(alice: Customer, sharing: Sharing, engine: SqliteEngine) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET agreement = zeroblob(length(agreement))")
+    assert "changed from outside" in alice.get("/").text
+    assert "planted or altered" in alice.get("/log").text
+
+
+def test_an_altered_record_opens_nothing_and_says_whom_to_ask(
+    alice: Customer, shelf: dict[str, str], engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute(
+            "UPDATE records SET body = cast(substr(body, 1, length(body) - 20) || zeroblob(20) AS BLOB)"
+            " WHERE record = ?",
+            (shelf["Piranesi"],),
+        )
+    page = alice.get(f"/things/{shelf['Piranesi']}")
+    assert page.status == 500
+    assert "changed from outside" in page.text
+    assert "vrm check" in page.text
+
+
+def test_the_log_comes_in_pages(alice: Customer, sharing: Sharing, consent: Consent, opened: Vault) -> None:
+    grant = sharing()
+    for number in range(60):
+        consent.reader._note_refusal(opened.id, grant.id, grant.client_id, "not granted", f"try-{number:02}")
+    first = alice.get("/log")
+    (older,) = [link for link in first.links() if "page=2" in link]
+    second = alice.get(older)
+    assert "try-59" in first.text
+    assert "try-59" not in second.text
+    assert "try-00" in second.text
+    assert alice.get("/log?page=x&from=-1").status == 200

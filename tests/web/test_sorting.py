@@ -1,0 +1,176 @@
+"""Sorting as forms: few decisions, her word only, and the last one can be taken back."""
+
+import pytest
+
+from tests.web.actors import Customer, Page
+from tests.web.conftest import purchase
+from vrm.vault.vault import Vault
+
+HOME = {"name": "Alice", "address": "1 Main St"}
+AUNT = {"name": "Aunt Zoe", "address": "9 Far Lane"}
+
+
+@pytest.fixture
+def bought(opened: Vault) -> dict[str, str]:
+    """Things sent home (two themes) and to an aunt; one sorted already."""
+    records = opened.records("purchases")
+    kitchen = {"title": "Pan", "category": "kitchen"}
+    hint = {"suggested_for": "gift", "suggested_because": "it went to another name than most"}
+    return {
+        "Novel": records.put(purchase("Novel", recipient=HOME)),
+        "Poems": records.put(purchase("Poems", recipient=HOME)),
+        "Pan": records.put(purchase("Pan", recipient=HOME, item=kitchen)),
+        "Desk": records.put(purchase("Desk", "work", recipient=HOME)),
+        "Scarf": records.put(purchase("Scarf", recipient=AUNT, notes=hint)),
+        "Puzzle": records.put(purchase("Puzzle", recipient=AUNT, notes=hint)),
+    }
+
+
+def whom(opened: Vault, bought: dict[str, str]) -> dict[str, str]:
+    records = opened.records("purchases")
+    return {title: records.get(record)["context"].get("for", "") for title, record in bought.items()}
+
+
+def question(page: Page) -> str:
+    return page.text.partition("Whom were they for?")[0]
+
+
+def press(alice: Customer, page: Page, button: tuple[str, str], **rest: object) -> Page:
+    form = next(form for form in page.forms if button in form.buttons)
+    return alice.submit(form, button, **rest)  # type: ignore[arg-type]
+
+
+def test_the_usual_address_is_asked_about_first_and_one_answer_sorts_it(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = alice.get("/sort")
+    assert "5 unsorted" in page.text
+    assert "3 things went to your usual address" in page.text
+    page = press(alice, page, ("whom", "self"))
+    assert "3 sorted." in page.text
+    assert "2 unsorted" in page.text
+    assert whom(opened, bought) == {
+        "Novel": "self",
+        "Poems": "self",
+        "Pan": "self",
+        "Desk": "work",
+        "Scarf": "",
+        "Puzzle": "",
+    }
+
+
+def test_a_suggestion_has_its_reason_and_is_not_chosen_for_her(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "self"))
+    assert "perhaps a gift it went to another name than most" in page.text
+    form = page.form("/sort")
+    assert not [name for name, _ in form.fields if name == "whom"]
+    assert whom(opened, bought)["Scarf"] == ""
+    press(alice, page, ("whom", "household"))
+    assert whom(opened, bought)["Scarf"] == "household", "her word, not the suggestion"
+
+
+def test_use_for_taste_is_an_answer_of_its_own(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "self"))
+    records = opened.records("purchases")
+    assert "use_for_taste" not in records.get(bought["Novel"])["context"]
+    press(alice, page, ("whom", "gift"), tick=[("not_taste", "yes")])
+    assert records.get(bought["Scarf"])["context"] == {"for": "gift", "use_for_taste": False}
+
+
+def test_the_last_answer_can_be_taken_back(alice: Customer, opened: Vault, bought: dict[str, str]) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "gift"), tick=[("not_taste", "yes")])
+    page = press(alice, page, ("undo", "gift"))
+    assert "Taken back." in page.text
+    assert "5 unsorted" in page.text
+    assert opened.records("purchases").get(bought["Novel"])["context"] == {}
+    assert whom(opened, bought)["Desk"] == "work"
+
+
+def test_taking_back_leaves_what_was_said_otherwise_since(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "gift"))
+    records = opened.records("purchases")
+    records.put(records.get(bought["Pan"]) | {"context": {"for": "work"}}, bought["Pan"])
+    press(alice, page, ("undo", "gift"))
+    assert whom(opened, bought)["Pan"] == "work"
+    assert whom(opened, bought)["Novel"] == ""
+
+
+def test_a_mixed_destination_is_sorted_by_theme(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("near", "themes"))
+    assert "Books: 2 things" in question(page)
+    page = press(alice, page, ("whom", "self"))
+    assert "Kitchen: 1 thing" in question(page)
+    page = press(alice, page, ("whom", "household"))
+    assert "2 things went here" in page.text, "on to the next destination"
+    assert whom(opened, bought)["Pan"] == "household"
+    assert whom(opened, bought)["Novel"] == "self"
+
+
+def test_single_lines_are_sorted_one_by_one(alice: Customer, opened: Vault, bought: dict[str, str]) -> None:
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    form = page.form("/sort")
+    assert {f"for.{bought[title]}" for title in ("Novel", "Poems", "Pan")} <= form.names()
+    assert f"for.{bought['Desk']}" not in form.names()
+    page = alice.submit(form, tick=[(f"for.{bought['Pan']}", "household"), (f"taste.{bought['Pan']}", "no")])
+    assert "1 sorted." in page.text
+    assert opened.records("purchases").get(bought["Pan"])["context"] == {
+        "for": "household",
+        "use_for_taste": False,
+    }
+    assert whom(opened, bought)["Novel"] == ""
+
+
+def test_asking_later_goes_on_with_the_next(alice: Customer, opened: Vault, bought: dict[str, str]) -> None:
+    page = alice.get("/sort")
+    later = next(pair for form in page.forms for pair in form.buttons if pair[0] == "postpone")
+    page = press(alice, page, later)
+    assert "2 things went here" in page.text
+    page = press(alice, page, ("whom", "gift"))
+    assert "asked later" in page.text
+    assert "3 unsorted" in page.text
+    assert "usual address" in alice.get("/sort").text
+
+
+def test_one_answer_for_the_rest_leaves_what_was_sorted(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = alice.get("/sort")
+    page = alice.submit(page.forms[-1], ("whom", "self"))
+    assert "All sorted" in page.text
+    assert whom(opened, bought) == dict.fromkeys(bought, "self") | {"Desk": "work"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"whom": "nobody"}, {"whom": ""}, {}, {"whom": "self", "group": "nosuch"}, {"level": "x", "near": "y"}],
+)
+def test_answers_that_are_none_sort_nothing(
+    alice: Customer, opened: Vault, bought: dict[str, str], fields: dict[str, str]
+) -> None:
+    before = whom(opened, bought)
+    token = alice.get("/sort").form("/sort").value("csrf_token")
+    assert alice.post("/sort", {"csrf_token": token, **fields}).status in {200, 400}
+    assert whom(opened, bought) == before
+
+
+def test_an_answer_sent_twice_changes_nothing_the_second_time(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = alice.get("/sort")
+    press(alice, page, ("whom", "self"))
+    after = whom(opened, bought)
+    again = press(alice, page, ("whom", "gift"))
+    assert again.status == 200
+    assert whom(opened, bought) == after
+
+
+def test_with_nothing_to_sort_the_page_says_what_to_do(alice: Customer) -> None:
+    assert "Bring in a history" in alice.get("/sort").text
