@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from email.message import Message
 from html.parser import HTMLParser
 from http.cookiejar import CookieJar
-from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, Request, build_opener
@@ -115,7 +114,7 @@ class Page:
 
 
 class _Stay(HTTPRedirectHandler):
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str) -> None:  # type: ignore[override]
+    def redirect_request(self, *_: object) -> None:  # the story follows by itself, to see every answer
         return None
 
 
@@ -137,7 +136,9 @@ class Browser:
     def submit(self, page: Page, form: Form, changes: Pairs = (), *, follow: bool = True) -> Page:  # type: ignore[assignment]
         """Fill in a form of a page (a change replaces all values of its name) and send it."""
         changed = {name for name, _ in changes}
-        fields = [(name, value) for name, value in form.fields if name and name not in changed] + list(changes)
+        fields = [(name, value) for name, value in form.fields if name and name not in changed] + list(
+            changes
+        )
         return self.post(urljoin(page.url, form.action or page.url), fields, follow=follow)
 
     def upload(self, page: Page, form: Form, files: list[tuple[str, bytes]]) -> Page:
@@ -162,7 +163,12 @@ class Browser:
             except HTTPError as error:
                 answer = error
             with answer:
-                page = Page(answer.status or 0, request.full_url, answer.read().decode("utf-8", "replace"), answer.headers)
+                page = Page(
+                    answer.status or 0,
+                    request.full_url,
+                    answer.read().decode("utf-8", "replace"),
+                    answer.headers,
+                )
             location = page.headers.get("Location")
             if not follow or page.status not in (301, 302, 303, 307, 308) or not location:
                 return page

@@ -221,6 +221,11 @@ def _opens(scope: str, prefix: str) -> bool:
 
 def _add_collection(spec: APISpec, collection: Collection) -> None:
     record = _ref("schemas", _record_schema(spec, collection))
+    spec.path(f"/api/v1/{collection.name}", operations={"get": _list_of(collection, record)})
+    spec.path(f"/api/v1/{collection.name}/{{id}}", operations={"get": _one_of(collection, record)})
+
+
+def _list_of(collection: Collection, record: Node) -> Node:
     page = {
         "type": "object",
         "required": ["items", "next"],
@@ -231,50 +236,39 @@ def _add_collection(spec: APISpec, collection: Collection) -> None:
         "additionalProperties": False,
     }
     limit = {"type": "integer", "minimum": 1, "maximum": guards.LIMIT_MAX, "default": guards.LIMIT_DEFAULT}
-    name, title = collection.name, collection.label
-    spec.path(
-        f"/api/v1/{name}",
-        operations={
-            "get": {
-                "operationId": f"list_{name}",
-                "summary": f"{title}: one page",
-                "tags": ["reading"],
-                "security": _needs(name),
-                "parameters": [
-                    _parameter("limit", limit, "records in one page; pages are always full"),
-                    _parameter("cursor", CURSOR, "`next` of a page"),
-                    _parameter(
-                        "updated_since",
-                        {"type": "string", "format": "date-time"},
-                        "only what changed, for this grant, at or after that moment",
-                    ),
-                ],
-                "responses": {"200": {"description": "A page", "content": _json(page)}, **_GUARDED},
-            }
-        },
-    )
+    moment = {"type": "string", "format": "date-time"}
+    return {
+        "operationId": f"list_{collection.name}",
+        "summary": f"{collection.label}: one page",
+        "tags": ["reading"],
+        "security": _needs(collection.name),
+        "parameters": [
+            _parameter("limit", limit, "records in one page; pages are always full"),
+            _parameter("cursor", CURSOR, "`next` of a page"),
+            _parameter("updated_since", moment, "only what changed, for this grant, at or after that moment"),
+        ],
+        "responses": {"200": {"description": "A page", "content": _json(page)}, **_GUARDED},
+    }
+
+
+def _one_of(collection: Collection, record: Node) -> Node:
     etag = {"ETag": {"schema": {"type": "string"}, "description": "changes with the bytes this grant sees"}}
-    spec.path(
-        f"/api/v1/{name}/{{id}}",
-        operations={
-            "get": {
-                "operationId": f"read_{name}",
-                "summary": f"{title}: one record",
-                "tags": ["reading"],
-                "security": _needs(name),
-                "parameters": [
-                    _parameter("id", {"type": "string"}, "as a list gave it", "path"),
-                    _parameter("If-None-Match", {"type": "string"}, "an ETag seen before", "header"),
-                ],
-                "responses": {
-                    "200": {"description": "The record", "headers": etag, "content": _json(record)},
-                    "304": {"description": "Not changed; logged as a reading"},
-                    "404": _ref("responses", "NotFound"),
-                    **_GUARDED,
-                },
-            }
+    return {
+        "operationId": f"read_{collection.name}",
+        "summary": f"{collection.label}: one record",
+        "tags": ["reading"],
+        "security": _needs(collection.name),
+        "parameters": [
+            _parameter("id", {"type": "string"}, "as a list gave it", "path"),
+            _parameter("If-None-Match", {"type": "string"}, "an ETag seen before", "header"),
+        ],
+        "responses": {
+            "200": {"description": "The record", "headers": etag, "content": _json(record)},
+            "304": {"description": "Not changed; logged as a reading"},
+            "404": _ref("responses", "NotFound"),
+            **_GUARDED,
         },
-    )
+    }
 
 
 def _add_answers(spec: APISpec) -> None:

@@ -38,6 +38,18 @@ def source(format_name: str) -> str:
     return f"export: {format_name}"
 
 
+def _order(line: Line, learned_from: str) -> dict[str, Any]:
+    return {
+        "seller": line.seller[:_SELLER].strip(),
+        "order_number": line.order_number[:_ORDER].strip(),
+        "line": min(line.nth, _NTH),
+        "ordered": line.ordered,
+        "delivered": line.delivered,
+        "status": line.status,
+        "learned_from": learned_from,
+    }
+
+
 def document(line: Line, learned_from: str) -> Document:
     """The purchase that a line tells of; what the export does not say is missing."""
     item = {
@@ -48,15 +60,6 @@ def document(line: Line, learned_from: str) -> Document:
         "category_basis": line.category_basis,
         "isbn": line.isbn,
         "asin": line.asin[:_ASIN].strip(),
-    }
-    order = {
-        "seller": line.seller[:_SELLER].strip(),
-        "order_number": line.order_number[:_ORDER].strip(),
-        "line": min(line.nth, _NTH),
-        "ordered": line.ordered,
-        "delivered": line.delivered,
-        "status": line.status,
-        "learned_from": learned_from,
     }
     price: dict[str, Any] = {
         "unit_price": line.unit_price,
@@ -73,7 +76,7 @@ def document(line: Line, learned_from: str) -> Document:
     }
     return {
         "item": _said(item),
-        "order": _said(order),
+        "order": _said(_order(line, learned_from)),
         "price": _said(price),
         "payment": _said({"method": line.payment_method[:_METHOD].strip(), "last4": line.last4}),
         "context": {},
