@@ -216,7 +216,7 @@ class Tokens:
         )
 
     def revoke(self, token: str, vendor: Vendor) -> None:
-        """RFC 7009: end an access token, or with a refresh token all tokens of its grant.
+        """RFC 7009: end an access token, or with a refresh token the grant itself.
 
         Nothing happens for an unknown token or one of another client.
         """
@@ -234,8 +234,8 @@ class Tokens:
 
     def _give_back(self, kind: str, lookup: bytes, grant_id: str, vendor: Vendor) -> None:
         with self._engine.write() as transaction:
-            if kind == "refresh":
-                endings.end_tokens(transaction, grant_id)
+            if kind == "refresh":  # without tokens nobody could use the grant: it ends, and she sees that
+                endings.end(transaction, grant_id, "revoked", self._clock.now())
             else:
                 transaction.execute("UPDATE tokens SET wrapped = NULL, spent = 0 WHERE lookup = ?", (lookup,))
             self._log.note(
