@@ -513,3 +513,22 @@ def test_published_exports_come_in_once(vault, export):
     expected = {"amazon-request-my-data": (276, 2), "amazon-order-history-report": (228, 0)}[export]
     assert (vault.records("purchases").count(), len(rejected[0])) == expected
     assert rejected[0] == rejected[1]
+
+
+def test_what_she_edits_or_removes_while_an_import_runs_is_her_word(vault):
+    records = vault.records("purchases")
+    bring(vault, ("a.csv", retail({"ASIN": "EDITED"}, {"ASIN": "REMOVED"})))
+    known = {document["item"]["asin"]: record for record, document in records.scan()}
+
+    def meanwhile(step, done, total):
+        if (step, done) == ("storing", 1000):
+            records.put({**records.get(known["EDITED"]), "context": {"for": "gift"}}, known["EDITED"])
+            records.remove(known["REMOVED"])
+
+    renamed = [{"ASIN": asin, "Product Name": "New name"} for asin in ("EDITED", "REMOVED")]
+    bring(vault, (RETAIL, retail(*renamed, *[{"ASIN": f"B{at}"} for at in range(1000)])), progress=meanwhile)
+    edited = records.get(known["EDITED"])
+    assert (edited["item"]["title"], edited["context"]) == ("New name", {"for": "gift"})
+    assert not records.contains(known["REMOVED"])
+    assert records.count() == 1001
+    assert vault.check() == []

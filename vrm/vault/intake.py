@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from vrm.errors import FormatError, ImportLimitError, RecordNotFoundError
+from vrm.vault.catalog import N_
 from vrm.vault.importers import documents, hints, reading, rows
 from vrm.vault.importers.csvfile import UNKNOWN_FORMAT, Budget, Stream, Table
 from vrm.vault.importers.documents import Document
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Step = Literal["reading", "storing"]
 Progress = Callable[[Step, int, int], None]  # step, rows done, rows in all (0: not known yet)
 COLLECTION = "purchases"
-NOTHING_HERE = "nothing to import"
+NOTHING_HERE = N_("nothing to import")
 BATCH = 1000  # documents sealed and stored in one transaction
 _TICK = 1000  # rows between two reports of progress
 

@@ -1,6 +1,6 @@
 """Readers of what sellers hand over, one file per export format.
 
 A format is two functions: `detect(header)` tells its files by their normalised column names and
-`rows(table)` turns the records of one file into typed rows. Readers touch no vault, keep no state
+`read(table)` turns the records of one file into typed rows. Readers touch no vault, keep no state
 between files, write nothing anywhere, and hold one record at a time; `reading.FORMATS` lists them.
 """

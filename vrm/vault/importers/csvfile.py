@@ -19,7 +19,7 @@ from typing import Protocol
 from vrm.errors import FormatError, ImportLimitError
 from vrm.vault.importers import rows
 from vrm.vault.importers.limits import Limits
-from vrm.vault.importers.rows import Rejection
+from vrm.vault.importers.rows import Rejection, Row
 from vrm.vault.importers.values import ABSENT, CellError
 
 UNKNOWN_FORMAT = "not a format I know"
@@ -180,12 +180,26 @@ class Table:
 
         return pick
 
-    def rejected(self, line: int, error: CellError, cells: list[str]) -> Rejection:
-        """The rejection of a record because of one of the cells that were picked."""
-        for at in self._used:
-            if at < len(cells) and cells[at].strip() == error.text:
-                return Rejection(line, self.names[at], error.reason)
-        return Rejection(line, "", error.reason)
+    def rows(
+        self, columns: Sequence[tuple[str, ...]], make: Callable[[int, list[str]], Row | None]
+    ) -> Iterator[Row]:
+        """What `make` makes of each record's wanted cells; records and cells in error as Rejections."""
+        pick = self.picker(columns)
+        for record in self.records():
+            if isinstance(record, Rejection):
+                yield record
+                continue
+            line, cells = record
+            try:
+                row = make(line, pick(cells))
+            except CellError as error:
+                row = self._rejected(line, error, cells)
+            if row is not None:
+                yield row
+
+    def _rejected(self, line: int, error: CellError, cells: list[str]) -> Rejection:
+        used = [at for at in self._used if at < len(cells) and cells[at].strip() == error.text]
+        return Rejection(line, self.names[used[0]] if used else "", error.reason)
 
 
 class Occurrences:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Charge, Line, Rejection, Row
-from vrm.vault.importers.values import CellError, Values, clean, said, times
+from vrm.vault.importers.values import Values, clean, said, times
 
 NAME = "Request my data: digital items"
 CHARGES_NAME = "Request my data: digital payments"
@@ -51,16 +51,7 @@ def detect_charges(header: frozenset[str]) -> bool:
 def read(table: Table) -> Iterator[Row]:
     """The lines of the file, in its order."""
     values, seen = Values(), Occurrences()
-    pick = table.picker(COLUMNS)
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        try:
-            yield _line(line_no, pick(cells), values, seen)
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
+    return table.rows(COLUMNS, lambda line_no, cells: _line(line_no, cells, values, seen))
 
 
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
@@ -114,17 +105,12 @@ def _total(unit_price: str, unit_tax: str, quantity: int | None) -> str:
 def read_charges(table: Table) -> Iterator[Row]:
     """What was charged for each order, several rows to an order."""
     values = Values()
-    pick = table.picker((("orderid",), ("transactionamount",), ("basecurrencycode", "currency")))
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        order, amount, currency = pick(cells)
-        try:
-            if not order:
-                yield Rejection(line_no, "Order ID", rows.NO_ORDER)
-            elif money := values.money(amount):
-                yield Charge(line_no, order, money, values.currency(currency))
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
+
+    def charge(line_no: int, cells: list[str]) -> Charge | Rejection | None:
+        order, amount, currency = cells
+        if not order:
+            return Rejection(line_no, "Order ID", rows.NO_ORDER)
+        money = values.money(amount)
+        return Charge(line_no, order, money, values.currency(currency)) if money else None
+
+    return table.rows((("orderid",), ("transactionamount",), ("basecurrencycode", "currency")), charge)

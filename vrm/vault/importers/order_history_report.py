@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Line, Rejection, Return, Row
-from vrm.vault.importers.values import CellError, Values, clean
+from vrm.vault.importers.values import Values, clean
 
 NAME = "Order History Report"
 RETURNS_NAME = "Order History Report: returns"
@@ -68,16 +68,7 @@ def detect_orders(header: frozenset[str]) -> bool:
 def read(table: Table) -> Iterator[Row]:
     """The lines of an Items file, in its order."""
     values, seen = Values(), Occurrences()
-    pick = table.picker(COLUMNS)
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        try:
-            yield _line(line_no, pick(cells), values, seen)
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
+    return table.rows(COLUMNS, lambda line_no, cells: _line(line_no, cells, values, seen))
 
 
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
@@ -134,24 +125,17 @@ def _address(street: str, second: str, city: str, state: str, postcode: str) -> 
 def read_returns(table: Table) -> Iterator[Row]:
     """The lines that were sent back."""
     values = Values()
-    pick = table.picker((("orderid",), ("asinisbn",), ("title",), ("returndate",)))
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        order, number, name, day = pick(cells)
-        try:
-            values.date(day)
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
-            continue
+
+    def returned(line_no: int, cells: list[str]) -> Return | Rejection:
+        order, number, name, day = cells
+        values.date(day)  # only that it is one
         if not order:
-            yield Rejection(line_no, "Order ID", rows.NO_ORDER)
-        elif not number and not name:
-            yield Rejection(line_no, "Title", rows.NO_ITEM)
-        else:
-            yield Return(line_no, order, categories.item_number(number) or clean(name).casefold())
+            return Rejection(line_no, "Order ID", rows.NO_ORDER)
+        if not number and not name:
+            return Rejection(line_no, "Title", rows.NO_ITEM)
+        return Return(line_no, order, categories.item_number(number) or clean(name).casefold())
+
+    return table.rows((("orderid",), ("asinisbn",), ("title",), ("returndate",)), returned)
 
 
 def read_orders(_table: Table) -> Iterator[Row]:

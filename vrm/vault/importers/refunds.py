@@ -12,7 +12,7 @@ from decimal import Decimal
 from vrm.vault.importers import rows
 from vrm.vault.importers.csvfile import Table
 from vrm.vault.importers.rows import Refund, Rejection, Row
-from vrm.vault.importers.values import CellError, Values
+from vrm.vault.importers.values import Values
 
 NAME = "Request my data: refunds"
 # The old layout says little of a row's state; these are the words that mean "no money came back".
@@ -28,22 +28,18 @@ def detect(header: frozenset[str]) -> bool:
 def read(table: Table) -> Iterator[Row]:
     """The refunds of the file that were completed."""
     values = Values()
-    pick = table.picker(COLUMNS)
     current = "paymentstatus" in table.header
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        order, amount, old, new = pick(cells)
-        paid = new.lower() == "completed" if current else old.lower() not in _NOT_PAID
-        try:
-            if not order:
-                yield Rejection(line_no, "Order ID", rows.NO_ORDER)
-            elif paid and (money := values.money(amount)):
-                yield Refund(line_no, order, money)
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
+
+    def refund(line_no: int, cells: list[str]) -> Refund | Rejection | None:
+        order, amount, old, new = cells
+        if not order:
+            return Rejection(line_no, "Order ID", rows.NO_ORDER)
+        if new.lower() != "completed" if current else old.lower() in _NOT_PAID:
+            return None
+        money = values.money(amount)
+        return Refund(line_no, order, money) if money else None
+
+    return table.rows(COLUMNS, refund)
 
 
 def settle(lines: Sequence[tuple[str, str]], amounts: Iterable[str]) -> list[str]:

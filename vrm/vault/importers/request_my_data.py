@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Line, Rejection, Row
-from vrm.vault.importers.values import CellError, Values, clean, said, times
+from vrm.vault.importers.values import Values, clean, said, times
 
 NAME = "Request my data"
 _TELLING = {
@@ -64,16 +64,7 @@ def status(order: str, shipment: str, shipped: str) -> str:
 def read(table: Table) -> Iterator[Row]:
     """The lines of the file, in its order."""
     values, seen = Values(), Occurrences()
-    pick = table.picker(COLUMNS)
-    for record in table.records():
-        if isinstance(record, Rejection):
-            yield record
-            continue
-        line_no, cells = record
-        try:
-            yield _line(line_no, pick(cells), values, seen)
-        except CellError as error:
-            yield table.rejected(line_no, error, cells)
+    return table.rows(COLUMNS, lambda line_no, cells: _line(line_no, cells, values, seen))
 
 
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
