@@ -12,7 +12,7 @@ from typing import Final
 from flask import Flask, g, render_template, request
 from flask.wrappers import Response
 from flask_babel import gettext
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from vrm import errors
 from vrm.vault.catalog import CATALOG
@@ -42,7 +42,6 @@ STATUS: Final[dict[type[errors.VrmError], int]] = {
     errors.RateLimitedError: 429,
 }
 KNOWN: Final = {400, 403, 404, 405, 409, 413, 429, 500, 503}
-MACHINES: Final = ("/api/", "/oauth/", "/.well-known/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 CATALOG_LABELS: Final = {
     (facet.name, field.name): field.label
     for collection in CATALOG
@@ -54,18 +53,20 @@ TYPED_MOST: Final = 40  # fields given back
 
 
 def install(app: Flask) -> None:
-    """Answer faults of the pages, and unknown addresses outside the machines' paths, with a page."""
-    earlier = app.error_handler_spec[None][None].get(HTTPException)
-
-    def elsewhere(error: HTTPException) -> Response | HTTPException:
-        if request.path.startswith(MACHINES) or request.blueprint not in {None, "web"}:
-            answer: Response | HTTPException = earlier(error) if earlier else error  # type: ignore[assignment]
-            return answer
-        if not hasattr(g, "cookies"):
-            session.resume()
-        return headers.write_headers(session.write_cookies(http_fault(error)))
-
+    """Answer with a page where no part of the app is responsible; the vendors' side has its own answers."""
     app.register_error_handler(HTTPException, elsewhere)
+
+
+def elsewhere(error: HTTPException) -> Response | HTTPException:
+    """An address that matches nothing, or a host that is not ours."""
+    if request.blueprint not in {None, "web"}:
+        return error
+    if isinstance(error, SecurityError):  # no address can be built under a foreign name: bare words
+        answer = Response("This vault is not reached under that name.\n", 400, mimetype="text/plain")
+        return headers.write_headers(answer)
+    if not hasattr(g, "cookies"):
+        session.resume()
+    return headers.write_headers(session.write_cookies(http_fault(error)))
 
 
 def vault_fault(error: errors.VrmError) -> Response:
@@ -99,8 +100,6 @@ def http_fault(error: HTTPException) -> Response:
 def unforeseen(error: Exception) -> Response:
     """Our own mistake: logged with its trace, told without it."""
     LOG.error("a page failed", exc_info=error)
-    if isinstance(error, InternalServerError):
-        return page(500, "")
     return page(500, "")
 
 

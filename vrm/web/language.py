@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError
-from flask import Flask, has_request_context, request
+from flask import Flask, current_app, has_request_context, request
 from flask_babel import Babel, get_locale
 
 from vrm.web import session
@@ -29,10 +29,14 @@ def install(app: Flask) -> None:
     Babel(app, locale_selector=chosen)
 
 
-@cache
-def languages(folder: Path = TRANSLATIONS) -> dict[str, str]:
+def languages() -> dict[str, str]:
     """Codes and own names of the languages that exist."""
-    codes = [SOURCE, *sorted(path.parts[-3] for path in folder.glob("*/LC_MESSAGES/messages.mo"))]
+    return _languages(current_app.config["BABEL_TRANSLATION_DIRECTORIES"])
+
+
+@cache
+def _languages(folder: str) -> dict[str, str]:
+    codes = [SOURCE, *sorted(path.parts[-3] for path in Path(folder).glob("*/LC_MESSAGES/messages.mo"))]
     named: dict[str, str] = {}
     for code in codes:
         try:
