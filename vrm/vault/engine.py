@@ -85,7 +85,8 @@ class Engine(Protocol):
 
 
 _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # faults of our own code, not of the storage
-_inherited: list[sqlite3.Connection] = []  # of a parent process: never used here and never closed
+_engines: weakref.WeakSet[SqliteEngine] = weakref.WeakSet()
+_inherited: list[object] = []  # of a parent process: never used here and never closed
 
 
 class _Connection:
@@ -94,7 +95,6 @@ class _Connection:
     def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
         self.raw = raw
         self.lock = lock  # descriptor of the write lock file
-        self.born_in = os.getpid()
         self.depth = 0
         self.writing = False
         self.doomed = False  # an inner block failed: the outer one must not commit
@@ -165,15 +165,11 @@ class _Connection:
             raise StorageError(hint=str(refused)) from refused
 
     def close(self) -> None:
-        """Give back what the connection holds; one that a fork inherited belongs to the parent."""
-        if self.lock < 0:
-            return
-        os.close(self.lock)
-        self.lock = -1
-        if self.born_in == os.getpid():
+        """Give back what the connection holds."""
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
             self.raw.close()
-        else:
-            _inherited.append(self.raw)
 
     def __del__(self) -> None:  # its thread has ended
         self.close()
@@ -183,7 +179,8 @@ class SqliteEngine:
     """SQLite in one file, a connection per thread, writers of all processes queued by `flock`.
 
     SQLite's own busy handler sleeps between tries, which gives writers long tails; a lock file hands
-    the turn over at once. Files are created 0600. A forked child opens connections of its own.
+    the turn over at once. Files are created 0600. SQLite must not be carried across a fork: the forking
+    thread's idle connection is closed before it, and a child that inherited any other gets RuntimeError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -197,13 +194,17 @@ class SqliteEngine:
         self._local = threading.local()
         self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._guard = threading.Lock()
+        self._inherited = False
+        _engines.add(self)
 
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
 
     def _connection(self) -> _Connection:
         found: _Connection | None = getattr(self._local, "connection", None)
-        if found is None or found.born_in != os.getpid():
+        if found is None:
+            if self._inherited:
+                raise RuntimeError("forked while the engine was in use: open one in each process")
             found = self._local.connection = self._connect()
             with self._guard:
                 self._open.add(found)
@@ -356,6 +357,33 @@ class SqliteEngine:
                 connection.close()
             self._open.clear()
         self._local = threading.local()
+
+    def _before_fork(self) -> None:
+        own: _Connection | None = getattr(self._local, "connection", None)
+        if own is not None and not own.depth:
+            del self._local.connection
+            own.close()
+
+    def _after_fork(self) -> None:
+        left = [connection for connection in self._open if connection.lock >= 0]
+        _inherited.extend(left)
+        self._inherited = bool(left)
+        self._guard = threading.Lock()
+        self._open = weakref.WeakSet()
+        self._local = threading.local()
+
+
+def _before_fork() -> None:
+    for engine in list(_engines):
+        engine._before_fork()  # noqa: SLF001 - classes of one file are friends
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._after_fork()  # noqa: SLF001
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def _touched(path: Path) -> int:

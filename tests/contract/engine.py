@@ -1,0 +1,364 @@
+"""What every engine must keep. A further engine subclasses `EngineContract` and gives it an `opener`.
+
+An opener is picklable and called with a folder; each call in one folder opens the same database.
+"""
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vrm.errors import BusyError, DataNewerError, StorageError
+from vrm.vault.engine import Engine, Schema
+
+Opener = Callable[[Path], Engine]
+NOTES = Schema(
+    "notes",
+    1,
+    ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)", "CREATE TABLE others (id INTEGER)"),
+)
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def write_many(opener: Opener, folder: Path, first: int, threads: int, each: int) -> None:
+    """Insert `threads` × `each` notes from as many threads; runs in a process of its own."""
+    engine = opener(folder)
+
+    def run(start: int) -> None:
+        for number in range(start, start + each):
+            with engine.write() as transaction:
+                transaction.execute("INSERT INTO notes VALUES (?, ?)", (number, f"note {number}"))
+            engine.one("SELECT count(*) FROM notes")
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(first, first + threads * each, each)))
+    engine.close()
+
+
+def count_up(opener: Opener, folder: Path, times: int) -> None:
+    """Read a number and write it back plus one, `times` times."""
+    engine = opener(folder)
+    for _ in range(times):
+        with engine.write() as transaction:
+            row = transaction.execute("SELECT text FROM notes WHERE id = 0").fetchone()
+            transaction.execute("UPDATE notes SET text = ? WHERE id = 0", (str(int(row[0]) + 1),))
+    engine.close()
+
+
+def hold(opener: Opener, folder: Path, name: str, told: Any, until: Any) -> None:
+    """Hold what `exclusive` gives until told to go on, or killed."""
+    engine = opener(folder)
+    with engine.exclusive(name) as mine:
+        told.put(mine)
+        until.wait()
+    engine.close()
+
+
+class EngineContract:
+    opener: Opener
+
+    @pytest.fixture
+    def engine(self, tmp_path: Path) -> Iterator[Engine]:
+        opened = type(self).opener(tmp_path)
+        opened.install([NOTES])
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def other(self, tmp_path: Path, engine: Engine) -> Iterator[Engine]:
+        """A second engine on the same database, as another process has it."""
+        opened = type(self).opener(tmp_path)
+        yield opened
+        opened.close()
+
+    # ---- blocks -----------------------------------------------------------------------------------
+
+    def test_a_block_is_stored_whole(self, engine: Engine, other: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+            transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(2, "two"), (3, "three")])
+            assert other.one("SELECT count(*) FROM notes") == (0,)
+        assert other.all("SELECT id, text FROM notes ORDER BY id") == [(1, "one"), (2, "two"), (3, "three")]
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit, StorageError])
+    def test_any_exception_undoes_the_whole_block(self, engine: Engine, error: type[BaseException]) -> None:
+        def fail() -> None:
+            with engine.write() as transaction:
+                transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+                raise error
+
+        with pytest.raises(error):
+            fail()
+        assert engine.all("SELECT * FROM notes") == []
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'again')")
+        assert engine.one("SELECT text FROM notes") == ("again",)
+
+    def test_a_block_sees_its_own_changes(self, engine: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+            assert engine.one("SELECT text FROM notes WHERE id = ?", (1,)) == ("one",)
+            assert engine.all("SELECT id FROM notes") == [(1,)]
+
+    def test_an_inner_block_joins_the_outer_one(self, engine: Engine, other: Engine) -> None:
+        with engine.write() as outer:
+            outer.execute("INSERT INTO notes VALUES (1, 'outer')")
+            with engine.write() as inner:
+                inner.execute("INSERT INTO notes VALUES (2, 'inner')")
+            assert other.one("SELECT count(*) FROM notes") == (0,)
+        assert other.one("SELECT count(*) FROM notes") == (2,)
+
+    def test_the_failure_of_the_outer_block_undoes_the_inner_one(self, engine: Engine) -> None:
+        def fail() -> None:
+            with engine.write():
+                with engine.write() as inner:
+                    inner.execute("INSERT INTO notes VALUES (1, 'inner')")
+                raise ValueError("late")
+
+        with pytest.raises(ValueError, match="late"):
+            fail()
+        assert engine.all("SELECT * FROM notes") == []
+
+    def test_an_outer_block_cannot_commit_what_an_inner_one_left_half_done(self, engine: Engine) -> None:
+        def careless() -> None:
+            with engine.write() as outer:
+                outer.execute("INSERT INTO notes VALUES (1, 'outer')")
+                try:
+                    with engine.write() as inner:
+                        inner.execute("INSERT INTO notes VALUES (2, 'half')")
+                        raise ValueError("half done")
+                except ValueError:
+                    pass
+
+        with pytest.raises(RuntimeError, match="inner block failed"):
+            careless()
+        assert engine.all("SELECT * FROM notes") == []
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (3, 'good')")
+        assert engine.all("SELECT id FROM notes") == [(3,)]
+
+    def test_a_read_block_sees_one_state(self, engine: Engine, other: Engine) -> None:
+        with engine.read():
+            before = engine.one("SELECT count(*) FROM notes")
+            with other.write() as transaction:
+                transaction.execute("INSERT INTO notes VALUES (1, 'meanwhile')")
+            assert engine.one("SELECT count(*) FROM notes") == before == (0,)
+        assert engine.one("SELECT count(*) FROM notes") == (1,)
+
+    def test_read_blocks_nest_and_may_stand_in_a_write_block(self, engine: Engine) -> None:
+        with engine.read(), engine.read():
+            assert engine.one("SELECT count(*) FROM notes") == (0,)
+        with engine.write() as transaction:
+            with engine.read():
+                assert engine.one("SELECT count(*) FROM notes") == (0,)
+            transaction.execute("INSERT INTO notes VALUES (1, 'still writing')")
+        assert engine.one("SELECT count(*) FROM notes") == (1,)
+
+    def test_a_write_block_inside_a_read_block_is_our_own_mistake(self, engine: Engine) -> None:
+        with engine.read(), pytest.raises(RuntimeError, match="inside a read block"), engine.write():
+            pass
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'after')")
+
+    def test_nothing_found_is_none_or_empty(self, engine: Engine) -> None:
+        assert engine.one("SELECT * FROM notes") is None
+        assert engine.all("SELECT * FROM notes") == []
+
+    # ---- callbacks --------------------------------------------------------------------------------
+
+    def test_callbacks_run_after_the_way_the_outermost_block_ended(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        seen: list[Any] = []
+        with engine.write() as outer:
+            outer.execute("INSERT INTO notes VALUES (1, 'one')")
+            with engine.write() as inner:
+                inner.on_commit(lambda: seen.append(other.one("SELECT count(*) FROM notes")))
+                inner.on_rollback(lambda: seen.append("undone"))
+            assert seen == []
+        assert seen == [(1,)]
+
+    def test_rollback_callbacks_run_once_and_only_for_their_block(self, engine: Engine) -> None:
+        seen: list[str] = []
+
+        def fail() -> None:
+            with engine.write() as transaction:
+                transaction.on_commit(lambda: seen.append("kept"))
+                transaction.on_rollback(lambda: seen.append("undone"))
+                raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            fail()
+        with engine.write():
+            pass
+        assert seen == ["undone"]
+
+    # ---- one at a time ----------------------------------------------------------------------------
+
+    def test_only_one_is_exclusive(self, engine: Engine, other: Engine) -> None:
+        with engine.exclusive("import") as mine:
+            with other.exclusive("import") as also, other.exclusive("another") as elsewhere:
+                assert (mine, also, elsewhere) == (True, False, True)
+            with engine.exclusive("import") as again:
+                assert not again
+        with other.exclusive("import") as mine:
+            assert mine
+
+    def test_what_a_killed_process_held_is_free_again(self, tmp_path: Path, engine: Engine) -> None:
+        told, until = SPAWN.Queue(), SPAWN.Event()
+        holder = SPAWN.Process(target=hold, args=(type(self).opener, tmp_path, "import", told, until))
+        holder.start()
+        assert told.get(timeout=60)
+        with engine.exclusive("import") as mine:
+            assert not mine
+        holder.kill()
+        holder.join()
+        with engine.exclusive("import") as mine:
+            assert mine
+
+    def test_slots_bound_how_many_run_at_once(self, engine: Engine, other: Engine) -> None:
+        with engine.slot("argon2", 2, 0), other.slot("argon2", 2, 0):
+            with pytest.raises(BusyError), engine.slot("argon2", 2, 0.02):
+                pass
+            with engine.slot("another", 1, 0):
+                pass
+        with engine.slot("argon2", 2, 0):
+            pass
+
+    def test_who_waits_for_a_slot_gets_it_when_it_is_free(self, engine: Engine, other: Engine) -> None:
+        inside, leave, order = threading.Event(), threading.Event(), []
+
+        def first() -> None:
+            with engine.slot("argon2", 1, 0):
+                inside.set()
+                leave.wait()
+                order.append("first")
+
+        def second() -> None:
+            with other.slot("argon2", 1, 60):
+                order.append("second")
+
+        threads = [threading.Thread(target=first), threading.Thread(target=second)]
+        threads[0].start()
+        inside.wait()
+        threads[1].start()
+        leave.set()
+        for thread in threads:
+            thread.join()
+        assert order == ["first", "second"]
+
+    def test_an_exception_gives_the_slot_back(self, engine: Engine) -> None:
+        with pytest.raises(ValueError, match="inside"), engine.slot("argon2", 1, 0):
+            raise ValueError("inside")
+        with engine.slot("argon2", 1, 0):
+            pass
+
+    # ---- schemas ----------------------------------------------------------------------------------
+
+    def test_installing_twice_changes_nothing(self, engine: Engine, other: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'kept')")
+        other.install([NOTES])
+        assert engine.one("SELECT text FROM notes") == ("kept",)
+
+    def test_newer_data_are_refused_and_untouched(self, engine: Engine, other: Engine) -> None:
+        engine.install([Schema("later", 3, ("CREATE TABLE later (id INTEGER)",))])
+        fresh = Schema("fresh", 1, ("CREATE TABLE fresh (id INTEGER)",))
+        with pytest.raises(DataNewerError) as caught:
+            other.install([fresh, Schema("later", 2, ())])
+        assert "later: data 3, this version 2" in caught.value.hint
+        with pytest.raises(StorageError):
+            other.one("SELECT * FROM fresh")
+        assert engine.all("SELECT name, version FROM schemas ORDER BY name") == [("later", 3), ("notes", 1)]
+
+    # ---- many writers -----------------------------------------------------------------------------
+
+    def test_sixteen_threads_in_each_of_four_processes_write_without_an_error(
+        self, tmp_path: Path, engine: Engine
+    ) -> None:
+        threads, each = 16, 10
+        writers = [
+            SPAWN.Process(
+                target=write_many, args=(type(self).opener, tmp_path, at * threads * each, threads, each)
+            )
+            for at in range(4)
+        ]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert [writer.exitcode for writer in writers] == [0] * 4
+        found = engine.all("SELECT id, text FROM notes ORDER BY id")
+        assert found == [(number, f"note {number}") for number in range(4 * threads * each)]
+
+    def test_no_count_is_lost_between_reading_and_writing(self, tmp_path: Path, engine: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (0, '0')")
+        writers = [SPAWN.Process(target=count_up, args=(type(self).opener, tmp_path, 50)) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        count_up(type(self).opener, tmp_path, 50)
+        for writer in writers:
+            writer.join()
+        assert engine.one("SELECT text FROM notes WHERE id = 0") == ("150",)
+
+    # ---- deleting ---------------------------------------------------------------------------------
+
+    def stored_bytes(self, folder: Path) -> bytes:
+        """Everything that the engine keeps on disk."""
+        return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+    def test_deleted_bytes_are_gone_after_a_purge(self, tmp_path: Path, engine: Engine) -> None:
+        canary = "canary-" * 40
+        with engine.write() as transaction:
+            transaction.executemany(
+                "INSERT INTO notes VALUES (?, ?)", [(number, f"{canary}{number}") for number in range(200)]
+            )
+        assert engine.purge()
+        assert canary.encode() in self.stored_bytes(tmp_path)
+        with engine.write() as transaction:
+            transaction.execute("DELETE FROM notes")
+        assert engine.purge()
+        assert b"canary-" not in self.stored_bytes(tmp_path)
+
+    def test_overwritten_bytes_are_gone_after_a_purge(self, tmp_path: Path, engine: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, ?)", ("canary-" * 9,))
+        engine.purge()
+        with engine.write() as transaction:
+            transaction.execute("UPDATE notes SET text = 'short' WHERE id = 1")
+        assert engine.purge()
+        assert b"canary-" not in self.stored_bytes(tmp_path)
+
+    def test_a_reader_postpones_the_purge_and_is_told(self, engine: Engine, other: Engine) -> None:
+        with other.read():
+            other.one("SELECT count(*) FROM notes")
+            with engine.write() as transaction:
+                transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+            assert not engine.purge()
+        assert engine.purge()
+
+    def test_a_purge_inside_a_block_comes_after_it(self, tmp_path: Path, engine: Engine) -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, ?)", ("canary-" * 9,))
+        engine.purge()
+        with engine.write() as transaction:
+            transaction.execute("DELETE FROM notes")
+            assert not engine.purge()
+        assert b"canary-" not in self.stored_bytes(tmp_path)
+
+    # ---- refusals ---------------------------------------------------------------------------------
+
+    def test_what_is_no_sql_is_a_storage_error(self, engine: Engine) -> None:
+        with pytest.raises(StorageError) as caught:
+            engine.one("SELECT id FROM nowhere")
+        assert "nowhere" in caught.value.hint
+        with pytest.raises(StorageError), engine.write() as transaction:
+            transaction.executemany("INSERT INTO nowhere VALUES (?)", [(1,)])
+
+    def test_a_sound_database_says_so(self, engine: Engine) -> None:
+        assert engine.integrity() == []

@@ -1,0 +1,303 @@
+"""SQLite keeps the contract, and what is its own: files, locks, forks, a full disk, damaged pages."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.contract.engine import NOTES, EngineContract
+from vrm.errors import StorageError
+from vrm.vault.engine import Engine, SqliteEngine
+
+
+def open_sqlite(folder: Path) -> SqliteEngine:
+    return SqliteEngine(folder / "vrm.db")
+
+
+class TestSqliteEngine(EngineContract):
+    opener = staticmethod(open_sqlite)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> SqliteEngine:
+    opened = open_sqlite(tmp_path)
+    opened.install([NOTES])
+    yield opened
+    opened.close()
+
+
+def test_durability_and_deletion_are_switched_on(engine: SqliteEngine) -> None:
+    said = {
+        name: engine.one(f"PRAGMA {name}")
+        for name in ("journal_mode", "synchronous", "secure_delete", "temp_store", "trusted_schema")
+    }
+    assert said == {
+        "journal_mode": ("wal",),
+        "synchronous": (2,),  # FULL
+        "secure_delete": (1,),
+        "temp_store": (2,),  # MEMORY
+        "trusted_schema": (0,),
+    }
+
+
+def test_every_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        engine = SqliteEngine(tmp_path / "new" / "vrm.db")
+        engine.install([NOTES])
+        with engine.exclusive("import"):
+            pass
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
+        engine.close()
+    finally:
+        os.umask(before)
+    assert len(modes) >= 4
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError):
+        SqliteEngine(tmp_path / "file" / "vrm.db")
+    with pytest.raises(StorageError):
+        SqliteEngine(tmp_path)
+
+
+def test_what_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "vrm.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
+    engine = open_sqlite(tmp_path)
+    with pytest.raises(StorageError):
+        engine.install([NOTES])
+    engine.close()
+
+
+def test_a_database_that_vanished_with_its_folder_is_a_storage_error(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path / "new" / "vrm.db")
+    for path in (tmp_path / "new").iterdir():
+        path.unlink()
+    (tmp_path / "new").rmdir()
+    with pytest.raises(StorageError):
+        engine.one("SELECT 1")
+
+
+def test_a_database_locked_by_another_program_is_a_storage_error(
+    tmp_path: Path, engine: SqliteEngine
+) -> None:
+    engine.one("PRAGMA busy_timeout=20")
+    stranger = sqlite3.connect(tmp_path / "vrm.db", isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError), engine.write():
+        pass
+    stranger.execute("ROLLBACK")
+    stranger.close()
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (1, 'later')")
+
+
+def test_a_damaged_page_is_a_storage_error_and_named_by_integrity(tmp_path: Path) -> None:
+    engine = open_sqlite(tmp_path)
+    engine.install([NOTES])
+    with engine.write() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(at, "x" * 500) for at in range(500)])
+    engine.purge()
+    engine.close()
+    with (tmp_path / "vrm.db").open("r+b") as file:
+        file.seek(4096 * 10)
+        file.write(b"\xff" * 4096 * 20)
+    engine = open_sqlite(tmp_path)
+    with pytest.raises(StorageError):
+        engine.all("SELECT * FROM notes")
+    engine.close()
+
+
+# ---- a full disk ----------------------------------------------------------------------------------
+
+
+def limit_pages(engine: Engine, spare: int) -> None:
+    row = engine.one("PRAGMA page_count")
+    engine.one(f"PRAGMA max_page_count={(row or (0,))[0] + spare}")
+
+
+def test_a_full_database_is_a_storage_error_and_nothing_is_half_done(engine: SqliteEngine) -> None:
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (0, 'kept')")
+    limit_pages(engine, 3)
+    rows = [(number, "x" * 3000) for number in range(1, 100)]
+    with pytest.raises(StorageError) as caught, engine.write() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?, ?)", rows)
+    assert "full" in caught.value.hint
+    assert engine.all("SELECT id FROM notes") == [(0,)]
+    engine.one("PRAGMA max_page_count=100000")
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (1, 'room again')")
+    assert engine.all("SELECT id FROM notes") == [(0,), (1,)]
+
+
+def test_what_follows_a_swallowed_full_disk_is_not_stored_either(engine: SqliteEngine) -> None:
+    limit_pages(engine, 3)
+
+    def careless() -> None:
+        with engine.write() as transaction:
+            for number in range(100):
+                try:
+                    transaction.execute("INSERT INTO notes VALUES (?, ?)", (number, "x" * 3000))
+                except StorageError:
+                    transaction.execute("INSERT INTO others VALUES (1)")
+
+    with pytest.raises(StorageError):
+        careless()
+    assert engine.all("SELECT * FROM notes") == []
+    assert engine.all("SELECT * FROM others") == []
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from vrm.errors import StorageError
+from vrm.vault.engine import SqliteEngine
+engine = SqliteEngine(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+stored, refused = 0, 0
+for number in range(200):
+    try:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (?, ?)", (number, "x" * 5000))
+            transaction.execute("INSERT INTO others VALUES (?)", (number,))
+        stored += 1
+    except StorageError:
+        refused += 1
+print(stored, refused)
+"""
+
+
+def test_a_disk_that_takes_no_more_bytes_refuses_whole_blocks(tmp_path: Path, engine: SqliteEngine) -> None:
+    stored, refused = map(int, run(FULL, tmp_path / "vrm.db").split())
+    assert stored
+    assert refused
+    assert stored + refused == 200
+    assert engine.one("SELECT count(*) FROM notes") == engine.one("SELECT count(*) FROM others") == (stored,)
+    assert engine.integrity() == []
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (1000, 'room again')")
+
+
+# ---- threads and forks ----------------------------------------------------------------------------
+
+
+def test_threads_that_end_give_their_connections_back(engine: SqliteEngine) -> None:
+    def look() -> None:
+        engine.one("SELECT count(*) FROM notes")
+
+    engine.one("SELECT 1")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from vrm.vault.engine import SqliteEngine
+engine = SqliteEngine(Path(sys.argv[1]))
+
+def add(number):
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (?, 'x')", (number,))
+
+add(0)
+children = []
+for at in range(4):
+    child = os.fork()
+    if not child:
+        for number in range(10 + at * 50, 60 + at * 50):
+            add(number)
+        engine.close()
+        os._exit(0)
+    children.append(child)
+for number in range(500, 550):
+    add(number)
+ended = [os.waitpid(child, 0)[1] for child in children]
+print(ended, len(engine.all("SELECT * FROM notes")), engine.integrity())
+engine.close()
+"""
+FORK_INSIDE = """
+import os, sys
+from pathlib import Path
+from vrm.vault.engine import SqliteEngine
+engine = SqliteEngine(Path(sys.argv[1]))
+with engine.write() as transaction:
+    child = os.fork()
+    if not child:
+        try:
+            engine.one("SELECT 1")
+        except RuntimeError as error:
+            print(error, flush=True)
+            os._exit(0)
+        os._exit(1)
+    transaction.execute("INSERT INTO notes VALUES (1, 'of the parent')")
+    print(os.waitpid(child, 0)[1], flush=True)
+engine.close()
+"""
+
+
+def run(script: str, *given: object) -> str:
+    command = [sys.executable, "-W", "error", "-c", script, *map(str, given)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
+
+
+def test_a_forked_child_opens_connections_of_its_own(tmp_path: Path, engine: SqliteEngine) -> None:
+    assert run(FORK, tmp_path / "vrm.db") == "[0, 0, 0, 0] 251 []\n"
+
+
+def test_a_child_forked_in_the_middle_of_a_transaction_is_refused(
+    tmp_path: Path, engine: SqliteEngine
+) -> None:
+    told = run(FORK_INSIDE, tmp_path / "vrm.db").splitlines()
+    assert told == ["forked while the engine was in use: open one in each process", "0"]
+    assert engine.all("SELECT text FROM notes") == [("of the parent",)]
+
+
+def test_a_killed_writer_leaves_no_lock_and_nothing_half_done(tmp_path: Path, engine: SqliteEngine) -> None:
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom vrm.vault.engine import SqliteEngine\n"
+        "engine = SqliteEngine(Path(sys.argv[1]))\n"
+        "with engine.write() as transaction:\n"
+        "    transaction.execute(\"INSERT INTO notes VALUES (1, 'half')\")\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path / "vrm.db"])
+    assert ended.returncode == -signal.SIGKILL
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (2, 'after')")
+    assert engine.all("SELECT id FROM notes") == [(2,)]
+
+
+def test_closing_ends_the_connections_of_every_thread(tmp_path: Path) -> None:
+    engine = open_sqlite(tmp_path)
+    engine.install([NOTES])
+    ready, leave = threading.Event(), threading.Event()
+
+    def look() -> None:
+        engine.one("SELECT 1")
+        ready.set()
+        leave.wait()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    ready.wait()
+    engine.close()
+    held = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    leave.set()
+    thread.join()
+    assert not any(str(tmp_path) in name for name in held)
