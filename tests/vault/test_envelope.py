@@ -1,0 +1,86 @@
+"""Byte layouts: strict where they are read, exact where they are written."""
+
+import pytest
+
+from vrm.errors import TamperedError
+from vrm.vault import envelope
+
+NAMED = {"item": b"\x00\x01", "größe": b"", "x" * 300: bytes(70_000)}
+
+
+def test_text_is_normalised_before_it_is_measured() -> None:
+    assert envelope.lp("e\u0301") == envelope.lp("é") == b"\x00\x02\xc3\xa9"
+
+
+def test_an_integer_is_eight_bytes_whatever_its_size() -> None:
+    assert {len(envelope.lp(number)) for number in (0, 1, 255, 1 << 40, (1 << 64) - 1)} == {10}
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_an_integer_outside_u64_is_our_own_mistake(number: int) -> None:
+    with pytest.raises(ValueError, match="u64"):
+        envelope.lp(number)
+
+
+def test_a_part_beyond_u16_is_our_own_mistake() -> None:
+    with pytest.raises(ValueError, match="65,535"):
+        envelope.lp("x" * 65_536)
+
+
+def test_a_parsed_envelope_gives_its_pieces() -> None:
+    blob = envelope.header(9) + b"n" * 12 + b"sealed" + b"t" * 16
+    parsed = envelope.parse(blob)
+    assert (parsed.generation, parsed.nonce, parsed.sealed) == (9, b"n" * 12, b"sealed" + b"t" * 16)
+    assert parsed.header == blob[:6]
+
+
+@pytest.mark.parametrize("length", range(envelope.SMALLEST))
+def test_too_short_an_envelope_is_tampered(length: int) -> None:
+    with pytest.raises(TamperedError):
+        envelope.parse((envelope.header(1) + bytes(28))[:length])
+
+
+def test_packed_parts_come_back() -> None:
+    assert envelope.unpack(envelope.pack("a", 7, b"", b"\xff" * 65_535)) == [
+        b"a",
+        (7).to_bytes(8, "big"),
+        b"",
+        b"\xff" * 65_535,
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_cut_packed_parts_are_tampered(cut: int) -> None:
+    with pytest.raises(TamperedError):
+        envelope.unpack(envelope.pack("ab", "cdef")[:-cut] if cut != 6 else b"\x00")
+
+
+def test_named_parts_come_back_in_their_order() -> None:
+    assert list(envelope.unpack_named(envelope.pack_named(NAMED)).items()) == list(NAMED.items())
+
+
+def test_named_parts_cut_anywhere_are_tampered_or_fewer() -> None:
+    blob = envelope.pack_named({"item": b"\x00\x01", "b": b"123"})
+    for length in range(1, len(blob)):
+        if length == len(envelope.pack_named({"item": b"\x00\x01"})):
+            continue  # whole parts: that one is missing is for the reader of the record to notice
+        with pytest.raises(TamperedError):
+            envelope.unpack_named(blob[:length])
+
+
+def test_a_name_that_comes_twice_is_tampered() -> None:
+    once = envelope.pack_named({"item": b"1"})
+    with pytest.raises(TamperedError):
+        envelope.unpack_named(once + once)
+
+
+def test_names_that_are_no_text_do_not_crash() -> None:
+    assert list(envelope.unpack_named(b"\x00\x01\xff\x00\x00\x00\x00")) == ["\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"), [(0, 64), (1, 64), (63, 64), (64, 64), (65, 128), (128, 128), (129, 192)]
+)
+def test_padding_reaches_the_next_step_and_no_further(length: int, padded: int) -> None:
+    text = b"x" * length
+    assert envelope.pad(text, 64) == text + b" " * (padded - length)
