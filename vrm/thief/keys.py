@@ -1,0 +1,309 @@
+"""Every stored value that could be a key, and every envelope on which one could be tried."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vrm.consent.scopes import SCOPES
+from vrm.consent.tokens import split, wrap_cipher
+from vrm.consent.views import GrantKeys, agreement_cipher
+from vrm.errors import TamperedError
+from vrm.vault import crypto
+from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.envelope import pack, unpack_named
+from vrm.vault.keyring import Keyring
+from vrm.vault.keyslots import SessionSlot
+from vrm.vault.serverkey import ServerKey
+
+SIZE = crypto.KEY_BYTES
+# Columns of sealed documents: no key stands in them, and they are what is tried to be opened.
+BULK = {"body", "sealed", "agreement", "reserve", "roster", "routing"}
+_LONGEST = 4096  # bytes: of longer values only the digest is tried
+_HEX = re.compile(rb"[0-9A-Fa-f]{64,}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\-]{43,}")
+_SLUG = re.compile(r"[A-Za-z_]+")
+Row = tuple[Any, ...]
+
+
+class Database:
+    """Rows of a (private copy of a) database, whatever tables it has."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = sqlite3.connect(path)
+
+    def rows(self, sql: str, *parameters: Any) -> list[Row]:
+        """All rows; none where the table is not there or unreadable."""
+        try:
+            return self._raw.execute(sql, parameters).fetchall()
+        except sqlite3.Error:
+            return []
+
+    def cells(self) -> Iterator[tuple[str, bytes | str]]:
+        """(column, value) of every text and blob in every table."""
+        for (table,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            if not _SLUG.fullmatch(table):
+                continue
+            columns = [row[1] for row in self.rows(f"PRAGMA table_info({table})")]
+            for row in self.rows(f"SELECT * FROM {table}"):  # noqa: S608 - a name of letters from the schema
+                for column, value in zip(columns, row, strict=True):
+                    if isinstance(value, bytes | str):
+                        yield column, value
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+def windows(blob: bytes) -> Iterator[bytes]:
+    """Every 32 bytes in a row."""
+    for at in range(len(blob) - SIZE + 1):
+        yield blob[at : at + SIZE]
+
+
+def written(content: bytes) -> Iterator[bytes]:
+    """32 bytes and more that are written in hex or base64."""
+    for run in _HEX.findall(content):
+        yield bytes.fromhex(run[: len(run) // 2 * 2].decode())
+    for run in _BASE64.findall(content):
+        for start in range(4):
+            part = run[start : start + (len(run) - start) // 4 * 4 + (len(run) - start) % 4]
+            try:
+                padded = part + b"=" * (-len(part) % 4)
+                yield base64.b64decode(padded.replace(b"-", b"+").replace(b"_", b"/"))
+            except (binascii.Error, ValueError):
+                continue
+
+
+def of_database(database: Database) -> Iterator[bytes]:
+    """Windows and digests of every stored value; of sealed documents the digest only."""
+    for column, value in database.cells():
+        raw = value.encode() if isinstance(value, str) else value
+        yield crypto.digest(raw)
+        if isinstance(value, str):
+            for blob in written(raw):
+                yield from windows(blob)
+        elif column not in BULK and len(raw) <= _LONGEST:
+            yield from windows(raw)
+
+
+def of_file(content: bytes) -> Iterator[bytes]:
+    """Keys in any other file: as they are where it is short, written in hex or base64 anywhere."""
+    yield crypto.digest(content)
+    if len(content) <= _LONGEST:
+        yield from windows(content)
+    for blob in written(content):
+        yield from windows(blob[:_LONGEST])
+
+
+def of_server(key: ServerKey) -> Iterator[bytes]:
+    """The server key's subkeys."""
+    for value in vars(key).values():
+        if isinstance(value, Key):
+            yield value.reveal()
+        elif isinstance(value, bytes):
+            yield value
+
+
+class Attempt(NamedTuple):
+    """One envelope and how a key would open it; `open` raises TamperedError where it does not."""
+
+    kind: str
+    grant: str  # empty where it belongs to no grant
+    scope: str
+    open: Callable[[Key], object]
+
+
+def attempts(database: Database, most: int, documents: int) -> Iterator[Attempt]:
+    """Attempts on up to `most` envelopes of every kind and vault, and on that many records and rows."""
+    for vault, roster in database.rows("SELECT vault, roster FROM vaults LIMIT ?", most):
+        yield from _of_vault(database, vault, roster, most)
+        yield from _of_records(database, vault, documents)
+    live_first = "SELECT grant_id, agreement FROM grants ORDER BY state <> 'live', created DESC LIMIT ?"
+    for grant_id, agreement in database.rows(live_first, most):
+        yield from _of_grant(database, grant_id, agreement, documents)
+    yield from _of_tokens(database, most)
+
+
+def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Iterator[Attempt]:
+    def with_root(purpose: Purpose, blob: bytes, *parts: Any) -> Attempt:
+        return Attempt(
+            "root key", "", "", lambda key: Keyring(vault, key).cipher(purpose).unseal(blob, *parts)
+        )
+
+    def direct(kind: str, purpose: Purpose, blob: bytes, *parts: Any, grant: str = "") -> Attempt:
+        return Attempt(kind, grant, "", lambda key: Cipher(key, purpose, vault).unseal(blob, *parts))
+
+    if roster:
+        yield with_root(Purpose.ROSTER, roster)
+        yield direct("roster key", Purpose.ROSTER, roster)
+    for (head,) in database.rows("SELECT sealed FROM journal_heads WHERE vault = ?", vault):
+        yield with_root(Purpose.JOURNAL_HEAD, head)
+        yield direct("journal key", Purpose.JOURNAL_HEAD, head)
+    for (blob,) in database.rows("SELECT sealed FROM journal WHERE vault = ? AND seq = 1", vault):
+        yield direct("journal key", Purpose.JOURNAL, blob, 1, bytes(SIZE))
+    for (heads,) in database.rows("SELECT sealed FROM log_heads WHERE vault = ?", vault):
+        yield direct("log heads key", Purpose.LOG_HEADS, heads)
+    sql = "SELECT grant_id, wrapped, reserve FROM grants WHERE vault = ? ORDER BY state <> 'live' LIMIT ?"
+    for grant_id, wrapped, reserve in database.rows(sql, vault, most):
+        yield direct("grant wrap key", Purpose.GRANT_WRAP, wrapped, grant_id, grant=grant_id)
+        yield direct("reserve key", Purpose.RESERVE, reserve, grant_id, grant=grant_id)
+    yield from _of_slots(database, vault, most)
+    yield from _of_log(database, vault, most)
+
+
+def _of_records(database: Database, vault: str, most: int) -> Iterator[Attempt]:
+    def direct(collection: str, facet: str, blob: bytes, *parts: str | int | bytes) -> Attempt:
+        return Attempt(
+            "record key",
+            "",
+            f"{collection}.{facet}",
+            lambda key: Cipher(key, Purpose.RECORD, vault, collection, facet).unseal(blob, *parts),
+        )
+
+    for collection in CATALOG_BY_NAME:
+        sql = "SELECT record, revision, body FROM records WHERE vault = ? AND collection = ? LIMIT ?"
+        for record, revision, body in database.rows(sql, vault, collection, most):
+            named = unpack_named(body)
+            for facet, blob in named.items():
+                yield direct(collection, facet, blob, record, revision, pack(*named))
+
+
+def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
+    def slot(name: str, kind: str, params: bytes, wrapped: bytes) -> Attempt:
+        return Attempt(
+            "keyslot key",
+            "",
+            "",
+            lambda key: Cipher(key, Purpose.ROOT, vault, name, kind, params).unwrap(wrapped),
+        )
+
+    def session(lookup: bytes, expires: int, wrapped: bytes) -> Attempt:
+        return Attempt(
+            "session key", "", "", lambda key: SessionSlot.unwrap(vault, key, lookup, expires, wrapped)
+        )
+
+    sql = "SELECT slot, kind, params, wrapped FROM keyslots WHERE vault = ? LIMIT ?"
+    for row in database.rows(sql, vault, 2 * most):
+        yield slot(*row)
+    for row in database.rows(
+        "SELECT lookup, expires, wrapped FROM sessions WHERE vault = ? LIMIT ?", vault, most
+    ):
+        yield session(*row)
+
+
+def _of_log(database: Database, vault: str, most: int) -> Iterator[Attempt]:
+    def segment(name: bytes, sealed: bytes) -> Attempt:
+        return Attempt(
+            "log private key",
+            "",
+            "",
+            lambda key: crypto.open_sealed(key, sealed, Purpose.LOG_SEGMENT, vault, name),
+        )
+
+    def entry(name: bytes, at: int, sealed: bytes) -> Attempt:
+        return Attempt(
+            "log segment key",
+            "",
+            "",
+            lambda key: Cipher(key, Purpose.LOG_ENTRY, vault, name).unseal(sealed, 1, bytes(SIZE), at),
+        )
+
+    for row in database.rows(
+        "SELECT segment, sealed_key FROM log_segments WHERE vault = ? LIMIT ?", vault, most
+    ):
+        yield segment(*row)
+    sql = "SELECT segment, at, sealed FROM log_entries WHERE vault = ? AND seq = 1 LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield entry(*row)
+
+
+def _of_grant(database: Database, grant_id: str, agreement: bytes, most: int) -> Iterator[Attempt]:
+    """Attempts on a grant's agreement and on up to `most` rows of its view, under every scope there is."""
+
+    def with_grant(key: Key) -> object:
+        return agreement_cipher(GrantKeys(grant_id, key).common, grant_id).unseal(agreement)
+
+    def part(scope: str, item: bytes, seq: int, blob: bytes) -> Attempt:
+        return Attempt(
+            "scope key",
+            grant_id,
+            scope,
+            lambda key: Cipher(key, Purpose.VIEW, grant_id, scope).unseal(blob, item, seq),
+        )
+
+    yield Attempt("grant key", grant_id, "", with_grant)
+    yield Attempt("common key", grant_id, "", lambda key: agreement_cipher(key, grant_id).unseal(agreement))
+    sql = "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL LIMIT ?"
+    for item, seq, sealed in database.rows(sql, grant_id, most):
+        for blob in unpack_named(sealed).values():
+            for scope in SCOPES:
+                yield part(scope, item, seq, blob)
+
+
+def _of_tokens(database: Database, most: int) -> Iterator[Attempt]:
+    def wrap(lookup: bytes, kind: str, grant_id: str, expires: int, wrapped: bytes) -> Attempt:
+        return Attempt(
+            "token key",
+            grant_id,
+            kind,
+            lambda key: wrap_cipher(key, kind, lookup, grant_id, expires).unseal(wrapped),
+        )
+
+    def replay(lookup: bytes, grant_id: str, blob: bytes) -> Attempt:
+        return Attempt(
+            "replay key", grant_id, "", lambda key: Cipher(key, Purpose.REPLAY, lookup).unseal(blob)
+        )
+
+    def request(lookup: bytes, expires: int, blob: bytes) -> Attempt:
+        return Attempt(
+            "request key", "", "", lambda key: Cipher(key, Purpose.REQUEST_BODY, lookup, expires).unseal(blob)
+        )
+
+    columns = "lookup, kind, grant_id, expires, wrapped"
+    for row in database.rows(f"SELECT {columns} FROM tokens WHERE wrapped IS NOT NULL LIMIT ?", 3 * most):  # noqa: S608
+        yield wrap(*row)
+    sql = "SELECT lookup, grant_id, replay FROM tokens WHERE replay IS NOT NULL LIMIT ?"
+    for row in database.rows(sql, most):
+        yield replay(*row)
+    for row in database.rows("SELECT lookup, expires, sealed FROM requests LIMIT ?", most):
+        yield request(*row)
+
+
+def secrets(database: Database, pepper: bytes) -> Iterator[tuple[str, Callable[[bytes], bool]]]:
+    """(kind, whether these 32 bytes are the secret of a row that still opens something)."""
+    rows = database.rows("SELECT kind, lookup FROM tokens WHERE wrapped IS NOT NULL")
+    for kind in ("code", "access", "refresh"):
+        known = {lookup for name, lookup in rows if name == kind}
+        if known:
+            yield "token secret", _is_token(kind, known, pepper)
+    sessions = {row[0] for row in database.rows("SELECT lookup FROM sessions")}
+    if sessions:
+        yield "session secret", lambda raw: SessionSlot.lookup(raw, pepper)[0] in sessions
+    requests = {row[0] for row in database.rows("SELECT lookup FROM requests")}
+    if requests:
+        yield "request handle", lambda raw: crypto.split_secret(raw, pepper, Purpose.REQUEST)[0] in requests
+
+
+def _is_token(kind: str, known: set[bytes], pepper: bytes) -> Callable[[bytes], bool]:
+    return lambda raw: split(kind, raw, pepper)[0] in known
+
+
+def opens(attempt: Attempt, key: Key) -> bool:
+    """Whether this key opens this envelope."""
+    try:
+        attempt.open(key)
+    except TamperedError:
+        return False
+    return True
+
+
+def distinct(values: Iterable[bytes]) -> list[bytes]:
+    """Each once, all of 32 bytes."""
+    return [value for value in dict.fromkeys(values) if len(value) == SIZE]
