@@ -287,6 +287,7 @@ def test_a_message_that_a_newer_export_tells_is_suggested_once(vault):
         ("empty.zip", zipped({})),
         ("cut.zip", zipped({"a.csv": retail({})})[:60]),
     ],
+    ids=["bank", "empty", "photo", "other-zip", "empty-zip", "cut-zip"],  # the bytes of a ZIP hold the time
 )
 def test_an_unknown_file_refuses_the_whole_import(vault, name, content):
     if name == "photo.png":
