@@ -15,10 +15,11 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vrm.clock import Clock
+from vrm.consent.views import GRANT_COLUMNS, open_grant
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
@@ -163,7 +164,25 @@ class Disclosures:
                 continue
             values = json.loads(text)
             entries.append(Entry(at, **{**values, "scopes": tuple(values.get("scopes", ()))}))
-        return entries
+        names = self._names(vault, {entry.grant_id for entry in entries if not entry.vendor_name})
+        return [
+            entry if entry.vendor_name else replace(entry, vendor_name=names.get(entry.grant_id, ""))
+            for entry in entries
+        ]
+
+    def _names(self, vault: Vault, grant_ids: set[str]) -> dict[str, str]:
+        """Under which name she knows the vendor of each grant: a reading's entry does not repeat it."""
+        found = {}
+        for grant_id in grant_ids:
+            row = self._engine.one(
+                f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND grant_id = ?", (vault.id, grant_id)
+            )
+            try:
+                if row is not None:
+                    found[grant_id] = open_grant(vault.keyring, row).agreement.vendor_name
+            except TamperedError:
+                continue  # `problems` names it
+        return found
 
     def count(self, vault: Vault) -> int:
         """How many entries there are."""
