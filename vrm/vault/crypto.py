@@ -15,6 +15,7 @@ import hmac
 import ipaddress
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
@@ -39,6 +40,9 @@ from vrm.vault.envelope import Part, lp
 
 KEY_BYTES: Final = 32
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_NONCE = slice(envelope.HEADER, envelope.HEADER + envelope.NONCE)  # where it stands in an envelope
+_SEALED = slice(_NONCE.stop, None)
+_SHA256 = SHA256()  # names the algorithm; holds nothing
 _HPKE_SUITE = b"\x01"  # first byte of every sealed-to-a-public-key blob, so that a hybrid KEM can follow
 
 
@@ -134,18 +138,21 @@ def digest(blob: bytes) -> bytes:
 
 def context(purpose: Purpose, *parts: Part) -> bytes:
     """Info and associated data: lp("vrm/1/<purpose>") ‖ lp of each part."""
-    return lp("vrm/1/" + purpose.value) + b"".join(map(lp, parts))
+    return lp("vrm/1/" + purpose) + b"".join(map(lp, parts))
 
 
 def derive(key: Key, purpose: Purpose, *parts: Part) -> Key:
     """A subkey of a uniform key by HKDF-Expand-SHA256."""
-    expand = HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=context(purpose, *parts))
-    return Key(expand.derive(key.reveal()))
+    return _expand(key, context(purpose, *parts))
+
+
+def _expand(key: Key, info: bytes) -> Key:
+    return Key(HKDFExpand(algorithm=_SHA256, length=KEY_BYTES, info=info).derive(key.reveal()))
 
 
 def split_secret(secret: bytes, salt: bytes, purpose: Purpose, *parts: Part) -> tuple[bytes, Key]:
     """A high-entropy credential becomes (lookup id or check value, 32 bytes; wrapping key)."""
-    hkdf = HKDF(algorithm=SHA256(), length=2 * KEY_BYTES, salt=salt, info=context(purpose, *parts))
+    hkdf = HKDF(algorithm=_SHA256, length=2 * KEY_BYTES, salt=salt, info=context(purpose, *parts))
     out = hkdf.derive(secret)
     return out[:KEY_BYTES], Key(out[KEY_BYTES:])
 
@@ -156,27 +163,39 @@ def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
 
 
 class Cipher:
-    """Seals and unseals under one key and purpose; made once, used for many rows."""
+    """Seals and unseals under one key and purpose; made once, used for many rows.
 
-    __slots__ = ("_aead", "_header", "_prefix")
+    With `derive`, under the key's own subkey for this purpose and these parts.
+    """
 
-    def __init__(self, key: Key, purpose: Purpose, *parts: Part, generation: int = 1) -> None:
-        self._aead = AESGCM(key.reveal())
-        self._header = envelope.header(generation)
+    __slots__ = ("_aead", "_bound", "_header", "_prefix")
+
+    def __init__(
+        self, key: Key, purpose: Purpose, *parts: Part, generation: int = 1, derive: bool = False
+    ) -> None:
         self._prefix = context(purpose, *parts)
+        self._aead = AESGCM((_expand(key, self._prefix) if derive else key).reveal())
+        self._header = envelope.header(generation)
+        self._bound = self._header + self._prefix
 
     def seal(self, text: bytes, *parts: Part) -> bytes:
         """An envelope around `text`, bound to this cipher's context and `parts`."""
-        nonce = os.urandom(envelope.NONCE)
-        bound = self._header + self._prefix + b"".join(map(lp, parts))
-        return self._header + nonce + self._aead.encrypt(nonce, text, bound)
+        return self._seal(os.urandom(envelope.NONCE), text, envelope.pack(*parts))
+
+    def _seal(self, nonce: bytes, text: bytes, packed: bytes) -> bytes:
+        return self._header + nonce + self._aead.encrypt(nonce, text, self._bound + packed)
 
     def unseal(self, blob: bytes, *parts: Part) -> bytes:
         """What was sealed; TamperedError for anything else."""
-        opened = envelope.parse(blob)
-        bound = opened.header + self._prefix + b"".join(map(lp, parts))
+        return self.unseal_packed(blob, envelope.pack(*parts))
+
+    def unseal_packed(self, blob: bytes, packed: bytes) -> bytes:
+        """`unseal` for parts that are packed already, once for all ciphers of a row."""
+        bound = self._bound
+        if len(blob) < envelope.SMALLEST or not blob.startswith(self._header):
+            bound = envelope.parse(blob).header + self._prefix  # refuses all but another generation
         try:
-            return self._aead.decrypt(opened.nonce, opened.sealed, bound)
+            return self._aead.decrypt(blob[_NONCE], blob[_SEALED], bound + packed)
         except InvalidTag:
             raise TamperedError() from None
 
@@ -193,6 +212,19 @@ class Cipher:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a cipher is neither pickled nor copied")
+
+
+def seal_all(sealings: Sequence[tuple[Cipher, bytes]], *parts: Part) -> list[bytes]:
+    """Several texts, each under its own cipher, bound to the same parts: the facets of a record.
+
+    Each has a random nonce of its own, all drawn from the system in one call.
+    """
+    packed, size = envelope.pack(*parts), envelope.NONCE
+    nonces = os.urandom(size * len(sealings))
+    return [
+        cipher._seal(nonces[number * size : (number + 1) * size], text, packed)  # noqa: SLF001 - of this file
+        for number, (cipher, text) in enumerate(sealings)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ SUITE_AES_256_GCM = 1
 NONCE = 12  # bytes
 TAG = 16  # bytes
 _HEADER = struct.Struct(">BBI")
+_LENGTH = struct.Struct(">H")
+_INTEGER = struct.Struct(">HQ")
+_SIZE = struct.Struct(">I")
 HEADER = _HEADER.size
 SMALLEST = HEADER + NONCE + TAG
 
@@ -39,14 +42,15 @@ def lp(part: Part) -> bytes:
     Raises ValueError above 65,535 bytes or for a negative integer.
     """
     if isinstance(part, str):
-        part = unicodedata.normalize("NFC", part).encode()
+        # ASCII is its own normal form
+        part = (part if part.isascii() else unicodedata.normalize("NFC", part)).encode()
     elif isinstance(part, int):
         if not 0 <= part < 1 << 64:
             raise ValueError("integer part outside u64")
-        part = part.to_bytes(8, "big")
+        return _INTEGER.pack(8, part)
     if len(part) > 0xFFFF:
         raise ValueError("part longer than 65,535 bytes")
-    return len(part).to_bytes(2, "big") + part
+    return _LENGTH.pack(len(part)) + part
 
 
 def header(generation: int) -> bytes:
@@ -77,7 +81,7 @@ def unpack(blob: bytes) -> list[bytes]:
         start = at + 2
         if start > end:
             raise TamperedError()
-        at = start + int.from_bytes(blob[at:start], "big")
+        at = start + _LENGTH.unpack_from(blob, at)[0]
         if at > end:
             raise TamperedError()
         parts.append(blob[start:at])
@@ -86,24 +90,24 @@ def unpack(blob: bytes) -> list[bytes]:
 
 def pack_named(named: dict[str, bytes]) -> bytes:
     """Named long parts (envelopes of facets or scopes): per part lp(name) ‖ u32 length ‖ bytes."""
-    return b"".join(lp(name) + len(blob).to_bytes(4, "big") + blob for name, blob in named.items())
+    return b"".join([lp(name) + _SIZE.pack(len(blob)) + blob for name, blob in named.items()])
 
 
 def unpack_named(blob: bytes) -> dict[str, bytes]:
     """The parts of `pack_named`; TamperedError where lengths do not add up or a name comes twice."""
     named: dict[str, bytes] = {}
     at, end = 0, len(blob)
-    while at < end:
-        name_at = at + 2
-        size_at = name_at + int.from_bytes(blob[at:name_at], "big")
-        body_at = size_at + 4
-        if body_at > end:
-            raise TamperedError()
-        at = body_at + int.from_bytes(blob[size_at:body_at], "big")
-        name = blob[name_at:size_at].decode("utf-8", "replace")
-        if at > end or name in named:
-            raise TamperedError()
-        named[name] = blob[body_at:at]
+    try:
+        while at < end:
+            size_at = at + 2 + _LENGTH.unpack_from(blob, at)[0]
+            name = blob[at + 2 : size_at].decode("utf-8", "replace")
+            body_at = size_at + 4
+            at = body_at + _SIZE.unpack_from(blob, size_at)[0]
+            if at > end or name in named:
+                raise TamperedError()
+            named[name] = blob[body_at:at]
+    except struct.error:  # a length itself is cut
+        raise TamperedError() from None
     return named
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet
 from vrm.vault.crypto import Cipher, Key, Purpose
@@ -15,8 +17,7 @@ class Keyring:
         self.generation = generation
         self._root = root
         self._records: dict[str, tuple[tuple[Facet, Cipher], ...]] = {}
-        self._pairwise = crypto.derive(root, Purpose.PAIRWISE, vault)
-        self._fingerprint = crypto.derive(root, Purpose.FINGERPRINT, vault)
+        self._ciphers: dict[tuple[str, ...], Cipher] = {}
 
     def __repr__(self) -> str:
         return "<Keyring>"
@@ -35,17 +36,28 @@ class Keyring:
         return found
 
     def _record_cipher(self, collection: str, facet: Facet) -> Cipher:
-        key = crypto.derive(self._root, Purpose.RECORD, self.vault, collection, facet.name)
-        return Cipher(key, Purpose.RECORD, self.vault, collection, facet.name, generation=self.generation)
+        parts = (self.vault, collection, facet.name)
+        return Cipher(self._root, Purpose.RECORD, *parts, generation=self.generation, derive=True)
 
     def cipher(self, purpose: Purpose, *parts: str) -> Cipher:
         """A cipher for one of the vault's own purposes (journal, roster, grant wraps, reserve, heads)."""
-        key = crypto.derive(self._root, purpose, self.vault, *parts)
-        return Cipher(key, purpose, self.vault, *parts, generation=self.generation)
+        found = self._ciphers.get((purpose, *parts))
+        if found is None:
+            found = Cipher(self._root, purpose, self.vault, *parts, generation=self.generation, derive=True)
+            self._ciphers[purpose, *parts] = found
+        return found
 
     def log_private(self) -> Key:
         """The private key to which the disclosure log is sealed."""
         return crypto.derive(self._root, Purpose.LOG_PAIR, self.vault)
+
+    @cached_property
+    def _pairwise(self) -> Key:
+        return crypto.derive(self._root, Purpose.PAIRWISE, self.vault)
+
+    @cached_property
+    def _fingerprint(self) -> Key:
+        return crypto.derive(self._root, Purpose.FINGERPRINT, self.vault)
 
     def pairwise(self, vendor: str, stream: str, record: str) -> bytes:
         """16 bytes: the id under which one vendor knows one record; no two vendors share any."""

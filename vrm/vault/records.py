@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
-from vrm.vault import envelope, schemas
+from vrm.vault import crypto, envelope, schemas
+from vrm.vault.catalog import CATALOG, Facet
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyring import Keyring
@@ -55,8 +56,14 @@ class Watcher(Protocol):
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None: ...
 
 
-def _text(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_EMPTY = {
+    facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
+}
+
+
+def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
+    return _EMPTY[facet.bucket] if not values else envelope.pad(_compact(values).encode(), facet.bucket)
 
 
 class Records:
@@ -68,6 +75,8 @@ class Records:
         self._keyring = keyring
         self._vault = keyring.vault
         self._ciphers = keyring.record_ciphers(collection)
+        self._facets = tuple(facet.name for facet, _ in self._ciphers)
+        self._names = envelope.pack(*self._facets)
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
 
@@ -81,15 +90,9 @@ class Records:
 
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
-        names = envelope.pack(*(facet.name for facet, _ in self._ciphers))
-        return envelope.pack_named(
-            {
-                facet.name: cipher.seal(
-                    envelope.pad(_text(document.get(facet.name, {})), facet.bucket), record, revision, names
-                )
-                for facet, cipher in self._ciphers
-            }
-        )
+        texts = [(cipher, _padded(document.get(facet.name), facet)) for facet, cipher in self._ciphers]
+        sealed = crypto.seal_all(texts, record, revision, self._names)
+        return envelope.pack_named(dict(zip(self._facets, sealed, strict=True)))
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
         """The document of a stored body; TamperedError where anything is not as it was written.
@@ -98,13 +101,13 @@ class Records:
         A facet that came into the catalog after the record was written is empty.
         """
         named = envelope.unpack_named(body)
-        if not named or not named.keys() <= {facet.name for facet, _ in self._ciphers}:
+        if not named or not named.keys() <= set(self._facets):
             raise TamperedError()
-        names = envelope.pack(*named)
+        packed = envelope.pack(record, revision, envelope.pack(*named))
         document: Document = {}
         for facet, cipher in self._ciphers:
             blob = named.get(facet.name)
-            text = b"{}" if blob is None else cipher.unseal(blob, record, revision, names)
+            text = b"{}" if blob is None else cipher.unseal_packed(blob, packed)
             document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
         return document
 
