@@ -14,11 +14,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, today
 from vrm.consent import endings, policy
-from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
@@ -28,6 +27,9 @@ from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
 from vrm.vault.records import Change
 from vrm.vault.vault import read_roster
+
+if TYPE_CHECKING:
+    from vrm.consent.disclosures import Disclosures  # which reads grants through this module
 
 TABLES = (
     "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
