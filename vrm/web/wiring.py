@@ -34,6 +34,7 @@ PHRASES = (
     wording.period_text,
     wording.reason_text,
     wording.rest_text,
+    wording.row_title,
     wording.state_text,
     wording.thing_title,
     wording.translated,

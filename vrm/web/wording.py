@@ -175,7 +175,7 @@ def fields_text(datatype: str) -> str:
 
 def lower_first(text: str) -> str:
     """For a label in the middle of a sentence; abbreviations keep their capitals."""
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() or text[1:2] == " " else text[:1].lower() + text[1:]
 
 
 def choice_text(field: Field, value: Any) -> str:
@@ -298,6 +298,14 @@ def minutes(seconds: int) -> str:
 def thing_title(document: Mapping[str, Any]) -> str:
     """What a purchase is called in lists."""
     return str(document.get("item", {}).get("title") or gettext("(no title)"))
+
+
+def row_title(row: Any) -> str:
+    """What a row that leaves is called; the profile's has no title of its own."""
+    if row.title:
+        return str(row.title)
+    named = {"item", "order", "statement"} & set(row.document)
+    return gettext("(no title)") if named else gettext("About you")
 
 
 SAID_ELSEWHERE: Final = {"title", "topic", "ordered", "category_path"}
