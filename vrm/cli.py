@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vrm import __version__, serve
+from vrm import __version__, serve, thief
 from vrm import settings as settings_module
 from vrm.api import openapi
 from vrm.app import Host, open_host
@@ -176,6 +176,14 @@ def _check_parsers(commands: Any) -> None:
     made.add_argument("--vault", metavar="NAME", help="also open this vault and check every envelope and view")
     _add_passphrase(made)
     _add_json(made)
+    made = _command(
+        commands,
+        "thief",
+        thief.run,
+        "rob a copy of the data directory: try all that a thief could",
+        "cp -r ~/.local/share/vrm /tmp/copy && vrm thief /tmp/copy --look-for 'a title you own'",
+    )
+    thief.add_arguments(made)
     _command(commands, "openapi", _run_openapi, "print the OpenAPI document", "vrm openapi > openapi.json")
 
 

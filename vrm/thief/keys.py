@@ -25,7 +25,7 @@ from vrm.vault.serverkey import ServerKey
 SIZE = crypto.KEY_BYTES
 # Columns of sealed documents: no key stands in them, and they are what is tried to be opened.
 BULK = {"body", "sealed", "agreement", "reserve", "roster", "routing"}
-_LONGEST = 4096  # bytes: of longer values only the digest is tried
+_LONGEST = 4096  # bytes: of longer values only the beginning and the digest are tried
 _HEX = re.compile(rb"[0-9A-Fa-f]{64,}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-]{43,}")
 _SLUG = re.compile(r"[A-Za-z_]+")
@@ -82,15 +82,17 @@ def written(content: bytes) -> Iterator[bytes]:
 
 
 def of_database(database: Database) -> Iterator[bytes]:
-    """Windows and digests of every stored value; of sealed documents the digest only."""
+    """Windows and digests of every stored value except sealed documents."""
     for column, value in database.cells():
+        if column in BULK:
+            continue
         raw = value.encode() if isinstance(value, str) else value
         yield crypto.digest(raw)
         if isinstance(value, str):
             for blob in written(raw):
                 yield from windows(blob)
-        elif column not in BULK and len(raw) <= _LONGEST:
-            yield from windows(raw)
+        else:
+            yield from windows(raw[:_LONGEST])
 
 
 def of_file(content: bytes) -> Iterator[bytes]:

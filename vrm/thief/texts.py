@@ -42,9 +42,14 @@ def forms(text: str) -> Iterator[tuple[str, bytes]]:
                 yield "base64", encode(bytes(shift) + raw)[start:whole]
 
 
+def _distinct(text: str) -> dict[bytes, str]:
+    """Needle → the first form that gives it."""
+    return {needle: form for form, needle in reversed(list(forms(text))) if needle}
+
+
 def look(folder: Path, texts: Sequence[str]) -> list[Found]:
     """Every (text, file, form) in the files below `folder`, their names included."""
-    wanted = [(text, form, needle) for text in texts for form, needle in dict.fromkeys(forms(text)) if needle]
+    wanted = [(text, form, needle) for text in texts for needle, form in _distinct(text).items()]
     found: dict[Found, None] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
