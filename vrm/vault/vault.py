@@ -93,6 +93,7 @@ class Vaults:
         limits: KdfLimits | None = None,
         sessions: SessionLimits | None = None,
         watcher: Watcher | None = None,
+        stretch_wait: float = _STRETCH_WAIT,
     ) -> None:
         self.engine = engine
         self.server_key = server_key
@@ -100,6 +101,7 @@ class Vaults:
         self.watcher = watcher
         self._limits = limits or KdfLimits()
         self._sessions = sessions or SessionLimits()
+        self._stretch_wait = stretch_wait
 
     def create(self, username: str, passphrase: str) -> tuple[Vault, str]:
         """A new vault and its recovery code, which is shown once and stored nowhere.
@@ -212,7 +214,7 @@ class Vaults:
         return [Slot(*row) for row in rows]
 
     def _stretch(self, raw: bytes, cost: KdfCost) -> bytes:
-        with self.engine.slot("argon2", _STRETCHES, _STRETCH_WAIT):
+        with self.engine.slot("argon2", _STRETCHES, self._stretch_wait):
             return crypto.stretch(raw, cost)
 
     def _passphrase_slot(self, vault: str, passphrase: str, root: Key) -> Slot:
