@@ -83,9 +83,7 @@ def bring_in(stage: Stage) -> None:
     require(first["New"] > 0, "nothing was imported")
     again = _import(stage, contents)
     require(again["New"] == 0, f"a second import added {again['New']}")
-    say(
-        f"{len(contents)} files, {first['Lines read']} lines read, {first['New']} things kept; a second time: 0 new"
-    )
+    say(f"{len(contents)} files, {first['Lines read']} lines read, {first['New']} kept; a second time: 0 new")
     if not stage.own_export:
         expect = samples.truth()["expect"]
         wanted = expect["retail_lines"] + expect["digital_lines"]
@@ -94,7 +92,8 @@ def bring_in(stage: Stage) -> None:
         found = re.search(r"(\d+) found", page.text)
         require(found and int(found[1]) >= expect["books"], f"at least {expect['books']} books were expected")
         say(
-            f"no line says what it is; {found[1] if found else 0} are found to be books, {expect['books']} by the checksum of their numbers"
+            f"no line says what it is; {found[1] if found else 0} are found to be books,"
+            f" {expect['books']} by the checksum of their numbers"
         )
 
 
@@ -246,7 +245,8 @@ def consent(stage: Stage, page: Page) -> int:
     form = page.form(field="decision")
     out = None if stage.own_export else samples.truth()["taken_out"]["title"]
     taken = re.search(
-        rf'value="([0-9a-f]{{32}})"><span>take out<span class="unseen">: <bdi>{re.escape(html.escape(out or ""))}',
+        rf'value="([0-9a-f]{{32}})"><span>take out<span class="unseen">: <bdi>'
+        rf"{re.escape(html.escape(out or ''))}",
         page.text,
     )
     if out:
@@ -284,7 +284,8 @@ def read(stage: Stage, count: int) -> dict[str, Any]:
     for record in records:
         require(set(record) <= {"id", "updated_at", "item", "order"}, f"the shop holds {sorted(record)}")
     say(
-        f"it holds {count} records of {sorted(set(records[0]) - {'id', 'updated_at'})}; told: {_told(held['limits'])}"
+        f"it holds {count} records of {sorted(set(records[0]) - {'id', 'updated_at'})};"
+        f" told: {_told(held['limits'])}"
     )
     if stage.own_export:
         return held
@@ -297,9 +298,7 @@ def read(stage: Stage, count: int) -> dict[str, Any]:
     spoiled = [one for one in held["unfiltered"][:10] if one["because"]["title"] in gifts]
     require(len(better - polluted) >= 3, "fewer than 3 of the top 10 differ")
     require(not from_gifts, "a recommendation stems from a gift")
-    say(
-        f"{len(better - polluted)} of the 10 best recommendations differ from those by the unfiltered history,"
-    )
+    say(f"{len(better - polluted)} of the 10 best recommendations differ from those by all orders,")
     say(f"of which {len(spoiled)} stemmed from presents (“{spoiled[0]['because']['title']}”); now none does")
     return held
 

@@ -66,18 +66,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, *examples: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], what: str, *examples: str
 ) -> argparse.ArgumentParser:
     text = "\n".join(f"  {example}" for example in examples)
     made: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=help,
-        description=help[0].upper() + help[1:] + ".",
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
         epilog=f"examples:\n{text}" if examples else "",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.set_defaults(run=run)
-    made.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)")
+    made.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)"
+    )
     made.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data (VRM_DATA_DIR)")
     return made
 
@@ -95,7 +97,9 @@ def _serve_parser(commands: Any) -> None:
     made.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     made.add_argument("--port", type=int, help="port to listen on (default 8600)")
     made.add_argument("--workers", type=int, help="server processes (default 2)")
-    made.add_argument("--tls-self-signed", action="store_true", help="TLS with a certificate made for this run")
+    made.add_argument(
+        "--tls-self-signed", action="store_true", help="TLS with a certificate made for this run"
+    )
 
 
 def _vault_parsers(commands: Any) -> None:
@@ -144,12 +148,21 @@ def _vendor_parsers(commands: Any) -> None:
         'vrm vendor add "Shelf App" --redirect-uri http://127.0.0.1/callback --public',
     )
     made.add_argument("name")
-    made.add_argument("--redirect-uri", action="append", default=[], metavar="URI", help="may be given several times")
-    made.add_argument("--public", action="store_true", help="a client that cannot keep a secret (app, browser)")
-    made.add_argument("--resource-server", action="store_true", help="may introspect tokens of its audience")
-    made.add_argument("--sells-as", action="append", default=[], metavar="SELLER", help="seller name on purchases")
     made.add_argument(
-        "--purpose", default="RequestedServiceProvision", metavar="DPV_ID", help="purpose of requests that name none"
+        "--redirect-uri", action="append", default=[], metavar="URI", help="may be given several times"
+    )
+    made.add_argument(
+        "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
+    )
+    made.add_argument("--resource-server", action="store_true", help="may introspect tokens of its audience")
+    made.add_argument(
+        "--sells-as", action="append", default=[], metavar="SELLER", help="seller name on purchases"
+    )
+    made.add_argument(
+        "--purpose",
+        default="RequestedServiceProvision",
+        metavar="DPV_ID",
+        help="purpose of requests that name none",
     )
     _add_json(made)
     _add_json(_command(group, "list", _run_vendor_list, "list the vendors of this host", "vrm vendor list"))
@@ -173,7 +186,9 @@ def _check_parsers(commands: Any) -> None:
         "vrm check",
         "vrm check --vault alice",
     )
-    made.add_argument("--vault", metavar="NAME", help="also open this vault and check every envelope and view")
+    made.add_argument(
+        "--vault", metavar="NAME", help="also open this vault and check every envelope and view"
+    )
     _add_passphrase(made)
     _add_json(made)
     made = _command(
@@ -192,13 +207,13 @@ def _add_json(made: argparse.ArgumentParser) -> None:
 
 
 def _add_passphrase(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--passphrase-file", metavar="PATH", help="read the passphrase from a file; - is standard input")
+    made.add_argument(
+        "--passphrase-file", metavar="PATH", help="read the passphrase from a file; - is standard input"
+    )
 
 
 def _settings(chosen: argparse.Namespace) -> Settings:
-    flags = {
-        name: getattr(chosen, name, None) for name in ("data_dir", "host", "port", "workers")
-    }
+    flags = {name: getattr(chosen, name, None) for name in ("data_dir", "host", "port", "workers")}
     toml = chosen.config or Path("vrm.toml")
     if chosen.config and not chosen.config.exists():
         raise SettingsError(f"{chosen.config}: no such file")
@@ -212,7 +227,9 @@ def _host(chosen: argparse.Namespace) -> Host:
 def _passphrase(chosen: argparse.Namespace, *, twice: bool = False) -> str:
     if chosen.passphrase_file is None:
         if not sys.stdin.isatty():
-            raise ValidationError("no terminal to ask for the passphrase", hint="use --passphrase-file PATH or -")
+            raise ValidationError(
+                "no terminal to ask for the passphrase", hint="use --passphrase-file PATH or -"
+            )
         typed = getpass.getpass("Passphrase: ")
         if twice and getpass.getpass("Again: ") != typed:
             raise ValidationError("the two passphrases differ")
@@ -220,7 +237,7 @@ def _passphrase(chosen: argparse.Namespace, *, twice: bool = False) -> str:
     with ExitStack() as stack:
         source: BinaryIO = sys.stdin.buffer
         if chosen.passphrase_file != "-":
-            source = stack.enter_context(open(chosen.passphrase_file, "rb"))
+            source = stack.enter_context(Path(chosen.passphrase_file).open("rb"))
         raw = source.read(2 * PASSPHRASE_MAX)
     try:
         return raw.decode().removesuffix("\n").removesuffix("\r")
@@ -244,10 +261,18 @@ def _run_serve(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
     if chosen.tls_self_signed and not settings.public_url:
         settings = settings_module.load(
-            {"data_dir": settings.data_dir, "host": settings.host, "port": settings.port, "workers": settings.workers}
+            {
+                "data_dir": settings.data_dir,
+                "host": settings.host,
+                "port": settings.port,
+                "workers": settings.workers,
+            }
             | {"public_url": settings.issuer.replace("http://", "https://")}
         )
-    print(f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it", file=sys.stderr)
+    print(
+        f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
+        file=sys.stderr,
+    )
     serve.serve(settings, self_signed=chosen.tls_self_signed)
     return 0
 
@@ -258,7 +283,8 @@ def _run_create(chosen: argparse.Namespace) -> int:
     _print(
         chosen,
         values,
-        f"Vault {vault.username} is ready.\n\nRecovery code, shown once; write it down and keep it away from here:\n\n"
+        f"Vault {vault.username} is ready.\n\n"
+        "Recovery code, shown once; write it down and keep it away from here:\n\n"
         f"    {code}\n\nWith it you get in when the passphrase is lost. Without both, nobody can.",
     )
     return 0
@@ -276,7 +302,7 @@ def _run_import(chosen: argparse.Namespace) -> int:
     host = _host(chosen)
     vault = _unlock(host, chosen)
     with ExitStack() as stack:
-        files = [(path.name, stack.enter_context(open(path, "rb"))) for path in chosen.files]
+        files = [(path.name, stack.enter_context(path.open("rb"))) for path in chosen.files]
         reports = intake.bring_in(vault, files, _progress if sys.stderr.isatty() else None)
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -295,8 +321,10 @@ def _file_line(values: dict[str, Any]) -> str:
         f"{values['file']}: {values['format']}, {values['read']} lines: {values['imported']} new,"
         f" {values['updated']} updated, {values['duplicates']} known, {len(values['rejected'])} rejected"
     ]
-    for one in values["rejected"]:
-        lines.append(f"  line {one['line']}, {one['column'] or 'whole line'}: {one['reason']}")
+    lines += [
+        f"  line {one['line']}, {one['column'] or 'whole line'}: {one['reason']}"
+        for one in values["rejected"]
+    ]
     return "\n".join(lines)
 
 
@@ -331,7 +359,11 @@ def _run_vendor_list(chosen: argparse.Namespace) -> int:
         for one in vendors
     ]
     lines = [f"{one['name']:<24} {one['client_id']}{'  BLOCKED' if one['blocked'] else ''}" for one in values]
-    _print(chosen, values, "\n".join(lines) or "No vendors yet. Register one: vrm vendor add NAME --redirect-uri URI")
+    _print(
+        chosen,
+        values,
+        "\n".join(lines) or "No vendors yet. Register one: vrm vendor add NAME --redirect-uri URI",
+    )
     return 0
 
 

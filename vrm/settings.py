@@ -39,11 +39,15 @@ class Settings:
 
     data_dir: Path = _setting("VRM_DATA_DIR", "folder of the database, mode 0700", factory=_default_folder)
     database_url: str = _setting("VRM_DATABASE_URL", "sqlite:///PATH; empty: vrm.db in the data folder", "")
-    server_key_file: str = _setting("VRM_SERVER_KEY_FILE", "the server key; empty: server.key in the data folder", "")
+    server_key_file: str = _setting(
+        "VRM_SERVER_KEY_FILE", "the server key; empty: server.key in the data folder", ""
+    )
     public_url: str = _setting(
         "VRM_PUBLIC_URL", "address under which people and vendors reach this host; also the issuer", ""
     )
-    signup: str = _setting("VRM_SIGNUP", "who may create a vault: closed or open; empty: open on loopback, else closed", "")
+    signup: str = _setting(
+        "VRM_SIGNUP", "who may create a vault: closed or open; empty: open on loopback, else closed", ""
+    )
     trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
     host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")
     port: int = _setting("VRM_PORT", "port to listen on", 8600)
@@ -51,13 +55,26 @@ class Settings:
     max_upload: int = _setting("VRM_MAX_UPLOAD", "largest upload of an import", 64 * 2**20, unit="bytes")
     max_body: int = _setting("VRM_MAX_BODY", "largest other request body", 2**20, unit="bytes")
     refresh_grace: int = _setting(
-        "VRM_REFRESH_GRACE", "how long a lost refresh answer can be fetched again; 0: never", 20, unit="seconds"
+        "VRM_REFRESH_GRACE",
+        "how long a lost refresh answer can be fetched again; 0: never",
+        20,
+        unit="seconds",
     )
-    session_idle: int = _setting("VRM_SESSION_IDLE", "session ends after this without use", 30 * 60, unit="seconds")
-    session_absolute: int = _setting("VRM_SESSION_ABSOLUTE", "session ends after this", 12 * 3600, unit="seconds")
-    request_life: int = _setting("VRM_REQUEST_LIFE", "how long a vendor's request waits", 3600, unit="seconds")
-    access_life: int = _setting("VRM_ACCESS_LIFE", "life of an access token, at most 900", 900, unit="seconds")
-    kdf_memory: int = _setting("VRM_KDF_MEMORY", "Argon2id memory of new passphrases, at least 65536", 65536, unit="KiB")
+    session_idle: int = _setting(
+        "VRM_SESSION_IDLE", "session ends after this without use", 30 * 60, unit="seconds"
+    )
+    session_absolute: int = _setting(
+        "VRM_SESSION_ABSOLUTE", "session ends after this", 12 * 3600, unit="seconds"
+    )
+    request_life: int = _setting(
+        "VRM_REQUEST_LIFE", "how long a vendor's request waits", 3600, unit="seconds"
+    )
+    access_life: int = _setting(
+        "VRM_ACCESS_LIFE", "life of an access token, at most 900", 900, unit="seconds"
+    )
+    kdf_memory: int = _setting(
+        "VRM_KDF_MEMORY", "Argon2id memory of new passphrases, at least 65536", 65536, unit="KiB"
+    )
     kdf_passes: int = _setting("VRM_KDF_PASSES", "Argon2id passes of new passphrases", 3)
 
     @property
@@ -124,7 +141,11 @@ def load(
             raise SettingsError(f"{toml}: unknown setting {name!r}", hint="see docs/settings.md")
     chosen: dict[str, Any] = {}
     for item in fields(Settings):
-        for value in ((flags or {}).get(item.name), environ.get(item.metadata["env"]), written.get(item.name)):
+        for value in (
+            (flags or {}).get(item.name),
+            environ.get(item.metadata["env"]),
+            written.get(item.name),
+        ):
             if value is not None and value != "":
                 chosen[item.name] = _convert(item.metadata["env"], str(item.type), value)
                 break
@@ -140,7 +161,9 @@ def checked(settings: Settings) -> Settings:
             hint="put TLS in front and set VRM_PUBLIC_URL=https://…, or use http://127.0.0.1:8600",
         )
     if url.query or url.fragment or url.username or url.path not in ("", "/"):
-        raise SettingsError("VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example")
+        raise SettingsError(
+            "VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example"
+        )
     if settings.signup and settings.signup not in SIGNUP:
         raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
     if settings.database_url and not settings.database_url.startswith("sqlite:///"):
@@ -149,7 +172,11 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError("VRM_ACCESS_LIFE: between 60 and 900 seconds")
     if not 0 <= settings.refresh_grace <= 60:
         raise SettingsError("VRM_REFRESH_GRACE: between 0 and 60 seconds")
-    if settings.kdf_memory < 64 * 1024 or settings.kdf_memory > 512 * 1024 or not 1 <= settings.kdf_passes <= 10:
+    if (
+        settings.kdf_memory < 64 * 1024
+        or settings.kdf_memory > 512 * 1024
+        or not 1 <= settings.kdf_passes <= 10
+    ):
         raise SettingsError("VRM_KDF_MEMORY and VRM_KDF_PASSES: at least 65536 KiB, 1 to 10 passes")
     if not 1 <= settings.port <= 65535 or not 1 <= settings.workers <= 64:
         raise SettingsError("VRM_PORT: 1 to 65535; VRM_WORKERS: 1 to 64")

@@ -11,7 +11,8 @@ from vrm.vault.engine import Transaction
 TABLES = (
     "CREATE TABLE grants (grant_id TEXT PRIMARY KEY, vault TEXT NOT NULL, state TEXT NOT NULL,"
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER,"
-    " reads INTEGER NOT NULL, seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL, agreement BLOB NOT NULL,"
+    " reads INTEGER NOT NULL, seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL,"
+    " agreement BLOB NOT NULL,"
     " reserve BLOB NOT NULL, routing BLOB NOT NULL)",
     "CREATE INDEX grants_vault ON grants (vault, state)",
     "CREATE INDEX grants_expires ON grants (state, expires)",

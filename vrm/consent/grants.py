@@ -305,7 +305,7 @@ class Grants:
         return ended
 
     def _route(self, grant_id: str, routing: bytes) -> tuple[str, str, str]:
-        """(vault, client id, vendor's name); empty where the row was altered, which must not stop the rest."""
+        """(vault, client id, vendor's name); empty where altered, which must not stop the rest."""
         try:
             vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
         except TamperedError:

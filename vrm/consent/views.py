@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 TABLES = (
     "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
-    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB, PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
+    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB,"
+    " PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
