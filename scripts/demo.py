@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 from demo_browser import Browser, Form, Page
-from demo_stage import DATA, Stage, StoryError, chapter, free_port, require, say
+from demo_stage import DATA, Stage, StoryError, chapter, free_port, require, say, walk
 
 from vrm import samples
 from vrm_client import NotGrantedError, Part, RevokedError, Vendor, accept
@@ -333,16 +333,10 @@ def _shop_connection(stage: Stage) -> Any:
 
 
 def _saved() -> Any:
-    for visitor in _walk(json.loads((DATA / "shop.json").read_text())):
+    for visitor in walk(json.loads((DATA / "shop.json").read_text())):
         if visitor.get("saved"):
             return visitor["saved"]
     raise StoryError("the shop keeps no connection")
-
-
-def _walk(node: Any) -> list[dict[str, Any]]:
-    """Every object inside a JSON document."""
-    inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
-    return ([node] if isinstance(node, dict) else []) + [found for one in inner for found in _walk(one)]
 
 
 def _client_id(stage: Stage, name: str) -> str:

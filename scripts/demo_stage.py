@@ -110,3 +110,9 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def walk(node: Any) -> list[dict[str, Any]]:
+    """Every object inside a JSON document."""
+    inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return ([node] if isinstance(node, dict) else []) + [found for one in inner for found in walk(one)]
