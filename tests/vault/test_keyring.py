@@ -1,0 +1,56 @@
+"""Subkeys of a root: one for each use, none for two."""
+
+import pytest
+
+from vrm.errors import TamperedError
+from vrm.vault.catalog import CATALOG
+from vrm.vault.crypto import Key, Purpose
+from vrm.vault.keyring import Keyring
+
+ROOT = Key(b"the root key of this very vault!")
+
+
+def test_every_facet_has_a_key_of_its_own() -> None:
+    ring = Keyring("v", ROOT)
+    ciphers = [cipher for item in CATALOG for _, cipher in ring.record_ciphers(item.name)]
+    sealed = [cipher.seal(b"text") for cipher in ciphers]
+    for at, cipher in enumerate(ciphers):
+        assert cipher.unseal(sealed[at]) == b"text"
+        for other in (blob for number, blob in enumerate(sealed) if number != at):
+            with pytest.raises(TamperedError):
+                cipher.unseal(other)
+
+
+def test_the_same_root_in_another_vault_opens_nothing() -> None:
+    one, other = Keyring("v", ROOT), Keyring("w", ROOT)
+    for purpose in (Purpose.JOURNAL, Purpose.ROSTER, Purpose.GRANT_WRAP):
+        with pytest.raises(TamperedError):
+            other.cipher(purpose).unseal(one.cipher(purpose).seal(b"text"))
+    assert one.log_private() != other.log_private()
+    assert one.pairwise("vendor", "purchases", "r") != other.pairwise("vendor", "purchases", "r")
+    assert one.fingerprint("line") != other.fingerprint("line")
+
+
+def test_no_two_vendors_know_a_record_by_the_same_id() -> None:
+    ring = Keyring("v", ROOT)
+    ids = {
+        ring.pairwise(vendor, stream, record)
+        for vendor in ("a", "b", "ab")
+        for stream in ("purchases", "answers.corrections")
+        for record in ("r1", "r2")
+    }
+    assert len(ids) == 12
+    assert {len(one) for one in ids} == {16}
+
+
+def test_fingerprints_tell_parts_apart() -> None:
+    ring = Keyring("v", ROOT)
+    assert ring.fingerprint("ab", "c") != ring.fingerprint("a", "bc")
+    assert ring.fingerprint("ab", "c") == ring.fingerprint("ab", "c")
+
+
+def test_ciphers_are_made_once_and_the_ring_hides_its_keys() -> None:
+    ring = Keyring("v", ROOT)
+    assert ring.record_ciphers("purchases") is ring.record_ciphers("purchases")
+    assert "the root key" not in repr(ring) + repr(vars(ring))
+    assert ring.root() == ROOT
