@@ -1,16 +1,22 @@
 """What every page refuses: forms without token or from elsewhere, framing, sniffing, scripts, strangers."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 import vrm.web
-from tests.web.actors import PASSPHRASE, Customer, Form, Page
+from tests.web.actors import PASSPHRASE, Customer, Form, Page, shown_code
 from tests.web.conftest import Ask
+from vrm.app import Host, create_app
+from vrm.clock import Clock
 from vrm.consent.service import Consent
-from vrm.vault.vault import Vault
+from vrm.settings import Settings
+from vrm.vault.engine import SqliteEngine
+from vrm.vault.vault import Vault, Vaults
 
 OUTSIDE = ["/", "/create", "/login", "/recover"]
 INSIDE = [
@@ -208,6 +214,48 @@ def test_error_pages_are_protected_too(customer: Customer, alice: Customer) -> N
         assert_protected(page)
         assert_no_code(page)
         assert "Traceback" not in page.html
+
+
+@pytest.fixture
+def over_tls(
+    engine: SqliteEngine, vaults: Vaults, consent: Consent, settings: Settings, clock: Clock
+) -> FlaskClient:
+    chosen = replace(settings, public_url="https://vault.example", signup="open")
+    return create_app(chosen, host=Host(chosen, engine, vaults, consent, clock)).test_client()
+
+
+def test_over_tls_every_cookie_is_secure_and_bound_to_this_host(over_tls: FlaskClient, ask: Ask) -> None:
+    class Tls(Customer):
+        def get(self, path: str, **rest: object) -> Page:
+            return super().get(path, base_url="https://vault.example", **rest)
+
+        def post(self, path: str, fields: object, **rest: object) -> Page:
+            return super().post(path, fields, base_url="https://vault.example", **rest)  # type: ignore[arg-type]
+
+    alice = Tls(over_tls)
+    asked = alice.get(f"/requests/{ask()}")
+    form = alice.get("/create").form("/create")
+    made = alice.submit(form, follow=False, username="alice", passphrase=PASSPHRASE, again=PASSPHRASE)
+    confirmed = alice.submit(made.form("/recovery-code"), follow=False, code=shown_code(made))
+    cookies = [
+        cookie for page in (asked, made, confirmed) for cookie in page.response.headers.getlist("Set-Cookie")
+    ]
+    assert {cookie.partition("=")[0] for cookie in cookies} >= {"__Host-vrm", "__Host-vrm-waiting"}
+    for cookie in cookies:
+        parts = set(cookie.split("; ")[1:])
+        assert cookie.startswith("__Host-vrm")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= parts, cookie
+        assert "Domain" not in cookie
+    assert made.response.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_on_loopback_cookies_have_their_plain_names(alice: Customer) -> None:
+    cookie = alice.client.get_cookie("vrm")
+    assert cookie is not None
+    assert cookie.http_only
+    assert cookie.same_site == "Lax"
+    assert not cookie.secure
+    assert "Strict-Transport-Security" not in alice.get("/").response.headers
 
 
 def test_the_style_sheet_may_be_kept_and_the_pages_may_not(customer: Customer) -> None:
