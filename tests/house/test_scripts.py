@@ -77,13 +77,16 @@ def test_the_locks_hold_every_dependency_of_the_project() -> None:
 
 
 def test_setting_up_again_changes_nothing() -> None:
-    stamp = ROOT / ".venv" / "stamp"
-    if not stamp.exists():
-        pytest.skip("this environment was not made by scripts/setup")
-    before = stamp.stat().st_mtime_ns
-    again = subprocess.run([ROOT / "scripts" / "setup"], env={"PATH": "/usr/bin:/bin"}, capture_output=True)
+    def setup(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        command = [ROOT / "scripts" / "setup", *arguments]
+        return subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True)
+
+    if setup("--check").returncode:
+        pytest.skip("this environment is not as scripts/setup would make it")
+    before = (ROOT / ".venv" / "stamp").stat().st_mtime_ns
+    again = setup()
     assert (again.returncode, again.stdout, again.stderr) == (0, b"", b"")
-    assert stamp.stat().st_mtime_ns == before
+    assert (ROOT / ".venv" / "stamp").stat().st_mtime_ns == before
 
 
 def test_the_licence_is_apache_2_word_for_word() -> None:
