@@ -1,0 +1,210 @@
+"""Scopes and request parts: everything that is not exactly known is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.attacks.actors import part
+from vrm.consent import scopes
+from vrm.consent.scopes import check_details, check_period, expand, parts_from_scope, scope_string
+from vrm.errors import ScopeError
+from vrm.vault.catalog import CATALOG
+
+PURPOSE = "ProvideProductRecommendations"
+
+
+def test_there_is_a_scope_for_every_shareable_facet_and_answer_and_no_other() -> None:
+    shareable = {
+        f"{item.name}.{facet.name}:read" for item in CATALOG for facet in item.facets if facet.shareable
+    }
+    assert set(scopes.SCOPES) == shareable | {"answers.corrections:read"}
+    assert "purchases.payment:read" not in scopes.SCOPES
+    assert "purchases.notes:read" not in scopes.SCOPES
+
+
+def test_a_collections_scope_is_todays_shareable_facets() -> None:
+    assert expand("purchases") == [
+        f"purchases.{name}" for name in ("item", "order", "price", "context", "recipient", "experience")
+    ]
+    [found] = parts_from_scope("purchases:read", PURPOSE)
+    assert found["datatypes"] == expand("purchases")
+
+
+def test_a_scope_string_becomes_one_required_part_per_collection() -> None:
+    found = parts_from_scope(
+        "purchases.item:read profile.name:read purchases.price:read purchases.item:read", PURPOSE
+    )
+    assert [one["datatypes"] for one in found] == [["purchases.item", "purchases.price"], ["profile.name"]]
+    assert {one["necessity"] for one in found} == {"required"}
+    assert scope_string(found) == "purchases.item:read purchases.price:read profile.name:read"
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "",
+        "  ",
+        "purchases.item",
+        "purchases.item:write",
+        "purchases:write",
+        "inbox:write",
+        "purchases.payment:read",
+        "purchases.notes:read",
+        "purchases.nothing:read",
+        "nothing:read",
+        ":read",
+        "read",
+        "answers:read",
+        "answers.other:read",
+        "vault:manage",
+        "intents:read",
+        "purchases.item:read vault:manage",
+        "PURCHASES.ITEM:read",
+    ],
+)
+def test_unknown_and_unbuilt_scopes_are_refused(scope: str) -> None:
+    with pytest.raises(ScopeError):
+        parts_from_scope(scope, PURPOSE)
+
+
+def test_an_unknown_purpose_is_refused() -> None:
+    with pytest.raises(ScopeError, match="purpose"):
+        parts_from_scope("purchases.item:read", "SellEverything")
+
+
+def test_a_full_part_is_kept_and_completed() -> None:
+    asked = part(
+        "purchases.item",
+        "purchases.price",
+        "purchases.item",
+        actions=["read"],
+        fields=["title", "total", "title"],
+        filter={"category": ["toys", "books", "toys"]},
+        period="P2Y",
+        retention="P90D",
+        necessity="required",
+        purpose="https://w3id.org/dpv#DirectMarketing",
+    )
+    assert check_details([asked]) == [
+        {
+            "type": "vrm_access",
+            "datatypes": ["purchases.item", "purchases.price"],
+            "actions": ["read"],
+            "purpose": "DirectMarketing",
+            "necessity": "required",
+            "fields": ["title", "total"],
+            "filter": {"category": ["books", "toys"]},
+            "period": "P2Y",
+            "retention": "P90D",
+        }
+    ]
+
+
+def _without(name: str) -> dict[str, Any]:
+    found = part("purchases.item")
+    del found[name]
+    return found
+
+
+RAR: dict[str, list[Any]] = {
+    "type must be vrm_access": [
+        "text",
+        7,
+        None,
+        [],
+        {},
+        part("purchases.item", type="other"),
+        _without("type"),
+    ],
+    "unknown member": [part("purchases.item", terms="x"), part("purchases.item", **{"x" * 100: 1})],
+    "must be a list of texts": [
+        part("purchases.item", actions="read"),
+        part("purchases.item", fields=[]),
+        part("purchases.item", fields=[1]),
+        {**part("purchases.item"), "datatypes": "purchases.item"},
+        part(),
+    ],
+    "must be a text": [
+        part("purchases.item", purpose=1),
+        part("purchases.item", period=["P1Y"]),
+        part("purchases.item", necessity=None),
+        part("purchases.item", retention=7),
+    ],
+    "is missing": [_without("datatypes"), _without("purpose")],
+    "the only action is read": [
+        part("purchases.item", actions=["write"]),
+        part("purchases.item", actions=["read"] * 2),
+    ],
+    "necessity is required or optional": [part("purchases.item", necessity="nice")],
+    "unknown datatype": [
+        part("purchases.payment"),
+        part("purchases"),
+        part("nothing.item"),
+        part("answers.other"),
+    ],
+    "belong to one collection": [
+        part("purchases.item", "profile.name"),
+        part("purchases.item", "answers.corrections"),
+    ],
+    "only purchases have a period": [
+        part("profile.name", period="P1Y"),
+        part("answers.corrections", period="P1Y"),
+    ],
+    "only purchases have a filter": [part("profile.name", filter={"category": ["books"]})],
+    "filter knows category only": [
+        part("purchases.item", filter=[]),
+        part("purchases.item", filter={}),
+        part("purchases.item", filter={"brand": ["x"]}),
+        part("purchases.item", filter={"category": ["x"], "brand": ["x"]}),
+    ],
+    "filter.category must be a list of texts": [
+        part("purchases.item", filter={"category": "books"}),
+        part("purchases.item", filter={"category": []}),
+        part("purchases.item", filter={"category": [1]}),
+        part("purchases.item", filter={"category": ["a"] * 51}),
+    ],
+    "holds a name that is no category": [
+        part("purchases.item", filter={"category": ["Books"]}),
+        part("purchases.item", filter={"category": [""]}),
+        part("purchases.item", filter={"category": ["a\n"]}),
+    ],
+    "an answer has no fields": [part("answers.corrections", fields=["order"])],
+    "fields names nothing of": [part("purchases.item", "purchases.price", fields=["title"])],
+    "unknown field": [part("purchases.item", fields=["title", "secret"])],
+    "is no period": [
+        part("purchases.item", period=text)
+        for text in ("", "2Y", "P2", "P0Y", "P1Y6M", "P2Y\n", "P99999D", "P٢Y", "p2y")
+    ],
+    "is not one this vault knows": [part("purchases.item", purpose="dpv:Nothing")],
+}
+
+
+@pytest.mark.parametrize(("reason", "bad"), [(reason, bad) for reason, many in RAR.items() for bad in many])
+def test_a_malformed_part_is_refused_with_its_reason(reason: str, bad: Any) -> None:
+    with pytest.raises(ScopeError, match=reason):
+        check_details([bad])
+
+
+@pytest.mark.parametrize("details", [None, {}, "[]", [], [part("purchases.item")] * 21, 3])
+def test_only_a_list_of_one_to_twenty_parts_is_read(details: Any) -> None:
+    with pytest.raises(ScopeError, match="list of 1 to 20"):
+        check_details(details)
+
+
+def test_something_must_be_required_unless_a_scope_stands_beside() -> None:
+    optional = [part("purchases.price", necessity="optional")]
+    with pytest.raises(ScopeError, match="at least one part must be required"):
+        check_details(optional)
+    assert check_details(optional, beside_scope=True)[0]["necessity"] == "optional"
+
+
+def test_periods_of_one_unit_are_read() -> None:
+    assert [check_period(text) for text in ("P1D", "P6M", "P2Y", "P52W", "P9999D")]
+
+
+def test_a_refusal_never_repeats_more_than_a_little_of_what_was_sent() -> None:
+    with pytest.raises(ScopeError) as caught:
+        parts_from_scope("x" * 5000 + ":read", PURPOSE)
+    assert len(str(caught.value)) < 120
