@@ -7,17 +7,33 @@ Nothing here is a secret: the server key is named by its path.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from vrm.errors import SettingsError
 
 SIGNUP = ("closed", "open")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DAY = 86_400  # seconds
+_RANGES = {
+    "trusted_proxies": (0, 8),
+    "port": (1, 65_535),
+    "workers": (1, 64),
+    "max_upload": (1024, 2**32),
+    "max_body": (1024, 2**26),
+    "refresh_grace": (0, 60),
+    "session_idle": (60, _DAY),
+    "session_absolute": (60, 7 * _DAY),
+    "request_life": (60, _DAY),
+    "access_life": (60, 900),
+    "kdf_memory": (64 * 1024, 512 * 1024),
+    "kdf_passes": (1, 10),
+}
 
 
 def _default_folder() -> Path:
@@ -112,9 +128,13 @@ def _bracketed(host: str) -> str:
 def _convert(name: str, kind: str, value: Any) -> Any:
     if kind == "int":
         try:
+            if isinstance(value, bool | float):
+                raise TypeError
             return int(value)
         except (TypeError, ValueError):
-            raise SettingsError(f"{name}: {value!r} is not a whole number") from None
+            raise SettingsError(
+                f"{name}: {value!r} is not a whole number", hint="digits only, such as 8600"
+            ) from None
     return Path(value).expanduser() if kind == "Path" else str(value)
 
 
@@ -123,7 +143,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path}: {error}", hint="vrm.toml holds lines such as port = 8600") from None
 
 
@@ -154,30 +174,42 @@ def load(
 
 def checked(settings: Settings) -> Settings:
     """The same settings, or SettingsError naming the first that cannot be used."""
-    url = urlsplit(settings.issuer)
+    if settings.signup and settings.signup not in SIGNUP:
+        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
+    if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):
+        raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
+    for item in fields(Settings):
+        least, most = _RANGES.get(item.name, (None, None))
+        value = getattr(settings, item.name)
+        if least is not None and not least <= value <= most:
+            unit = f" {item.metadata['unit']}" if item.metadata["unit"] else ""
+            raise SettingsError(f"{item.metadata['env']}: {value}", hint=f"from {least} to {most}{unit}")
+    if settings.session_idle > settings.session_absolute:
+        raise SettingsError(f"VRM_SESSION_IDLE: {settings.session_idle}", hint="at most VRM_SESSION_ABSOLUTE")
+    _check_url(settings.issuer)
+    return settings
+
+
+def _check_url(issuer: str) -> None:
+    url = _split(issuer)
+    if url is None:
+        raise SettingsError(f"VRM_PUBLIC_URL: {issuer} has no host", hint="such as https://vault.example")
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
         raise SettingsError(
-            f"VRM_PUBLIC_URL: {settings.issuer} is neither https nor http on this machine",
+            f"VRM_PUBLIC_URL: {issuer} is neither https nor http on this machine",
             hint="put TLS in front and set VRM_PUBLIC_URL=https://…, or use http://127.0.0.1:8600",
         )
-    if url.query or url.fragment or url.username or url.path not in ("", "/"):
+    if url.query or url.fragment or "@" in url.netloc or url.path not in ("", "/"):
         raise SettingsError(
             "VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example"
         )
-    if settings.signup and settings.signup not in SIGNUP:
-        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
-    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
-        raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
-    if not 60 <= settings.access_life <= 900:
-        raise SettingsError("VRM_ACCESS_LIFE: between 60 and 900 seconds")
-    if not 0 <= settings.refresh_grace <= 60:
-        raise SettingsError("VRM_REFRESH_GRACE: between 0 and 60 seconds")
-    if (
-        settings.kdf_memory < 64 * 1024
-        or settings.kdf_memory > 512 * 1024
-        or not 1 <= settings.kdf_passes <= 10
-    ):
-        raise SettingsError("VRM_KDF_MEMORY and VRM_KDF_PASSES: at least 65536 KiB, 1 to 10 passes")
-    if not 1 <= settings.port <= 65535 or not 1 <= settings.workers <= 64:
-        raise SettingsError("VRM_PORT: 1 to 65535; VRM_WORKERS: 1 to 64")
-    return settings
+
+
+def _split(issuer: str) -> SplitResult | None:
+    """The address in its pieces, None where it has no usable host and port."""
+    try:
+        url = urlsplit(issuer)
+        usable = url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if usable else None

@@ -1,0 +1,162 @@
+"""Settings: flag before environment before file, and a hint with every refusal."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vrm.errors import SettingsError
+from vrm.settings import Settings, load
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "vrm.toml"
+
+
+def test_a_flag_counts_before_the_environment_and_that_before_the_file(toml: Path) -> None:
+    toml.write_text("port = 1111\nworkers = 3\nsignup = 'open'\n")
+    environ = {"VRM_PORT": "2222", "VRM_WORKERS": "4"}
+    found = load({"port": 3333, "workers": None}, environ, toml)
+    assert (found.port, found.workers, found.signup) == (3333, 4, "open")
+
+
+def test_without_anything_the_defaults_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
+    assert load({}, {}, None) == Settings()
+    assert Settings().data_dir == Path("/somewhere/vrm")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert Settings().data_dir == Path.home() / ".local" / "share" / "vrm"
+
+
+def test_the_environment_of_the_process_is_read_unless_another_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VRM_PORT", "4444")
+    assert load().port == 4444
+    assert load(environ={}).port == 8600
+
+
+def test_an_empty_value_is_none(toml: Path) -> None:
+    toml.write_text("signup = ''\n")
+    assert load({"public_url": ""}, {"VRM_PORT": ""}, toml) == Settings()
+
+
+def test_a_file_that_is_not_there_is_no_file(toml: Path) -> None:
+    assert load({}, {}, toml) == Settings()
+
+
+def test_paths_are_expanded_and_default_to_the_data_folder(tmp_path: Path) -> None:
+    plain = load({"data_dir": str(tmp_path)}, {})
+    assert (plain.database_path, plain.server_key_path) == (tmp_path / "vrm.db", tmp_path / "server.key")
+    named = load({"database_url": "sqlite:////var/x.db", "server_key_file": "/etc/k"}, {})
+    assert (named.database_path, named.server_key_path) == (Path("/var/x.db"), Path("/etc/k"))
+    assert load({"data_dir": "~/vault"}, {}).data_dir == Path.home() / "vault"
+
+
+@pytest.mark.parametrize(
+    ("flags", "issuer", "loopback", "signup"),
+    [
+        ({}, "http://127.0.0.1:8600", True, "open"),
+        ({"host": "::1", "port": 80}, "http://[::1]:80", True, "open"),
+        ({"public_url": "https://vault.example/"}, "https://vault.example", False, "closed"),
+        ({"public_url": "https://vault.example", "signup": "open"}, "https://vault.example", False, "open"),
+        ({"public_url": "http://localhost:9", "signup": "closed"}, "http://localhost:9", True, "closed"),
+        (
+            {"host": "0.0.0.0", "public_url": "https://v.example:8443"},
+            "https://v.example:8443",
+            False,
+            "closed",
+        ),
+    ],
+)
+def test_the_public_address(flags: dict[str, Any], issuer: str, loopback: bool, signup: str) -> None:
+    found = load(flags, {})
+    assert (found.issuer, found.on_loopback, found.signup_mode) == (issuer, loopback, signup)
+
+
+@pytest.mark.parametrize(
+    ("env", "value", "hint"),
+    [
+        ("VRM_PUBLIC_URL", "http://vault.example", "TLS"),
+        ("VRM_PUBLIC_URL", "ftp://127.0.0.1", "TLS"),
+        ("VRM_PUBLIC_URL", "https://", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://[::1", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault.example:99999", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault.example:0", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault.example/path", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault.example?a=b", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault.example#a", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://alice@vault.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://:secret@vault.example", "https://vault.example"),
+        ("VRM_HOST", "0.0.0.0", "VRM_PUBLIC_URL"),
+        ("VRM_SIGNUP", "maybe", "closed or open"),
+        ("VRM_DATABASE_URL", "postgresql:///vrm", "sqlite:///PATH"),
+        ("VRM_DATABASE_URL", "sqlite:///", "sqlite:///PATH"),
+        ("VRM_PORT", "0", "from 1 to 65535"),
+        ("VRM_PORT", "65536", "from 1 to 65535"),
+        ("VRM_PORT", "eighty", "digits only"),
+        ("VRM_PORT", "80.5", "digits only"),
+        ("VRM_WORKERS", "0", "from 1 to 64"),
+        ("VRM_WORKERS", "65", "from 1 to 64"),
+        ("VRM_TRUSTED_PROXIES", "-1", "from 0 to 8"),
+        ("VRM_ACCESS_LIFE", "59", "from 60 to 900 seconds"),
+        ("VRM_ACCESS_LIFE", "901", "from 60 to 900 seconds"),
+        ("VRM_REFRESH_GRACE", "-1", "from 0 to 60 seconds"),
+        ("VRM_REFRESH_GRACE", "61", "from 0 to 60 seconds"),
+        ("VRM_SESSION_IDLE", "0", "from 60 to"),
+        ("VRM_SESSION_IDLE", "80000", "at most VRM_SESSION_ABSOLUTE"),
+        ("VRM_SESSION_ABSOLUTE", "-5", "from 60 to"),
+        ("VRM_REQUEST_LIFE", "0", "from 60 to"),
+        ("VRM_MAX_UPLOAD", "0", "from 1024 to"),
+        ("VRM_MAX_BODY", "0", "from 1024 to"),
+        ("VRM_KDF_MEMORY", "65535", "from 65536 to 524288 KiB"),
+        ("VRM_KDF_MEMORY", "524289", "from 65536 to 524288 KiB"),
+        ("VRM_KDF_PASSES", "0", "from 1 to 10"),
+        ("VRM_KDF_PASSES", "11", "from 1 to 10"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_name_and_a_hint(env: str, value: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({}, {env: value})
+    assert ("VRM_PUBLIC_URL" if env == "VRM_HOST" else env) in str(caught.value)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("value", ["true", "86.5", "[1]"])
+def test_a_number_in_the_file_is_a_whole_number(toml: Path, value: str) -> None:
+    toml.write_text(f"port = {value}\n")
+    with pytest.raises(SettingsError, match="VRM_PORT"):
+        load({}, {}, toml)
+
+
+@pytest.mark.parametrize("content", [b"port 8600", b"\xff\xfe", b"port = 1\nport = 2"])
+def test_a_file_that_is_no_toml_is_refused(toml: Path, content: bytes) -> None:
+    toml.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"vrm\.toml") as caught:
+        load({}, {}, toml)
+    assert "port = 8600" in caught.value.hint
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        load({}, {}, tmp_path)
+
+
+def test_a_setting_that_does_not_exist_is_refused(toml: Path) -> None:
+    toml.write_text("prot = 8600\n")
+    with pytest.raises(SettingsError, match="'prot'") as caught:
+        load({}, {}, toml)
+    assert "docs/settings.md" in caught.value.hint
+
+
+def test_every_setting_has_its_own_variable_and_says_what_it_is() -> None:
+    names = [item.metadata["env"] for item in fields(Settings)]
+    assert names == [f"VRM_{item.name.upper()}" for item in fields(Settings)]
+    assert all(item.metadata["help"] for item in fields(Settings))
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Settings().port = 1  # type: ignore[misc]
