@@ -44,6 +44,19 @@ def test_without_a_session_only_the_number_is_shown_and_no_way_in(customer: Cust
     assert "password" not in page.html
 
 
+@pytest.mark.parametrize("handle", ["nosuch", "vrm_rq_" + "A" * 43])
+def test_not_even_an_error_about_a_request_offers_a_way_in(customer: Customer, handle: str) -> None:
+    pages = [
+        customer.get(f"/requests/{handle}"),
+        customer.post(f"/requests/{handle}", {}),
+        customer.post(f"/requests/{handle}", {}, headers={"Origin": "https://shop.example"}),
+    ]
+    for page in pages:
+        assert page.status in {403, 404}
+        assert page.forms == []
+        assert not [link for link in page.links() if link not in {"#main", "/"}]
+
+
 def test_a_request_opened_before_the_log_in_waits_on_home(alice: Customer, ask: Ask, shelf: object) -> None:
     alice.submit(alice.get("/me").form("/logout"))
     handle = ask()

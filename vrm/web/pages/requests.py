@@ -23,7 +23,7 @@ from vrm.web.gate import anybody
 Page = Response | str | tuple[str, int]
 
 FIRST_ROWS: Final = 8  # shown at once; the rest one tap down
-ROWS_MOST: Final = 1000  # rows on the page; beyond, the limits say it better
+ROWS_MOST: Final = 500  # rows on the page; beyond, the limits say it better
 JSON_ROWS: Final = 200
 
 
