@@ -27,4 +27,4 @@ def today(clock: Clock) -> date:
 
 def rfc3339(seconds: int) -> str:
     """`2026-11-21T09:30:00Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"

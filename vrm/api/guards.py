@@ -37,12 +37,14 @@ SECURITY_HEADERS = {
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_PROTECTION = {name.lower(): (name, value) for name, value in SECURITY_HEADERS.items()}
 
 
 def protect(response: Response) -> Response:
     """Put the headers on that keep an answer out of caches, frames and sniffers."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    present = {name.lower() for name, _ in response.headers}
+    missing = [header for name, header in _PROTECTION.items() if name not in present]
+    response.headers.extend(missing)
     return response
 
 

@@ -63,7 +63,8 @@ class Readings:
         body, etag = self._reader.one(access, collection, id)
         response = Response(body, content_type=JSON)
         response.headers["ETag"] = etag
-        response.make_conditional(request)
+        if "HTTP_IF_NONE_MATCH" in request.environ:
+            response.make_conditional(request)
         return response
 
     def answer(self, question: str) -> Response:

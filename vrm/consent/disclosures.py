@@ -51,6 +51,7 @@ EVENTS = (
     "refreshed",
 )
 _FIRST = bytes(32)
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BUCKET = 256  # bytes
 _MOST_SEGMENTS = 1024  # segments a thread keeps open
 _LONGEST_SEGMENT = 50_000  # entries
@@ -107,7 +108,7 @@ class Disclosures:
         segment = self._segment(transaction, vault)
         before = (segment.seq, segment.link)
         now = self._clock.now()
-        text = json.dumps({"event": event, **detail}, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _compact({"event": event, **detail}).encode()
         sealed = segment.cipher.seal(pad(text, _BUCKET), segment.seq + 1, segment.link, now)
         transaction.execute(
             "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)",

@@ -17,7 +17,7 @@ from typing import Any
 from vrm.clock import Clock, rfc3339, today
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import ANSWERS, stream_of
+from vrm.consent.scopes import ANSWERS, SCOPES, stream_of
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
@@ -276,18 +276,21 @@ class _Opener:
         self.scopes = scopes
         self.shelf = shelf(access.common, stream)
         self._day = day
-        self._members = {scope: _member(scope) for scope in scopes}
         keys = {scope: access.keys[scope] for scope in scopes}
         self.ciphers = RowCiphers(access.grant_id, access.common, keys)
         self._times: dict[int, bytes] = {}
 
     def row(self, seq: int, item: bytes, updated: int, sealed: bytes) -> bytes | None:
         """The record as it leaves, or None where nothing of it is in period and in these scopes."""
-        texts = [b'{"id":"' + item.hex().encode() + b'","updated_at":"' + self._time(updated) + b'"']
-        for scope, (last, text) in self.ciphers.open(sealed, item, seq).items():
-            if in_period(last, self._day):
-                texts.append(self._members[scope] + text)
-        return b"".join(texts) + b"}" if len(texts) > 1 else None
+        parts = [
+            _MEMBERS[scope] + text
+            for scope, (last, text) in self.ciphers.open(sealed, item, seq).items()
+            if in_period(last, self._day)
+        ]
+        if not parts:
+            return None
+        when = self._times.get(updated) or self._time(updated)
+        return b'{"id":"%b","updated_at":"%b"%b}' % (item.hex().encode(), when, b"".join(parts))
 
     def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
         """An answer's row: the bytes themselves."""
@@ -295,12 +298,10 @@ class _Opener:
         return next((text for _, text in parts.values()), None)
 
     def _time(self, updated: int) -> bytes:
-        found = self._times.get(updated)
-        if found is None:
-            found = self._times[updated] = rfc3339(updated).encode()
+        found = self._times[updated] = rfc3339(updated).encode()
         return found
 
 
-def _member(scope: str) -> bytes:
-    facet = scope.removesuffix(":read").partition(".")[2]
-    return b"," + json.dumps(facet).encode() + b":"
+_MEMBERS = {  # what stands before the text of a scope in a row
+    scope: b',"%s":' % scope.removesuffix(":read").partition(".")[2].encode() for scope in SCOPES
+}

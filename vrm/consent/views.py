@@ -56,6 +56,10 @@ class RowCiphers:
             scope: (shelf(common, scope).hex(), Cipher(key, Purpose.VIEW, grant_id, scope))
             for scope, key in keys.items()
         }
+        self._only: tuple[str, Cipher, bytes] | None = None
+        if len(self._parts) == 1:
+            ((scope, (label, cipher)),) = self._parts.items()
+            self._only = (scope, cipher, envelope.lp(label))
 
     def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
         """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
@@ -68,13 +72,21 @@ class RowCiphers:
 
     def open(self, sealed: bytes, item: bytes, seq: int) -> dict[str, tuple[int, bytes]]:
         """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""
-        named, found = envelope.unpack_named(sealed), {}
-        for scope, (label, cipher) in self._parts.items():
-            blob = named.get(label)
-            if blob is not None:
-                text = cipher.unseal(blob, item, seq)
-                found[scope] = (int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" "))
+        place, found = envelope.pack_place(item, seq), {}
+        for scope, cipher, blob in self._mine(sealed):
+            text = cipher.unseal_packed(blob, place)
+            found[scope] = (int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" "))
         return found
+
+    def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
+        """(scope, cipher, envelope) of every part that these scopes open."""
+        if self._only is not None:  # one scope: most rows hold its part and nothing else
+            scope, cipher, head = self._only
+            blob = envelope.sole(sealed, head)
+            if blob is not None:
+                return [(scope, cipher, blob)]
+        named = envelope.unpack_named(sealed)
+        return [(one, cipher, named[label]) for one, (label, cipher) in self._parts.items() if label in named]
 
     def holds(self, sealed: bytes, item: bytes, seq: int, verdict: policy.Verdict) -> bool:
         """Whether a row says exactly this; an altered one does not."""
@@ -88,8 +100,7 @@ class RowCiphers:
 
     def sealed_parts(self, sealed: bytes) -> bytes:
         """The envelopes of these scopes, for an ETag."""
-        named = envelope.unpack_named(sealed)
-        return b"".join(named.get(label, b"") for label, _ in self._parts.values())
+        return b"".join([blob for _, _, blob in self._mine(sealed)])
 
 
 class GrantKeys:

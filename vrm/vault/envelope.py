@@ -20,6 +20,7 @@ TAG = 16  # bytes
 _HEADER = struct.Struct(">BBI")
 _LENGTH = struct.Struct(">H")
 _INTEGER = struct.Struct(">HQ")
+_PLACE = struct.Struct(">H16sHQ")
 _SIZE = struct.Struct(">I")
 HEADER = _HEADER.size
 SMALLEST = HEADER + NONCE + TAG
@@ -73,6 +74,11 @@ def pack(*parts: Part) -> bytes:
     return b"".join(map(lp, parts))
 
 
+def pack_place(item: bytes, seq: int) -> bytes:
+    """`pack` of an id of 16 bytes and a position, in one step: it is needed for every row of a list."""
+    return _PLACE.pack(16, item, 8, seq) if len(item) == 16 else pack(item, seq)
+
+
 def unpack(blob: bytes) -> list[bytes]:
     """The parts of `pack`; TamperedError where the lengths do not add up."""
     parts = []
@@ -109,6 +115,14 @@ def unpack_named(blob: bytes) -> dict[str, bytes]:
     except struct.error:  # a length itself is cut
         raise TamperedError() from None
     return named
+
+
+def sole(blob: bytes, head: bytes) -> bytes | None:
+    """The one part of a `pack_named` of one part, whose name is packed as `head`; None for any other."""
+    body_at = len(head) + 4
+    if not blob.startswith(head) or len(blob) < body_at:
+        return None
+    return blob[body_at:] if _SIZE.unpack_from(blob, body_at - 4)[0] == len(blob) - body_at else None
 
 
 def pad(text: bytes, bucket: int) -> bytes:
