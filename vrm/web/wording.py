@@ -308,6 +308,7 @@ def row_title(row: Any) -> str:
     return gettext("(no title)") if named else gettext("About you")
 
 
+NUMBERS: Final = {"isbn", "asin", "gtin", "url", "order_number"}  # last: they tell a person least
 SAID_ELSEWHERE: Final = {"title", "topic", "ordered", "category_path"}
 
 
@@ -316,7 +317,8 @@ def rest_text(document: Mapping[str, Any]) -> str:
 
     The page says beside it which facts leave, and shows every byte on demand.
     """
-    said = []
+    said: list[str] = []
+    numbers: list[str] = []
     for values in document.values():
         if not isinstance(values, Mapping):
             continue
@@ -324,8 +326,9 @@ def rest_text(document: Mapping[str, Any]) -> str:
             field = _FIELDS.get(name)
             if name in SAID_ELSEWHERE or value in (None, "", []) or (field and field.by == "vault"):
                 continue
-            said.append(category_text(str(value)) if name == "category" else _brief(field, value))
-    return " · ".join(said)
+            told = category_text(str(value)) if name == "category" else _brief(field, value)
+            (numbers if name in NUMBERS else said).append(told)
+    return " · ".join(said + numbers)
 
 
 _FIELDS: Final = {
