@@ -1,8 +1,7 @@
 """A real browser for the tests beside this file.
 
 `browser` is one Chromium for the whole run, driven by Playwright. Where there is none the tests are skipped
-with one line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. Everything here is marked `browser`
-and runs in one worker, so that a run starts one browser only.
+with one line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. Everything here is marked `browser`.
 """
 
 import os
@@ -28,7 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for a server to come up on a busy machine
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
