@@ -329,8 +329,9 @@ class SqliteEngine:
                     )
 
     def purge(self) -> bool:
-        """Empty the write-ahead log of deleted bytes; False while a reader still holds it open.
+        """Empty the write-ahead log of deleted bytes; False where they may linger, so that it is tried again.
 
+        A reader or a full disk can be in the way; what was deleted stays deleted, so that is no error.
         Inside a block it waits for the block's end.
         """
         connection = self._connection()
@@ -341,8 +342,10 @@ class SqliteEngine:
         try:
             connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
             row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
-            connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
+        except StorageError:
+            row = None
         finally:
+            connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
             fcntl.flock(connection.lock, fcntl.LOCK_UN)
         return row is not None and row[0] == 0
 
