@@ -1,7 +1,7 @@
 """A real browser for the tests beside this file.
 
 `browser` is one Chromium for the whole run, driven by Playwright. Where there is none the tests are skipped
-with one line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. Everything here is marked `browser`.
+with one line naming the remedy; with VRM_TEST_STRICT=1 they fail instead. All are marked `browser`.
 """
 
 import os
