@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from vrm.errors import TamperedError
@@ -97,6 +98,11 @@ def unpack(blob: bytes) -> list[bytes]:
 def pack_named(named: dict[str, bytes]) -> bytes:
     """Named long parts (envelopes of facets or scopes): per part lp(name) ‖ u32 length ‖ bytes."""
     return b"".join([lp(name) + _SIZE.pack(len(blob)) + blob for name, blob in named.items()])
+
+
+def pack_headed(heads: Sequence[bytes], blobs: Sequence[bytes]) -> bytes:
+    """`pack_named` where the names are packed already, as `lp(name)`; ValueError where the numbers differ."""
+    return b"".join([head + _SIZE.pack(len(blob)) + blob for head, blob in zip(heads, blobs, strict=True)])
 
 
 def unpack_named(blob: bytes) -> dict[str, bytes]:

@@ -77,6 +77,7 @@ class Records:
         self._ciphers = keyring.record_ciphers(collection)
         self._facets = tuple(facet.name for facet, _ in self._ciphers)
         self._names = envelope.pack(*self._facets)
+        self._heads = [envelope.lp(name) for name in self._facets]
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
 
@@ -92,7 +93,7 @@ class Records:
         """The stored body: an envelope for every facet, filled or not."""
         texts = [(cipher, _padded(document.get(facet.name), facet)) for facet, cipher in self._ciphers]
         sealed = crypto.seal_all(texts, record, revision, self._names)
-        return envelope.pack_named(dict(zip(self._facets, sealed, strict=True)))
+        return envelope.pack_headed(self._heads, sealed)
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
         """The document of a stored body; TamperedError where anything is not as it was written.

@@ -201,16 +201,47 @@ def _without_empty(values: Any) -> Any:
     return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
+@cache
+def _fields(collection: str) -> dict[str, dict[str, fields.Field[Any]]]:
+    facets = CATALOG_BY_NAME[collection].facets
+    return {facet.name: facet_schema(collection, facet.name).fields for facet in facets}
+
+
+def _without_fault(collection: str, given: Mapping[str, Any]) -> Document | None:
+    """What `Schema.load` makes of a document without fault; None where it must say what is wrong.
+
+    The same fields judge, asked for what is there only: most of a record's fields are empty.
+    """
+    loaded: Document = {}
+    known = _fields(collection)
+    try:
+        for facet, values in given.items():
+            if not isinstance(values, dict):
+                return None
+            loaded[facet] = {
+                name: field.deserialize(values[name], name, values)
+                for name, field in known[facet].items()
+                if name in values
+            }
+            if len(loaded[facet]) != len(values):
+                return None
+    except (KeyError, ValidationError):
+        return None
+    return loaded
+
+
 def validate(collection: str, document: Mapping[str, Any]) -> Document:
     """A clean document with every facet present and no empty value.
 
     Raises ValidationError with `fields` as {"facet.field": [reason]}.
     """
     given = {facet: _without_empty(values) for facet, values in document.items()}
-    try:
-        loaded: Document = schema(collection).load(given)
-    except ValidationError as error:
-        raise errors.ValidationError(fields=_flatten(error.messages)) from None
+    loaded = _without_fault(collection, given)
+    if loaded is None:
+        try:
+            loaded = schema(collection).load(given)
+        except ValidationError as error:
+            raise errors.ValidationError(fields=_flatten(error.messages)) from None
     return {
         facet.name: {
             name: value for name, value in loaded.get(facet.name, {}).items() if value not in ("", [])

@@ -166,7 +166,7 @@ class Vaults:
         """The vault of a running session; SessionExpiredError for any other secret."""
         lookup, wrapping = SessionSlot.lookup(_session_bytes(session_secret), self.server_key.pepper)
         row = self.engine.one(
-            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username FROM sessions s"
+            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username, v.generation FROM sessions s"
             " JOIN vaults v ON v.vault = s.vault WHERE s.lookup = ?",
             (lookup,),
         )
@@ -182,7 +182,7 @@ class Vaults:
         if now >= row[3] + _TOUCH:
             with self.engine.write() as transaction:
                 transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
-        return self._opened(row[4], root)
+        return Vault(self, Keyring(row[0], root, row[5]), row[4])
 
     def listing(self) -> list[VaultEntry]:
         """Every vault's name and day of creation: all that a host can see."""

@@ -228,7 +228,7 @@ def _store(
     if wrong:
         return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
     try:
-        at.records.put(document, record, revision=revision)
+        at.records.apply({record: document}, expected={record: revision})
     except ConflictError:
         if not at.records.contains(record):
             raise RecordNotFoundError from None
