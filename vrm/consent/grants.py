@@ -357,6 +357,12 @@ class Grants:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
 
+    def settle(self, vault: Vault) -> None:
+        """At an unlock without problems: the root stops vouching for what ended meanwhile."""
+        with self._engine.write() as transaction:
+            self._views.keep(transaction, vault.keyring)
+            self._set_roster(transaction, vault)
+
     def problems(self, vault: Vault) -> list[str]:
         """Live grants that the customer did not make or that were altered, missing ones, altered rows."""
         opened, altered = self._views.live_grants(vault.keyring)

@@ -61,6 +61,7 @@ class Consent:
         self.grants.retire(vault)
         if not found:
             self.log.seal_heads(vault)
+            self.grants.settle(vault)
         return found
 
     def problems(self, vault: Vault) -> list[str]:

@@ -1,0 +1,251 @@
+"""The log: what was done to it is found, whoever did it; each process and thread writes its own chain."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.attacks.actors import Customer, Vendor
+from tests.conftest import SettableClock
+from vrm.consent import disclosures
+from vrm.consent.disclosures import EVENTS, Disclosures
+from vrm.consent.service import Consent
+from vrm.errors import StorageError, TamperedError
+from vrm.vault.engine import SqliteEngine
+
+
+@pytest.fixture
+def read(customer: Customer, vendor: Vendor, books: list[str], consent: Consent) -> str:
+    """A grant, some readings, and an unlock that sealed the heads of the log."""
+    tokens = vendor.connect(customer)
+    for _ in range(3):
+        vendor.read(tokens.access_token)
+    assert consent.at_unlock(customer.vault) == []
+    return tokens.access_token
+
+
+def run(engine: SqliteEngine, sql: str, *parameters: object) -> None:
+    with engine.write() as transaction:
+        transaction.execute(sql, parameters)
+
+
+def in_new_segment(consent: Consent) -> None:
+    """As a process that starts anew."""
+    consent.log._local.__dict__.clear()
+
+
+def test_a_reading_is_told_with_who_what_and_how_much(
+    customer: Customer, vendor: Vendor, read: str, clock: SettableClock
+) -> None:
+    newest = customer.consent.log.read(customer.vault, 1)[0]
+    assert (newest.event, newest.count, newest.stream) == ("read", 3, "purchases")
+    assert newest.scopes == ("purchases.item:read",)
+    assert newest.client_id == vendor.registered.client_id
+    assert newest.vendor_name == "Corner Books"
+    assert newest.at == clock.now()
+    assert customer.events() == ["read", "read", "read", "connected", "granted"]
+
+
+def test_older_entries_come_page_by_page(customer: Customer, read: str, clock: SettableClock) -> None:
+    log = customer.consent.log
+    first = log.read(customer.vault, 2)
+    rest = log.read(customer.vault, 10, (clock.now(), 2))
+    assert len(first) + len(rest) == log.count(customer.vault) == 5
+    assert log.read(customer.vault, 10, (clock.now() - 1, 0)) == []
+
+
+SPOILT = "CAST(x'00' || substr(sealed, 2) AS BLOB)"
+CUT = "CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB)"
+ALTERATIONS = {
+    "edited": f"UPDATE log_entries SET sealed = {SPOILT} WHERE seq = 2",
+    "its time edited": "UPDATE log_entries SET at = at - 1 WHERE seq = 2",
+    "its last byte edited": f"UPDATE log_entries SET sealed = {CUT} WHERE seq = 5",
+    "dropped": "DELETE FROM log_entries WHERE seq = 2",
+    "the first dropped": "DELETE FROM log_entries WHERE seq = 1",
+    "the tail cut": "DELETE FROM log_entries WHERE seq >= 4",
+    "the last cut": "DELETE FROM log_entries WHERE seq = 5",
+    "all cut": "DELETE FROM log_entries",
+    "renumbered": "UPDATE log_entries SET seq = seq + 10",
+    "the segment cut": "DELETE FROM log_segments",
+    "the segment's key altered": "UPDATE log_segments SET sealed_key = x'01' || zeroblob(80)",
+    "the heads altered": "UPDATE log_heads SET sealed = x'00'",
+    "the heads taken away": "DELETE FROM log_heads",
+}
+
+
+@pytest.mark.parametrize("how", ALTERATIONS)
+def test_an_altered_log_is_found(how: str, customer: Customer, read: str, engine: SqliteEngine) -> None:
+    assert customer.consent.log.problems(customer.vault) == []
+    run(engine, ALTERATIONS[how])
+    assert customer.consent.log.problems(customer.vault) != []
+    assert customer.consent.at_unlock(customer.vault) != []
+    assert customer.consent.at_unlock(customer.vault) != [], "an unlock must not bless what it found"
+
+
+def test_swapped_entries_are_found(customer: Customer, read: str, engine: SqliteEngine) -> None:
+    run(engine, "UPDATE log_entries SET seq = 100 WHERE seq = 2")
+    run(engine, "UPDATE log_entries SET seq = 2 WHERE seq = 3")
+    run(engine, "UPDATE log_entries SET seq = 3 WHERE seq = 100")
+    assert len(customer.consent.log.problems(customer.vault)) == 1
+
+
+def test_a_log_taken_away_whole_is_found(customer: Customer, read: str, engine: SqliteEngine) -> None:
+    for table in ("log_entries", "log_segments", "log_heads"):
+        run(engine, f"DELETE FROM {table}")
+    assert customer.consent.log.problems(customer.vault) != []
+
+
+def test_a_log_taken_away_after_all_grants_ended_is_found(
+    customer: Customer, read: str, engine: SqliteEngine
+) -> None:
+    [shown] = customer.consent.grants.listing(customer.vault)
+    customer.consent.grants.revoke(customer.vault, shown.id)
+    for table in ("log_entries", "log_segments", "log_heads"):
+        run(engine, f"DELETE FROM {table}")
+    assert customer.consent.log.problems(customer.vault) != []
+
+
+def test_entries_moved_to_another_segment_are_found(
+    customer: Customer, read: str, engine: SqliteEngine, vendor: Vendor
+) -> None:
+    in_new_segment(customer.consent)
+    vendor.read(read)
+    first, second = (row[0] for row in engine.all("SELECT DISTINCT segment FROM log_entries"))
+    run(engine, "UPDATE log_entries SET segment = ?, seq = seq + 5 WHERE segment = ?", first, second)
+    assert customer.consent.log.problems(customer.vault) != []
+
+
+def test_a_segment_cut_after_the_unlock_is_found_by_the_next_heads_only(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    """The limit, said openly: a whole segment since the last unlock can be cut unseen; older ones not."""
+    in_new_segment(customer.consent)
+    vendor.read(read)
+    newest = engine.all("SELECT segment FROM log_entries ORDER BY rowid DESC LIMIT 1")[0][0]
+    assert customer.consent.at_unlock(customer.vault) == []
+    for table in ("log_entries", "log_segments"):
+        run(engine, f"DELETE FROM {table} WHERE segment = ?", newest)
+    [problem] = customer.consent.log.problems(customer.vault)
+    assert problem == f"a part of the log is missing (segment {newest.hex()[:8]})"
+
+
+def test_what_does_not_open_is_not_shown(customer: Customer, read: str, engine: SqliteEngine) -> None:
+    run(engine, f"UPDATE log_entries SET sealed = {SPOILT} WHERE seq = 3")
+    assert len(customer.consent.log.read(customer.vault)) == 3
+    run(engine, "UPDATE log_heads SET sealed = x'00'")
+    assert len(customer.consent.log.read(customer.vault)) == 3
+
+
+def test_a_log_outlives_its_server_key(customer: Customer, read: str, engine: SqliteEngine) -> None:
+    """Segments that were seen at an unlock need no voucher; newer ones are named."""
+    run(engine, "UPDATE log_segments SET mac = zeroblob(32)")
+    assert len(customer.consent.log.read(customer.vault)) == 5
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_a_rolled_back_entry_leaves_no_gap(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    log, before = customer.consent.log, customer.consent.log.count(customer.vault)
+
+    def fail() -> None:
+        with engine.write() as transaction:
+            log.note(transaction, customer.vault.id, "read")
+            log.note(transaction, customer.vault.id, "read")
+            raise StorageError
+
+    with pytest.raises(StorageError):
+        fail()
+    vendor.read(read)
+    assert log.count(customer.vault) == before + 1
+    assert log.problems(customer.vault) == []
+
+
+def test_the_first_entry_of_a_segment_rolled_back_leaves_no_segment(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    in_new_segment(customer.consent)
+
+    def fail() -> None:
+        with engine.write() as transaction:
+            customer.consent.log.note(transaction, customer.vault.id, "read")
+            raise StorageError
+
+    with pytest.raises(StorageError):
+        fail()
+    vendor.read(read)
+    assert len(customer.consent.log.read(customer.vault)) == 6
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_every_thread_writes_its_own_chain(customer: Customer, vendor: Vendor, read: str) -> None:
+    threads = [threading.Thread(target=lambda: [vendor.read(read) for _ in range(5)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert customer.consent.log.count(customer.vault) == 25
+    assert len(customer.consent.log.read(customer.vault)) == 25
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_a_forked_process_does_not_continue_its_parents_chain(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            vendor.read(read)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    vendor.read(read)
+    assert len(engine.all("SELECT DISTINCT segment FROM log_entries")) == 2
+    assert len(customer.consent.log.read(customer.vault)) == 7
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_long_chains_and_many_vaults_start_new_segments(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disclosures, "_LONGEST_SEGMENT", 6)
+    monkeypatch.setattr(disclosures, "_MOST_SEGMENTS", 1)
+    bob = customer.vault._vaults.create("bob", "another good passphrase")[0]
+    for _ in range(3):
+        vendor.read(read)
+        with engine.write() as transaction:
+            customer.consent.log.note(transaction, bob.id, "declined")
+    assert len(engine.all("SELECT 1 FROM log_segments")) >= 4
+    assert customer.consent.log.problems(customer.vault) == []
+    assert len(customer.consent.log.read(bob)) == 3
+
+
+def test_an_event_that_is_not_in_the_table_is_misuse(customer: Customer, engine: SqliteEngine) -> None:
+    with pytest.raises(ValueError, match="looked"), engine.write() as transaction:
+        customer.consent.log.note(transaction, customer.vault.id, "looked")
+    assert len(set(EVENTS)) == len(EVENTS)
+
+
+def test_nothing_is_written_for_an_unknown_vault(consent: Consent, engine: SqliteEngine) -> None:
+    with pytest.raises(TamperedError), engine.write() as transaction:
+        consent.log.note(transaction, "nobody", "read")
+
+
+@pytest.mark.parametrize("act", [Disclosures.read, Disclosures.problems])
+def test_another_customer_reads_nothing(
+    act: Callable[..., list[object]], customer: Customer, read: str, consent: Consent
+) -> None:
+    mallory = customer.vault._vaults.create("mallory", "another good passphrase")[0]
+    assert act(consent.log, mallory) == []
+
+
+def test_the_name_of_an_altered_grant_is_left_open(
+    customer: Customer, read: str, engine: SqliteEngine
+) -> None:
+    run(engine, "UPDATE grants SET agreement = x'00'")
+    assert customer.consent.log.read(customer.vault, 1)[0].vendor_name == ""

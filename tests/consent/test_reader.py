@@ -1,0 +1,238 @@
+"""Reading: full pages, sealed cursors, ETags that change with the bytes, and nothing of anybody else's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.attacks.actors import Customer, Vendor, part
+from tests.conftest import SettableClock
+from vrm.consent.grants import DAY
+from vrm.consent.reader import Access
+from vrm.consent.service import Consent
+from vrm.errors import InsufficientScopeError, NotInViewError, ParameterError, TokenError
+
+
+def enter(consent: Consent, token: str) -> Access:
+    return consent.reader.authenticate(token)
+
+
+@pytest.fixture
+def many(customer: Customer) -> list[str]:
+    """Every second one leaves its period within a month."""
+    days = ("2026-10-01", "2025-11-25")
+    return [customer.buy(f"Book {number:02}", order={"ordered": days[number % 2]}) for number in range(20)]
+
+
+@pytest.mark.parametrize("token", ["", "x", "vrm_at_" + "A" * 48, "vrm_rt_" + "A" * 48])
+def test_an_unknown_token_is_refused(token: str, consent: Consent) -> None:
+    with pytest.raises(TokenError):
+        enter(consent, token)
+
+
+def test_pages_are_full_and_hold_every_row_once(
+    customer: Customer, vendor: Vendor, consent: Consent, many: list[str]
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    cursor, sizes, ids = None, [], []
+    while True:
+        page, cursor = consent.reader.page(access, "purchases", limit=7, cursor=cursor)
+        sizes.append(len(page))
+        ids += [json.loads(text)["id"] for text in page]
+        if cursor is None:
+            break
+    assert sizes == [7, 7, 6]
+    assert len(set(ids)) == 20
+
+
+def test_pages_stay_full_while_rows_leave_their_period(
+    customer: Customer, vendor: Vendor, consent: Consent, many: list[str], clock: SettableClock
+) -> None:
+    tokens = vendor.connect(customer, part("purchases.item", period="P1Y"))
+    clock.forward(20 * DAY)
+    access = enter(consent, vendor.refresh(tokens.refresh_token).access_token)
+    sizes, cursor = [], None
+    while True:
+        page, cursor = consent.reader.page(access, "purchases", limit=3, cursor=cursor)
+        sizes.append(len(page))
+        if cursor is None:
+            break
+    assert sum(sizes) == 10
+    assert set(sizes[:3]) == {3}
+    assert consent.views.count(tokens.grant_id) == 20
+
+
+def test_a_part_whose_period_ended_leaves_its_row(
+    customer: Customer, vendor: Vendor, consent: Consent, clock: SettableClock
+) -> None:
+    customer.buy("Kindred", order={"ordered": "2026-08-25"})
+    tokens = vendor.connect(
+        customer, part("purchases.item", period="P3M"), part("purchases.price", period="P2Y")
+    )
+    access = enter(consent, tokens.access_token)
+    [text] = consent.reader.page(access, "purchases")[0]
+    record = json.loads(text)["id"]
+    before = consent.reader.one(access, "purchases", record)[1]
+    clock.forward(10 * DAY)
+    access = enter(consent, vendor.refresh(tokens.refresh_token).access_token)
+    [text] = consent.reader.page(access, "purchases")[0]
+    assert set(json.loads(text)) == {"id", "updated_at", "price"}
+    assert consent.reader.one(access, "purchases", record)[1] != before
+    narrow = enter(consent, vendor.connect(customer, part("purchases.item", period="P3M")).access_token)
+    assert consent.reader.page(narrow, "purchases") == ([], None)
+
+
+def test_one_that_left_its_period_is_not_in_view(
+    customer: Customer, vendor: Vendor, consent: Consent, clock: SettableClock
+) -> None:
+    customer.buy("Kindred", order={"ordered": "2026-08-25"})
+    tokens = vendor.connect(customer, part("purchases.item", period="P3M"))
+    record = vendor.read(tokens.access_token)[0]["id"]
+    clock.forward(10 * DAY)
+    access = enter(consent, vendor.refresh(tokens.refresh_token).access_token)
+    with pytest.raises(NotInViewError):
+        consent.reader.one(access, "purchases", record)
+
+
+def test_only_what_changed_since_is_given(
+    customer: Customer, vendor: Vendor, consent: Consent, many: list[str], clock: SettableClock
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    clock.forward(60)
+    customer.change(many[3], "item", title="Changed")
+    page, _ = consent.reader.page(access, "purchases", updated_since=clock.now())
+    assert [json.loads(text)["item"]["title"] for text in page] == ["Changed"]
+    assert json.loads(page[0])["updated_at"] == "2026-11-18T11:07:40Z"
+    assert consent.reader.page(access, "purchases", updated_since=clock.now() + 1) == ([], None)
+
+
+def test_a_row_changed_between_two_pages_is_given_again(
+    customer: Customer, vendor: Vendor, consent: Consent, many: list[str]
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    page, cursor = consent.reader.page(access, "purchases", limit=10)
+    seen = {json.loads(text)["item"]["title"] for text in page}
+    record = next(
+        one for one in many if customer.vault.records("purchases").get(one)["item"]["title"] in seen
+    )
+    customer.change(record, "item", title="Changed")
+    rest, _ = consent.reader.page(access, "purchases", limit=500, cursor=cursor)
+    assert len(rest) == 11
+    assert json.loads(rest[-1])["item"]["title"] == "Changed"
+
+
+def _etag(customer: Customer, consent: Consent, access: Access, vendor: Vendor, record: str) -> str:
+    item = customer.vault.keyring.pairwise(vendor.registered.client_id, "purchases", record).hex()
+    return consent.reader.one(access, "purchases", item)[1]
+
+
+def test_an_etag_changes_only_with_the_bytes_that_this_grant_may_see(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str], clock: SettableClock
+) -> None:
+    access = enter(consent, vendor.connect(customer, part("purchases.item", fields=["title"])).access_token)
+    first = _etag(customer, consent, access, vendor, books[0])
+    rows = consent.reader.page(access, "purchases")
+    clock.forward(60)
+    customer.change(books[0], "price", total="1.00")
+    customer.change(books[0], "item", brand="Another")
+    customer.change(books[1], "context", motive="a reason")
+    assert _etag(customer, consent, access, vendor, books[0]) == first
+    assert consent.reader.page(access, "purchases") == rows
+    customer.change(books[0], "item", title="Kindred, second edition")
+    second = _etag(customer, consent, access, vendor, books[0])
+    assert second != first
+    assert second.startswith('"')
+    assert second.endswith('"')
+
+
+def test_a_row_that_comes_back_is_read_again(customer: Customer, vendor: Vendor, books: list[str]) -> None:
+    tokens = vendor.connect(customer)
+    before = {row["id"] for row in vendor.read(tokens.access_token)}
+    customer.change(books[0], "context", **{"for": "gift"})
+    assert len(vendor.read(tokens.access_token)) == 2
+    customer.change(books[0], "context", **{"for": "self"})
+    assert {row["id"] for row in vendor.read(tokens.access_token)} == before
+
+
+def test_ids_of_another_stream_are_not_in_view(customer: Customer, vendor: Vendor, consent: Consent) -> None:
+    customer.buy("Kindred", order={"order_number": "7"})
+    customer.change(customer.vault.records("purchases").ids()[0], "context", use_for_taste=False)
+    customer.put({"statement": {"topic": "tea"}}, "preferences")
+    parts = [part("purchases.item"), part("preferences.statement"), part("answers.corrections")]
+    tokens = vendor.connect(customer, *parts, sellers=("books.example",))
+    access = enter(consent, tokens.access_token)
+    book, topic = (vendor.read(tokens.access_token, name)[0]["id"] for name in ("purchases", "preferences"))
+    record = customer.vault.records("purchases").ids()[0]
+    answer = customer.vault.keyring.pairwise(vendor.registered.client_id, "answers.corrections", record).hex()
+    for collection, item in (("preferences", book), ("purchases", topic), ("purchases", answer)):
+        with pytest.raises(NotInViewError):
+            consent.reader.one(access, collection, item)
+    assert len(json.loads(consent.reader.answer(access, "corrections"))) == 1
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "answers", "answers.other", "requests"])
+def test_an_unknown_collection_or_question_is_not_in_view(
+    name: str, customer: Customer, vendor: Vendor, consent: Consent
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    with pytest.raises(NotInViewError):
+        consent.reader.page(access, name)
+    with pytest.raises(NotInViewError):
+        consent.reader.answer(access, name)
+
+
+def test_what_the_token_does_not_carry_is_refused_and_she_sees_it(
+    customer: Customer, vendor: Vendor, consent: Consent
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    for act in (
+        lambda: consent.reader.page(access, "profile"),
+        lambda: consent.reader.one(access, "profile", "0" * 32),
+        lambda: consent.reader.answer(access, "corrections"),
+    ):
+        with pytest.raises(InsufficientScopeError):
+            act()
+    entries = [one for one in consent.log.read(customer.vault) if one.event == "refused"]
+    assert [one.detail for one in entries] == ["answers.corrections", "profile", "profile"]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "AAAA", "ü", "=" * 8])
+def test_a_cursor_that_is_none_is_refused(
+    cursor: str, customer: Customer, vendor: Vendor, consent: Consent
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    with pytest.raises(ParameterError) as caught:
+        consent.reader.page(access, "purchases", cursor=cursor)
+    assert set(caught.value.fields) == {"cursor"}
+
+
+def test_the_told_limits_are_told_and_the_private_ones_are_not(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    parts = [part("purchases.item", "purchases.price", period="P2Y"), part("preferences.statement")]
+    tokens = vendor.connect(
+        customer, *parts, exclude=frozenset({books[0]}), for_whom=frozenset({"self", "work"})
+    )
+    told = consent.reader.grant(enter(consent, tokens.access_token))
+    assert set(told) == {"grant_id", "scope", "authorization_details", "created", "expires"}
+    assert [one["datatypes"] for one in told["authorization_details"]] == [one["datatypes"] for one in parts]
+    text = json.dumps(told)
+    assert books[0] not in text
+    assert "work" not in text
+    narrow = vendor.refresh(tokens.refresh_token, "preferences.statement:read")
+    limited: dict[str, Any] = consent.reader.grant(enter(consent, narrow.access_token))
+    assert limited["scope"] == "preferences.statement:read"
+    assert [one["datatypes"] for one in limited["authorization_details"]] == [["preferences.statement"]]
+
+
+def test_first_use_of_a_new_token_takes_the_lost_answer_away(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    tokens = vendor.connect(customer)
+    fresh = vendor.refresh(tokens.refresh_token)
+    kept = "SELECT count(*) FROM tokens WHERE replay IS NOT NULL"
+    assert customer.vault.engine.one(kept) == (1,)
+    vendor.read(fresh.access_token)
+    assert customer.vault.engine.one(kept) == (0,)

@@ -1,0 +1,404 @@
+"""Codes and tokens: of many tries one wins, a wrong client gets nothing, and what is spent is gone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attacks.actors import CALLBACK, Customer, Vendor, part
+from tests.conftest import SettableClock
+from vrm.consent.grants import DAY
+from vrm.consent.service import Consent
+from vrm.consent.tokens import PREFIXES, read_token, write_token
+from vrm.errors import CodeError, GrantInactiveError, ScopeError, TokenError
+from vrm.vault import serverkey
+from vrm.vault.engine import SqliteEngine
+from vrm.vault.vault import Vaults
+
+WANTED = (part("purchases.item", "purchases.price"),)
+
+
+@pytest.fixture
+def code(customer: Customer, vendor: Vendor, books: list[str]) -> str:
+    return customer.approve(vendor.ask(*WANTED))
+
+
+# --- the text of a token
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+def test_a_token_is_read_back_and_only_as_its_own_kind(kind: str) -> None:
+    text = write_token(kind, bytes(range(32)))
+    assert {name: read_token(name, text) for name in PREFIXES} == {
+        name: bytes(range(32)) if name == kind else None for name in PREFIXES
+    }
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:-1],
+        lambda text: text + "=",
+        lambda text: text[:-1] + ("A" if text[-1] != "A" else "B"),
+        lambda text: text[:20] + ("A" if text[20] != "A" else "B") + text[21:],
+        lambda text: text.upper(),
+        lambda text: " " + text,
+        lambda text: text[:-1] + "ü",
+        lambda text: text[:-1] + "+",
+        lambda text: text[:-2] + "!!",
+        lambda text: "",
+    ],
+)
+def test_a_spoilt_token_is_none(spoil: Callable[[str], str]) -> None:
+    assert read_token("access", spoil(write_token("access", bytes(32)))) is None
+
+
+def test_two_spellings_of_one_token_are_not_both_read() -> None:
+    """A character that base64 does not know is skipped by careless decoders."""
+    text = write_token("access", bytes(range(32)))
+    assert read_token("access", text.replace(text[30], "*", 1)) is None
+
+
+# --- codes
+
+
+def test_a_code_becomes_a_pair_with_the_granted_scopes(
+    customer: Customer, vendor: Vendor, code: str, clock: SettableClock
+) -> None:
+    tokens = vendor.redeem(code)
+    assert tokens.scope == "purchases.item:read purchases.price:read"
+    assert tokens.expires_in == 900
+    assert tokens.authorization_details[0]["datatypes"] == ["purchases.item", "purchases.price"]
+    assert tokens.access_token not in repr(tokens)
+    assert len(vendor.read(tokens.access_token)) == 3
+
+
+def _other_client(vendor: Vendor, code: str) -> None:
+    other = Vendor.register(vendor.consent, "Toy Shop")
+    vendor.consent.tokens.redeem(code, other.registered, CALLBACK, vendor.verifier)
+
+
+WRONG: dict[str, Callable[[Vendor, str], object]] = {
+    "client": _other_client,
+    "redirect URI": lambda vendor, code: vendor.consent.tokens.redeem(
+        code, vendor.registered, CALLBACK + "/", vendor.verifier
+    ),
+    "no redirect URI": lambda vendor, code: vendor.consent.tokens.redeem(
+        code, vendor.registered, "", vendor.verifier
+    ),
+    "verifier": lambda vendor, code: vendor.consent.tokens.redeem(
+        code, vendor.registered, CALLBACK, "x" * 43
+    ),
+    "the challenge as verifier": lambda vendor, code: vendor.consent.tokens.redeem(
+        code, vendor.registered, CALLBACK, vendor.challenge
+    ),
+    "odd text": lambda vendor, code: vendor.consent.tokens.redeem(
+        code, vendor.registered, "\udcff", "\udcff"
+    ),
+    "kind": lambda vendor, code: vendor.refresh(code),
+    "unknown code": lambda vendor, code: vendor.redeem(write_token("code", bytes(32))),
+    "no code": lambda vendor, code: vendor.redeem(""),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_code_with_a_wrong_companion_opens_nothing_and_stays_good(
+    what: str, vendor: Vendor, code: str
+) -> None:
+    with pytest.raises(CodeError) as caught:
+        WRONG[what](vendor, code)
+    assert str(caught.value) == str(CodeError())
+    assert vendor.redeem(code).access_token
+
+
+def test_a_code_is_good_for_sixty_seconds(vendor: Vendor, code: str, clock: SettableClock) -> None:
+    clock.forward(60)
+    with pytest.raises(CodeError):
+        vendor.redeem(code)
+
+
+def test_a_code_that_comes_twice_ends_the_grant(customer: Customer, vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    for _ in range(2):
+        with pytest.raises(CodeError):
+            vendor.redeem(code)
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    assert customer.events().count("code-reused") == 1
+
+
+# --- refresh
+
+
+def test_a_refresh_gives_a_new_pair_and_spends_the_old(vendor: Vendor, code: str) -> None:
+    first = vendor.redeem(code)
+    second = vendor.refresh(first.refresh_token)
+    assert {first.access_token, first.refresh_token} & {second.access_token, second.refresh_token} == set()
+    assert second.grant_id == first.grant_id
+    assert len(vendor.read(second.access_token)) == 3
+
+
+def test_a_scope_can_be_narrowed_and_returns_with_the_next_refresh(vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    narrow = vendor.refresh(tokens.refresh_token, "purchases.price:read")
+    assert narrow.scope == "purchases.price:read"
+    assert {name for row in vendor.read(narrow.access_token) for name in row} == {"id", "updated_at", "price"}
+    assert vendor.refresh(narrow.refresh_token, "  ").scope == tokens.scope
+
+
+@pytest.mark.parametrize(
+    "scope", ["purchases.order:read", "purchases.item:read profile.name:read", "nothing"]
+)
+def test_more_than_was_granted_is_refused_and_spends_nothing(scope: str, vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    with pytest.raises(ScopeError):
+        vendor.refresh(tokens.refresh_token, scope)
+    assert vendor.refresh(tokens.refresh_token).access_token
+
+
+def test_refresh_is_refused_to_another_client_and_stays_good(vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    other = Vendor.register(vendor.consent, "Toy Shop")
+    for act in (
+        lambda: other.refresh(tokens.refresh_token),
+        lambda: vendor.refresh(tokens.access_token),
+        lambda: vendor.refresh(write_token("refresh", bytes(32))),
+    ):
+        with pytest.raises(CodeError):
+            act()
+    assert vendor.refresh(tokens.refresh_token).access_token
+
+
+def test_a_refresh_token_not_used_for_ninety_days_is_over(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock
+) -> None:
+    tokens = vendor.connect(customer, *WANTED, days=365)
+    clock.forward(90 * DAY - 1)
+    tokens = vendor.refresh(tokens.refresh_token)
+    clock.forward(90 * DAY)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+
+
+def test_no_token_outlives_its_grant(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, engine: SqliteEngine
+) -> None:
+    tokens = vendor.connect(customer, *WANTED, days=1)
+    clock.forward(DAY - 100)
+    fresh = vendor.refresh(tokens.refresh_token)
+    assert fresh.expires_in == 100
+    assert engine.one("SELECT max(expires) FROM tokens") == (clock.now() + 100,)
+
+
+def test_without_grace_a_second_refresh_is_reuse(
+    customer: Customer,
+    vendor: Vendor,
+    books: list[str],
+    engine: SqliteEngine,
+    vaults: Vaults,
+    clock: SettableClock,
+) -> None:
+    strict = Consent(engine, vaults, clock, refresh_grace=0)
+    strict_vendor = Vendor(strict, vendor.registered, vendor.verifier)
+    tokens = strict_vendor.connect(Customer(customer.vault, strict), *WANTED)
+    strict_vendor.refresh(tokens.refresh_token)
+    assert engine.all("SELECT 1 FROM tokens WHERE replay IS NOT NULL") == []
+    with pytest.raises(CodeError):
+        strict_vendor.refresh(tokens.refresh_token)
+    assert customer.events()[0] == "token-reused"
+
+
+def test_reuse_of_a_token_whose_grant_ended_is_noted_as_refused(
+    customer: Customer, vendor: Vendor, code: str
+) -> None:
+    tokens = vendor.redeem(code)
+    customer.consent.grants.revoke(customer.vault, tokens.grant_id)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    newest = customer.consent.log.read(customer.vault, 1)[0]
+    assert (newest.event, newest.reason) == ("refused", "token-reused")
+
+
+# --- giving back (RFC 7009)
+
+
+def test_an_access_token_given_back_is_over_and_the_grant_goes_on(
+    customer: Customer, vendor: Vendor, code: str
+) -> None:
+    tokens = vendor.redeem(code)
+    vendor.consent.tokens.revoke(tokens.access_token, vendor.registered)
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    assert customer.events()[:2] == ["refused", "given-back"]
+    assert vendor.refresh(tokens.refresh_token).access_token
+
+
+def test_a_refresh_token_given_back_ends_the_grant(
+    customer: Customer, vendor: Vendor, code: str, engine: SqliteEngine
+) -> None:
+    tokens = vendor.redeem(code)
+    vendor.consent.tokens.revoke(tokens.refresh_token, vendor.registered)
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    assert engine.one("SELECT count(*) FROM views") == (0,)
+    assert "given-back" in customer.events()
+
+
+def test_giving_back_what_is_not_ones_own_changes_nothing(
+    customer: Customer, vendor: Vendor, code: str
+) -> None:
+    tokens = vendor.redeem(code)
+    other = Vendor.register(vendor.consent, "Toy Shop")
+    for token in (tokens.access_token, tokens.refresh_token, "", "x", write_token("refresh", bytes(32))):
+        vendor.consent.tokens.revoke(token, other.registered)
+    assert len(vendor.read(tokens.access_token)) == 3
+    assert "given-back" not in customer.events()
+
+
+def test_giving_back_twice_is_once(customer: Customer, vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    for _ in range(2):
+        vendor.consent.tokens.revoke(tokens.access_token, vendor.registered)
+    assert customer.events().count("given-back") == 1
+
+
+def test_what_needs_a_grant_that_is_not_there_is_refused(
+    vendor: Vendor, code: str, engine: SqliteEngine
+) -> None:
+    tokens = vendor.redeem(code)
+    with engine.write() as transaction:
+        transaction.execute("DELETE FROM grants")
+    for act in (
+        lambda: vendor.refresh(tokens.refresh_token),
+        lambda: vendor.redeem(code),
+        lambda: vendor.read(tokens.access_token),
+        lambda: vendor.consent.tokens.revoke(tokens.refresh_token, vendor.registered),
+    ):
+        with pytest.raises((CodeError, TokenError)):
+            act()
+
+
+# --- many at once
+
+
+def _together(act: Callable[[], Any], times: int = 16) -> list[Any]:
+    """The outcomes of that many threads that start at once."""
+    gate, outcomes = threading.Barrier(times), []
+
+    def run() -> None:
+        gate.wait()
+        try:
+            outcomes.append(act())
+        except (CodeError, TokenError) as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_of_sixteen_redemptions_one_wins(vendor: Vendor, code: str, engine: SqliteEngine) -> None:
+    outcomes = _together(lambda: vendor.redeem(code))
+    assert sum(not isinstance(one, CodeError) for one in outcomes) == 1
+    assert engine.one("SELECT count(*) FROM tokens WHERE kind = 'access'") == (1,)
+
+
+def test_sixteen_refreshes_are_one_rotation(
+    vendor: Vendor, code: str, engine: SqliteEngine, folder: Path
+) -> None:
+    tokens = vendor.redeem(code)
+    [(gone,)] = engine.all("SELECT wrapped FROM tokens WHERE kind = 'refresh'")
+    outcomes = _together(lambda: vendor.refresh(tokens.refresh_token))
+    assert len({one.access_token for one in outcomes}) == 1
+    assert engine.one("SELECT count(*) FROM tokens WHERE kind = 'access'") == (2,)
+    assert vendor.consent.sweep()
+    content = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert gone not in content
+
+
+def test_no_reading_is_logged_after_the_end(customer: Customer, vendor: Vendor, code: str) -> None:
+    tokens = vendor.redeem(code)
+    grants, gate = customer.consent.grants, threading.Barrier(13)
+
+    def read() -> None:
+        gate.wait()
+        try:
+            for _ in range(4):
+                vendor.read(tokens.access_token)
+        except (TokenError, GrantInactiveError):
+            return
+
+    def refresh() -> None:
+        gate.wait()
+        try:
+            vendor.refresh(tokens.refresh_token)
+        except CodeError:
+            return
+
+    threads = [threading.Thread(target=act) for act in [read] * 8 + [refresh] * 4]
+    for thread in threads:
+        thread.start()
+    gate.wait()
+    grants.revoke(customer.vault, tokens.grant_id)
+    for thread in threads:
+        thread.join()
+    rows = customer.vault.engine.all("SELECT rowid, segment, seq FROM log_entries ORDER BY rowid")
+    order = {(segment, seq): rowid for rowid, segment, seq in rows}
+    by_event: dict[str, list[int]] = {}
+    for (segment, seq), rowid in order.items():
+        by_event.setdefault(_event(customer, segment, seq), []).append(rowid)
+    [ended] = by_event["revoked"]
+    late = [
+        row for event in ("read", "refreshed", "connected") for row in by_event.get(event, []) if row > ended
+    ]
+    assert late == []
+    assert (
+        customer.vault.engine.all("SELECT 1 FROM tokens WHERE wrapped IS NOT NULL OR replay IS NOT NULL")
+        == []
+    )
+
+
+def _event(customer: Customer, segment: bytes, seq: int) -> str:
+    import json
+
+    log, vault = customer.consent.log, customer.vault
+    [(at, sealed)] = vault.engine.all(
+        "SELECT at, sealed FROM log_entries WHERE segment = ? AND seq = ?", (segment, seq)
+    )
+    cipher = log._ciphers(vault, {})[segment]
+    return str(json.loads(cipher.unseal(sealed, seq, log._link(vault.id, segment, seq - 1), at))["event"])
+
+
+def _redeem_elsewhere(path: Path, code: str, client_id: str, verifier: str, results: Any) -> None:
+    engine = SqliteEngine(path)
+    clock = SettableClock()
+    consent = Consent(engine, Vaults(engine, serverkey.load(path.parent / "server.key"), clock=clock), clock)
+    vendor = Vendor(consent, consent.vendors.get(client_id), verifier)
+    outcomes = _together(lambda: vendor.redeem(code), 8)
+    results.put(sum(not isinstance(one, CodeError) for one in outcomes))
+
+
+def test_of_sixteen_redemptions_in_two_processes_one_wins(
+    vendor: Vendor, code: str, engine: SqliteEngine, folder: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    given = (folder / "vrm.db", code, vendor.registered.client_id, vendor.verifier, results)
+    children = [spawn.Process(target=_redeem_elsewhere, args=given) for _ in range(2)]
+    for child in children:
+        child.start()
+    won = sum(results.get(timeout=120) for _ in children)
+    for child in children:
+        child.join(60)
+    assert won == 1
+    assert engine.one("SELECT count(*) FROM tokens WHERE kind = 'access'") == (1,)
