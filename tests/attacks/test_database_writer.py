@@ -462,9 +462,11 @@ def test_without_the_roster_an_older_state_would_widen(
 def test_without_associated_data_a_moved_row_would_open(
     customer: Customer, vendor: Vendor, writer: Writer, books: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal, unseal = crypto.Cipher.seal, crypto.Cipher.unseal
-    monkeypatch.setattr(crypto.Cipher, "seal", lambda self, text, *parts: seal(self, text))
-    monkeypatch.setattr(crypto.Cipher, "unseal", lambda self, blob, *parts: unseal(self, blob))
+    seal, unseal = crypto.Cipher._seal, crypto.Cipher.unseal_packed
+    monkeypatch.setattr(
+        crypto.Cipher, "_seal", lambda self, nonce, text, packed: seal(self, nonce, text, b"")
+    )
+    monkeypatch.setattr(crypto.Cipher, "unseal_packed", lambda self, blob, packed: unseal(self, blob, b""))
     fresh = Customer(_anew(customer), customer.consent)
     for title in ("One", "Two"):
         fresh.buy(title)
