@@ -35,6 +35,7 @@ TABLES = (
     "CREATE TABLE tokens (lookup BLOB PRIMARY KEY, kind TEXT NOT NULL, grant_id TEXT NOT NULL,"
     " expires INTEGER NOT NULL, wrapped BLOB, spent INTEGER, replay BLOB, parent BLOB)",
     "CREATE INDEX tokens_grant ON tokens (grant_id)",
+    "CREATE INDEX tokens_parent ON tokens (parent) WHERE parent IS NOT NULL",
     "CREATE INDEX tokens_expires ON tokens (expires)",
 )
 PREFIXES = {"code": "vrm_ac_", "access": "vrm_at_", "refresh": "vrm_rt_", "request": "vrm_rq_"}
@@ -168,7 +169,8 @@ class Tokens:
         if row[4] is None:
             answer = self._rotate(row, wrapping, vendor, scope)
             if answer is not None:
-                self._engine.purge()
+                if not self._grace:
+                    self._engine.purge()  # else the copy of the answer lingers too; the sweep purges both
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
         return self._again(row, wrapping, vendor)

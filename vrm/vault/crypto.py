@@ -36,7 +36,7 @@ from cryptography.x509.oid import NameOID
 
 from vrm.errors import TamperedError
 from vrm.vault import envelope
-from vrm.vault.envelope import Part, lp
+from vrm.vault.envelope import Part
 
 KEY_BYTES: Final = 32
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -138,7 +138,7 @@ def digest(blob: bytes) -> bytes:
 
 def context(purpose: Purpose, *parts: Part) -> bytes:
     """Info and associated data: lp("vrm/1/<purpose>") ‖ lp of each part."""
-    return lp("vrm/1/" + purpose) + b"".join(map(lp, parts))
+    return envelope.pack("vrm/1/" + purpose, *parts)
 
 
 def derive(key: Key, purpose: Purpose, *parts: Part) -> Key:

@@ -50,9 +50,10 @@ def lp(part: Part) -> bytes:
         if not 0 <= part < 1 << 64:
             raise ValueError("integer part outside u64")
         return _INTEGER.pack(8, part)
-    if len(part) > 0xFFFF:
+    size = len(part)
+    if size > 0xFFFF:
         raise ValueError("part longer than 65,535 bytes")
-    return _LENGTH.pack(len(part)) + part
+    return _LENGTH.pack(size) + part
 
 
 def header(generation: int) -> bytes:
