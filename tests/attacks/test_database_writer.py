@@ -21,6 +21,7 @@ from vrm.errors import (
     TamperedError,
     TokenError,
     UnlockError,
+    VendorNotFoundError,
 )
 from vrm.vault import crypto
 from vrm.vault.crypto import KdfCost, Key
@@ -442,6 +443,34 @@ def test_prolonged_request_is_gone(customer: Customer, vendor: Vendor, writer: W
     writer.run("UPDATE requests SET expires = expires + 1000000")
     with pytest.raises(RequestNotFoundError):
         customer.preview(request)
+
+
+# --- the register of vendors
+
+ALTERED = {
+    "another address": """UPDATE vendors SET redirect_uris = '["https://writer.example/cb"]'""",
+    "a client without a secret": "UPDATE vendors SET secret = NULL",
+    "another name": "UPDATE vendors SET name = 'Your Bank'",
+    "another shop's orders": """UPDATE vendors SET sells_as = '["books.example"]'""",
+    "not blocked": "UPDATE vendors SET blocked = 1 - blocked",
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_an_altered_vendor_is_none(
+    how: str, customer: Customer, vendor: Vendor, writer: Writer, books: list[str]
+) -> None:
+    request, tokens = vendor.ask(), vendor.connect(customer)
+    writer.run(ALTERED[how])
+    consent, client_id = customer.consent, vendor.registered.client_id
+    with pytest.raises(VendorNotFoundError):
+        consent.vendors.get(client_id)
+    with pytest.raises(RequestNotFoundError):
+        customer.preview(request)
+    assert consent.vendors.listing() == []
+    assert consent.grants.block(client_id) == 1
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
 
 
 # --- the defences, removed

@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MODEL = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+NAME = re.compile(r"^(?:def |class )?([Tt]est\w+)\b", re.MULTILINE)
+TABLE = re.compile(r"^\|[^|\n]+\|(?:[^|\n]+\|)? *test *\|\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 
 
 def _defined() -> set[str]:

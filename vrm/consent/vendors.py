@@ -1,4 +1,8 @@
-"""Vendors as the host registered them. A vendor's name is the host's word, never the vendor's own."""
+"""Vendors as the host registered them. A vendor's name is the host's word, never the vendor's own.
+
+Each row carries a MAC under the server key: who writes to the table alone can neither rename a vendor nor
+send its codes elsewhere nor make it a client without a secret. Such a row is no vendor any more.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,16 @@ from vrm.clock import Clock
 from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
 from vrm.vault import crypto
-from vrm.vault.engine import Engine
+from vrm.vault.engine import Engine, Row
 from vrm.vault.serverkey import ServerKey
 
 TABLES = (
     "CREATE TABLE vendors (client_id TEXT PRIMARY KEY, name TEXT NOT NULL, redirect_uris TEXT NOT NULL,"
     " secret BLOB, resource_server INTEGER NOT NULL, sells_as TEXT NOT NULL, purpose TEXT NOT NULL,"
-    " blocked INTEGER NOT NULL, created INTEGER NOT NULL)",
+    " blocked INTEGER NOT NULL, created INTEGER NOT NULL, mac BLOB NOT NULL)",
 )
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_COLUMNS = (
-    "client_id, name, redirect_uris, secret IS NULL, resource_server, sells_as, purpose, blocked, created"
-)
+_COLUMNS = "client_id, name, redirect_uris, secret, resource_server, sells_as, purpose, blocked, created, mac"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,35 +94,51 @@ class Vendors:
         client_id = "vrm_client_" + secrets.token_urlsafe(16)
         secret = None if public else "vrm_cs_" + secrets.token_urlsafe(32)
         stored = None if secret is None else self._server_key.hash_secret(client_id, secret)
-        row = (client_id, clean, json.dumps(uris), stored, int(resource_server), json.dumps(list(sells_as)))
+        about = (client_id, clean, json.dumps(uris), stored, int(resource_server), json.dumps(list(sells_as)))
+        row = (*about, known_purpose(purpose).id, 0, self._clock.now())
         with self._engine.write() as transaction:
             transaction.execute(
-                "INSERT INTO vendors VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-                (*row, known_purpose(purpose).id, self._clock.now()),
+                "INSERT INTO vendors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, self._mac(row))
             )
         return self.get(client_id), secret
 
     def get(self, client_id: str) -> Vendor:
-        """The vendor, blocked or not; VendorNotFoundError."""
-        row = self._engine.one(f"SELECT {_COLUMNS} FROM vendors WHERE client_id = ?", (client_id,))
-        if row is None:
+        """The vendor, blocked or not; VendorNotFoundError, also where its row was altered."""
+        row = self._row(client_id)
+        if not self._is_ours(row):
             raise VendorNotFoundError()
         return _vendor(row)
 
     def listing(self) -> list[Vendor]:
         """Every vendor by name."""
-        return [
-            _vendor(row)
-            for row in self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
-        ]
+        rows = self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
+        return [_vendor(row) for row in rows if self._is_ours(row)]
 
     def set_blocked(self, client_id: str, blocked: bool) -> None:
         """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Grants.block`."""
-        self.get(client_id)
         with self._engine.write() as transaction:
+            row = self._row(client_id)
+            if not self._is_ours(row):
+                return  # altered: refused everywhere already, and its grants are to end
+            values = (*row[:7], int(blocked), row[8])
             transaction.execute(
-                "UPDATE vendors SET blocked = ? WHERE client_id = ?", (int(blocked), client_id)
+                "UPDATE vendors SET blocked = ?, mac = ? WHERE client_id = ?",
+                (int(blocked), self._mac(values), client_id),
             )
+
+    def _row(self, client_id: str) -> Row:
+        row = self._engine.one(f"SELECT {_COLUMNS} FROM vendors WHERE client_id = ?", (client_id,))
+        if row is None:
+            raise VendorNotFoundError()
+        return row
+
+    def _is_ours(self, row: Row) -> bool:
+        return crypto.equal(self._mac(row[:-1]), row[-1])
+
+    def _mac(self, values: Row) -> bytes:
+        """Over every column but the MAC itself."""
+        told = [value.hex() if isinstance(value, bytes) else value for value in values]
+        return self._server_key.vouch("", "vendor", crypto.digest(json.dumps(told).encode()))
 
     def check_secret(self, client_id: str, secret: str) -> bool:
         """Whether this is the vendor's secret, in constant time; a public vendor has none."""
@@ -130,13 +148,13 @@ class Vendors:
         return same and bool(row) and row is not None and row[0] is not None
 
 
-def _vendor(row: tuple[object, ...]) -> Vendor:
-    client_id, name, uris, public, resource_server, sells_as, purpose, blocked, created = row
+def _vendor(row: Row) -> Vendor:
+    client_id, name, uris, secret, resource_server, sells_as, purpose, blocked, created, _ = row
     return Vendor(
         str(client_id),
         str(name),
         tuple(json.loads(str(uris))),
-        bool(public),
+        secret is None,
         bool(resource_server),
         tuple(json.loads(str(sells_as))),
         str(purpose),
