@@ -1,6 +1,7 @@
 """SQLite keeps the contract, and what is its own: files, locks, forks, a full disk, damaged pages."""
 
 import os
+import resource
 import signal
 import sqlite3
 import stat
@@ -187,6 +188,52 @@ def test_a_disk_that_takes_no_more_bytes_refuses_whole_blocks(tmp_path: Path, en
     assert engine.integrity() == []
     with engine.write() as transaction:
         transaction.execute("INSERT INTO notes VALUES (1000, 'room again')")
+
+
+def test_a_purge_on_a_full_disk_is_tried_again_and_no_error(tmp_path: Path, engine: SqliteEngine) -> None:
+    engine.purge()
+    with engine.write() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(at, "x" * 3000) for at in range(50)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))  # the database cannot grow
+    try:
+        assert not engine.purge()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert engine.purge()
+    assert engine.one("SELECT count(*) FROM notes") == (50,)
+
+
+def test_a_commit_that_fails_is_undone_and_said(engine: SqliteEngine) -> None:
+    undone: list[str] = []
+    with engine.write() as transaction:
+        transaction.execute(
+            "CREATE TABLE bound (id INTEGER REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+
+    def break_a_bond() -> None:
+        with engine.write() as transaction:
+            transaction.on_rollback(lambda: undone.append("undone"))
+            transaction.execute("INSERT INTO bound VALUES (99)")
+
+    with pytest.raises(StorageError):
+        break_a_bond()
+    assert undone == ["undone"]
+    assert engine.all("SELECT * FROM bound") == []
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO notes VALUES (1, 'after')")
+
+
+def test_mistakes_of_our_own_are_no_storage_errors(engine: SqliteEngine) -> None:
+    def twice() -> None:
+        with engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(1,), (1,)])
+
+    with pytest.raises(sqlite3.IntegrityError):
+        twice()
+    with pytest.raises(sqlite3.ProgrammingError):
+        engine.all("SELECT ?", (1, 2))
+    assert engine.all("SELECT * FROM notes") == []
 
 
 # ---- threads and forks ----------------------------------------------------------------------------

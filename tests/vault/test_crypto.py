@@ -163,6 +163,17 @@ class TestEnvelopes:
         with pytest.raises(TamperedError):
             self.cipher.unwrap(wrapped, "another slot")
 
+    def test_many_sealed_at_once_open_one_by_one_and_share_no_nonce(self) -> None:
+        other = Cipher(KEY, Purpose.RECORD, "another vault")
+        sealings = [(self.cipher, b"text"), (other, b"text"), (self.cipher, b""), (other, bytes(5000))]
+        sealed = crypto.seal_all(sealings, "id", 7)
+        for (cipher, text), blob in zip(sealings, sealed, strict=True):
+            assert cipher.unseal(blob, "id", 7) == text
+            with pytest.raises(TamperedError):
+                cipher.unseal(blob, "id", 8)
+        assert len({blob[6:18] for blob in sealed}) == len(sealed)
+        assert crypto.seal_all([]) == []
+
     def test_nonces_never_repeat_across_forked_workers(self) -> None:
         told = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, check=True).stdout
         assert len(told) == 4 * 50_000 * 12

@@ -84,3 +84,19 @@ def test_names_that_are_no_text_do_not_crash() -> None:
 def test_padding_reaches_the_next_step_and_no_further(length: int, padded: int) -> None:
     text = b"x" * length
     assert envelope.pad(text, 64) == text + b" " * (padded - length)
+
+
+@pytest.mark.parametrize("item", [b"", b"i" * 15, b"i" * 16, b"i" * 17])
+@pytest.mark.parametrize("seq", [0, 1, (1 << 64) - 1])
+def test_a_place_is_packed_like_any_parts(item: bytes, seq: int) -> None:
+    assert envelope.pack_place(item, seq) == envelope.pack(item, seq)
+
+
+def test_a_sole_part_is_told_from_any_other_body() -> None:
+    head = envelope.lp("item")
+    body = envelope.pack_named({"item": b"text"})
+    assert envelope.sole(body, head) == b"text"
+    assert envelope.sole(envelope.pack_named({"item": b""}), head) == b""
+    others = [envelope.pack_named({"item": b"text", "more": b""}), envelope.pack_named({"more": b"text"})]
+    for other in (b"", head, *others, *(body[:length] for length in range(len(body))), body + b"x"):
+        assert envelope.sole(other, head) is None
