@@ -169,8 +169,7 @@ class Tokens:
         if row[4] is None:
             answer = self._rotate(row, wrapping, vendor, scope)
             if answer is not None:
-                if not self._grace:
-                    self._engine.purge()  # else the copy of the answer lingers too; the sweep purges both
+                self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
         return self._again(row, wrapping, vendor)
