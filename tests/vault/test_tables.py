@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -56,13 +55,13 @@ def archive() -> Path:
 @pytest.fixture
 def upstream(archive: Path, tmp_path: Path) -> Path:
     """A folder with nothing in it but TinyDB's tests."""
-    with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path / "archive", filter="data")
-    (tests,) = (tmp_path / "archive").glob("tinydb-*/tests")
     folder = tmp_path / "upstream"
     folder.mkdir()
-    for name in ("conftest.py", *SUITES):
-        shutil.copy(tests / name, folder)
+    with tarfile.open(archive) as opened:
+        for name in ("conftest.py", *SUITES):
+            member = opened.extractfile(f"{archive.name.removesuffix('.tar.gz')}/tests/{name}")
+            assert member
+            (folder / name).write_bytes(member.read())
     (folder / "pytest.ini").write_text("[pytest]\n")
     return folder
 
