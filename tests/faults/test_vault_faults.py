@@ -48,7 +48,7 @@ def kill_after(group: list[subprocess.Popen[bytes]], log: Path, lines: int) -> l
 
 
 def standing(told: list[list[str]]) -> dict[str, set[str]]:
-    """The acknowledged ids by the last word on each."""
+    """The acknowledged ids by the last word on each; one whose removal was under way is in none."""
     last = {record: word for word, record in told}
     return {
         word: {record for record, said in last.items() if said == word}
@@ -65,7 +65,7 @@ def test_everything_acknowledged_survives_a_kill(
     group = start("write", folder, 3, log)
     told = standing(kill_after(group, log, random.Random(seed).randrange(40, 160)))
     found = {document.doc_id: document for document in vault.table("purchases")}
-    assert told["inserted"] <= found.keys()  # the edit or removal that followed may have been in time, too
+    assert told["inserted"] | told["edited"] <= found.keys()
     assert {found[record]["context"].get("for") for record in told["edited"]} <= {"gift"}
     assert not told["removed"] & found.keys()
     unacknowledged = found.keys() - told["inserted"] - told["edited"]

@@ -28,6 +28,7 @@ def write(vault: Vault, name: str) -> None:
             table.update({"context": {"for": "gift"}}, doc_ids=[record])
             tell(f"edited {record}")
         if number % 3 == 2:
+            tell(f"removing {record}")  # killed from here on, it may be there or not
             table.remove(doc_ids=[record])
             tell(f"removed {record}")
 
