@@ -70,7 +70,8 @@ ALTERATIONS = {
     "all cut": "DELETE FROM log_entries",
     "renumbered": "UPDATE log_entries SET seq = seq + 10",
     "the segment cut": "DELETE FROM log_segments",
-    "the segment's key altered": "UPDATE log_segments SET sealed_key = x'01' || zeroblob(80)",
+    "the segment's key altered": "UPDATE log_segments SET sealed_key = zeroblob(81)",
+    "the segment's key exchanged": "UPDATE log_segments SET sealed_key = CAST(x'01' || zeroblob(80) AS BLOB)",
     "the heads altered": "UPDATE log_heads SET sealed = x'00'",
     "the heads taken away": "DELETE FROM log_heads",
 }

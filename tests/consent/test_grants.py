@@ -337,3 +337,54 @@ def test_views_that_differ_from_the_policy_are_named(
 )
 def test_periods_are_compared_by_how_far_they_reach(one: str, other: str, is_longer: bool) -> None:
     assert longer(one, other) is is_longer
+
+
+def test_an_unreadable_roster_ends_every_grant_at_her_next_act(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine
+) -> None:
+    """What the root vouches for cannot be known: so nothing may stay readable."""
+    tokens = vendor.connect(customer)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vaults SET roster = x'01'")
+    found = customer.consent.problems(customer.vault)
+    assert "the list of keyslots and grants was altered" in found
+    assert f"grant {tokens.grant_id} was planted or altered" in found
+    customer.change(books[0], "item", title="Kindred, second edition")
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+
+
+def test_altered_rows_of_a_view_leave_it_at_the_next_unlock(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine
+) -> None:
+    tokens = vendor.connect(customer)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE views SET sealed = zeroblob(300) WHERE seq = 1")
+    customer.consent.grants.retire(customer.vault)
+    assert len(vendor.read(tokens.access_token)) == 2
+
+
+def test_an_altered_route_is_swept_without_a_word(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine, clock: SettableClock
+) -> None:
+    vendor.connect(customer, days=1)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET routing = x'00'")
+    customer.consent.sweep()
+    clock.forward(DAY)
+    assert customer.consent.sweep()
+    assert engine.all("SELECT state FROM grants") == [("expired",)]
+    assert "expired" not in customer.events()
+
+
+def test_a_jump_of_the_clock_is_waited_out(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine, clock: SettableClock
+) -> None:
+    vendor.connect(customer, days=1)
+    customer.consent.sweep()
+    clock.forward(2 * DAY)
+    assert customer.consent.sweep()
+    assert engine.all("SELECT state FROM grants") == [("live",)]
+    clock.forward(3600)
+    assert customer.consent.sweep()
+    assert engine.all("SELECT state FROM grants") == [("expired",)]

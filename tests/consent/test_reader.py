@@ -236,3 +236,12 @@ def test_first_use_of_a_new_token_takes_the_lost_answer_away(
     assert customer.vault.engine.one(kept) == (1,)
     vendor.read(fresh.access_token)
     assert customer.vault.engine.one(kept) == (0,)
+
+
+@pytest.mark.parametrize("record", ["", "0", "z" * 32, "ü" * 32, "0" * 31, "0" * 33, "0" * 32])
+def test_an_id_that_is_none_is_not_in_view(
+    record: str, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    with pytest.raises(NotInViewError):
+        consent.reader.one(access, "purchases", record)

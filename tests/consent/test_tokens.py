@@ -402,3 +402,24 @@ def test_of_sixteen_redemptions_in_two_processes_one_wins(
         child.join(60)
     assert won == 1
     assert engine.one("SELECT count(*) FROM tokens WHERE kind = 'access'") == (1,)
+
+
+def test_a_token_whose_agreement_was_altered_gives_no_other(
+    customer: Customer, vendor: Vendor, code: str, engine: SqliteEngine
+) -> None:
+    tokens = vendor.redeem(code)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET agreement = x'00'")
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+
+
+def test_a_token_row_that_was_altered_is_no_token(vendor: Vendor, code: str, engine: SqliteEngine) -> None:
+    tokens = vendor.redeem(code)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE tokens SET wrapped = zeroblob(200)")
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    vendor.consent.tokens.revoke(tokens.refresh_token, vendor.registered)

@@ -125,3 +125,12 @@ def test_unknown_vendors_are_refused_and_blocked_ones_are_still_listed(consent: 
     assert consent.vendors.get(vendor.client_id).blocked
     consent.vendors.set_blocked(vendor.client_id, False)
     assert [(one.name, one.blocked) for one in consent.vendors.listing()] == [("Books", False)]
+
+
+def test_what_an_altered_vendor_is_set_to_changes_nothing(consent: Consent, engine: SqliteEngine) -> None:
+    vendor, _ = consent.vendors.add("Books", ["https://b.example/cb"])
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vendors SET name = 'Your Bank'")
+    consent.vendors.set_blocked(vendor.client_id, False)
+    with pytest.raises(VendorNotFoundError):
+        consent.vendors.get(vendor.client_id)

@@ -98,7 +98,7 @@ class Law(RuleBasedStateMachine):
         return self.records[number % len(self.records)] if self.records else None
 
     def _grant(self, number: int) -> str | None:
-        return sorted(self.tokens)[number % len(self.tokens)] if self.tokens else None
+        return list(self.tokens)[number % len(self.tokens)] if self.tokens else None
 
     @initialize(first=st.lists(documents, max_size=4))
     def begin(self, first: list[Any]) -> None:
