@@ -36,7 +36,7 @@ def test_help_names_every_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", sorted(path.name for path in (ROOT / "scripts").iterdir() if not path.suffix)
+    "script", sorted(path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix)
 )
 def test_scripts_stop_at_the_first_failure(script: str) -> None:
     text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
