@@ -329,7 +329,11 @@ class Grants:
                 if endings.end(transaction, grant_id, "expired", now) and vault:
                     self._note(transaction, vault, "expired", vendor, name, grant_id)
         with self._engine.write() as transaction:
-            transaction.execute("UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?", (now,))
+            transaction.execute(
+                "UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?"
+                " AND (wrapped IS NOT NULL OR replay IS NOT NULL)",
+                (now,),
+            )
             transaction.execute("DELETE FROM tokens WHERE expires <= ?", (now - _FORGET,))
             transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
         return self._engine.purge()
