@@ -25,7 +25,7 @@ from vrm.errors import SettingsError, StorageError, TamperedError
 from vrm.thief import keys
 from vrm.thief.credential import Loot, open_with
 from vrm.thief.keys import Database
-from vrm.thief.texts import Found, look
+from vrm.thief.texts import SHORTEST, Found, long_enough, look
 from vrm.vault import serverkey
 from vrm.vault.crypto import Key
 from vrm.vault.serverkey import ServerKey
@@ -58,6 +58,7 @@ class Report:
     tried: Counter[str] = field(default_factory=Counter)  # kind of key → attempts
     opened: Counter[str] = field(default_factory=Counter)  # kind of key → envelopes
     looked_for: int = 0
+    too_short: int = 0  # texts that were not looked for: chance writes them, too
     found: list[Found] = field(default_factory=list)
     token: Loot | None = None
 
@@ -102,6 +103,8 @@ class Report:
             yield from (f"  FOUND in {one.file} ({one.form})" for one in self.found)
             if not self.found:
                 yield "  none is there."
+        if self.too_short:
+            yield f"  {self.too_short} texts of less than {SHORTEST} bytes were not looked for."
         if self.token is not None:
             yield from self._of_token(self.token)
 
@@ -129,9 +132,11 @@ def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -
         found_keys = [
             _server_key(path) for path, content in contents.items() if content.startswith(_SERVER_KEY)
         ]
-        found = look(folder, look_for)
+        texts = [text for text in look_for if long_enough(text)]
+        found = look(folder, texts)
         report = Report(len(contents), sum(map(len, contents.values())), len(found_keys))
-        report.looked_for, report.found = len(look_for), found
+        report.looked_for, report.found = len(texts), found
+        report.too_short = len(look_for) - len(texts)
         databases = [path for path, content in contents.items() if content.startswith(_SQLITE)]
         if not databases:
             raise StorageError(f"there is no database in {copy}", hint="name a copy of the data directory")

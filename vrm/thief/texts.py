@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08|PK\x03\x04")
+SHORTEST = 6  # bytes that are looked for: fewer turn up by chance
 _MOST_INFLATED = 1 << 24  # bytes of one stream
 _ZIP_HEADER = 30  # bytes before the name of an entry
 _UTF16 = ("utf-16-le", "utf-16-be")
@@ -44,7 +45,17 @@ def forms(text: str) -> Iterator[tuple[str, bytes]]:
 
 def _distinct(text: str) -> dict[bytes, str]:
     """Needle → the first form that gives it."""
-    return {needle: form for form, needle in reversed(list(forms(text))) if needle}
+    least = {"base64": SHORTEST + 2}  # of which a part may be cut
+    return {
+        needle: form
+        for form, needle in reversed(list(forms(text)))
+        if len(needle) >= least.get(form, SHORTEST)
+    }
+
+
+def long_enough(text: str) -> bool:
+    """Whether chance does not write this text into any larger heap of sealed bytes."""
+    return len(text.encode()) >= SHORTEST
 
 
 def look(folder: Path, texts: Sequence[str]) -> list[Found]:
