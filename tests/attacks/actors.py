@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from vrm.consent.scopes import check_details
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.consent.vendors import Vendor as Registered
+from vrm.thief.credential import Loot, open_with
+from vrm.thief.keys import Database
+from vrm.vault import serverkey
 from vrm.vault.catalog import CATALOG, Field
 from vrm.vault.vault import Vault
 
@@ -138,6 +141,15 @@ class Thief:
             (copy / "server.key").unlink()
         return thief.rob(copy, token=token, look_for=look_for)
 
+    def open(self, token: str) -> Loot:
+        """Copy now and only open with this credential (and try its keys on everything)."""
+        copy = self.copy(secrets.token_hex(4))
+        database = Database(copy / "vrm.db")
+        try:
+            return open_with(database, serverkey.load(copy / "server.key").pepper, token)
+        finally:
+            database.close()
+
 
 def canary(path: str, spec: Field, turn: int) -> Any:
     """A value of this field that stands nowhere else, or a usual one where the field has no room for it."""
@@ -189,6 +201,3 @@ def texts_of(document: object) -> Iterator[str]:
             yield from texts_of(value)
     elif isinstance(document, str) and ("anary" in document or document.startswith("98765")):
         yield document
-
-
-Turn = Callable[[], object]

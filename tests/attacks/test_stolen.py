@@ -17,6 +17,7 @@ from vrm.consent import endings, policy
 from vrm.consent.service import Consent
 from vrm.consent.views import RowCiphers
 from vrm.errors import CodeError, TokenError
+from vrm.thief.credential import Loot
 from vrm.thief.robbery import Report
 from vrm.thief.texts import look
 from vrm.vault import envelope
@@ -32,10 +33,15 @@ def leaving(story: Story) -> list[dict[str, Any]]:
     ]
 
 
-def opened(report: Report) -> list[dict[str, Any]]:
+def rows(loot: Loot) -> list[dict[str, Any]]:
     """The rows that a credential opened, without their ids."""
+    return [{name: value for name, value in row.items() if name != "id"} for row in loot.documents]
+
+
+def opened(report: Report) -> list[dict[str, Any]]:
+    """The same of a whole robbery."""
     assert report.token is not None
-    return [{name: value for name, value in row.items() if name != "id"} for row in report.token.documents]
+    return rows(report.token)
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[str]:
@@ -159,7 +165,7 @@ def test_live_access_token_opens_exactly_the_granted_view(story: Story, thief: T
 def test_live_access_token_opens_no_row_that_was_withheld(reason: str, story: Story, thief: Thief) -> None:
     title = story.customer.vault.records("purchases").get(story.withheld[reason])["item"]["title"]
     assert title in story.canaries
-    assert title not in json.dumps(opened(thief.rob(story.tokens.access_token)))
+    assert title not in json.dumps(rows(thief.open(story.tokens.access_token)))
 
 
 def test_live_access_token_opens_no_cut_field_and_no_reserve(story: Story, thief: Thief) -> None:
@@ -173,10 +179,9 @@ def test_live_access_token_opens_no_cut_field_and_no_reserve(story: Story, thief
 
 def test_down_scoped_token_opens_only_its_scopes(story: Story, thief: Thief) -> None:
     narrow = story.vendor.refresh(story.tokens.refresh_token, "purchases.order:read")
-    report = thief.rob(narrow.access_token)
-    assert [set(row) for row in opened(report)] == [{"purchases.order"}] * 2
-    assert report.token is not None
-    assert report.token.beyond == {}
+    loot = thief.open(narrow.access_token)
+    assert [set(row) for row in rows(loot)] == [{"purchases.order"}] * 2
+    assert loot.beyond == {}
 
 
 def test_without_the_policy_in_the_view_a_gift_would_be_opened(
@@ -185,7 +190,7 @@ def test_without_the_policy_in_the_view_a_gift_would_be_opened(
     monkeypatch.setattr(policy, "reserve_filter", lambda reserve: policy.Query().noop())
     told = tell(customer, vendor)
     title = customer.vault.records("purchases").get(told.withheld["gift"])["item"]["title"]
-    assert title in json.dumps(opened(thief.rob(told.tokens.access_token)))
+    assert title in json.dumps(rows(thief.open(told.tokens.access_token)))
 
 
 def test_without_cutting_every_field_would_be_opened(
@@ -194,7 +199,7 @@ def test_without_cutting_every_field_would_be_opened(
     cut = policy._cut
     monkeypatch.setattr(policy, "_cut", lambda values, names: cut(values, None))
     told = tell(customer, vendor)
-    assert "asin" in json.dumps(opened(thief.rob(told.tokens.access_token)))
+    assert "asin" in json.dumps(rows(thief.open(told.tokens.access_token)))
 
 
 # --- a refresh token or a code: that grant's view and agreement
@@ -230,9 +235,8 @@ def test_spent_code_and_spent_refresh_token_open_nothing(story: Story, thief: Th
     clock.forward(21)  # until then a lost answer can be fetched again
     story.customer.consent.sweep()
     for credential in (story.code, story.tokens.refresh_token):
-        report = thief.rob(credential)
-        assert report.token is not None
-        assert (report.token.kind, report.token.documents, report.token.beyond) == ("", [], {})
+        loot = thief.open(credential)
+        assert (loot.kind, loot.documents, loot.beyond) == ("", [], {})
 
 
 # --- without the server key: nothing
@@ -303,26 +307,24 @@ def test_without_deleting_at_the_end_a_revoked_token_would_open(
 
     monkeypatch.setattr(endings, "end", only_say_so)
     story.customer.consent.grants.revoke(story.customer.vault, story.tokens.grant_id)
-    assert in_order(opened(thief.rob(story.tokens.access_token))) == in_order(leaving(story))
+    assert in_order(rows(thief.open(story.tokens.access_token))) == in_order(leaving(story))
 
 
 # --- a session, the passphrase, the recovery code: everything
 
 
 def test_live_session_opens_everything(story: Story, thief: Thief) -> None:
-    report = thief.rob(story.customer.vault.open_session())
-    assert report.token is not None
-    everything = json.dumps(report.token.documents, ensure_ascii=False)
-    assert len(report.token.documents) == 9
+    loot = thief.open(story.customer.vault.open_session())
+    everything = json.dumps(loot.documents, ensure_ascii=False)
+    assert (loot.kind, len(loot.documents)) == ("session", 9)
     assert [text for text in story.canaries if text not in everything] == []
 
 
 def test_closed_session_opens_nothing(story: Story, thief: Thief) -> None:
     secret = story.customer.vault.open_session()
     story.customer.vault.close_session(secret)
-    report = thief.rob(secret)
-    assert report.token is not None
-    assert (report.token.kind, report.token.documents) == ("", [])
+    loot = thief.open(secret)
+    assert (loot.kind, loot.documents) == ("", [])
 
 
 def test_passphrase_and_recovery_code_open_everything(vaults: Vaults, consent: Consent) -> None:
