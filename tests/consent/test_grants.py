@@ -310,6 +310,22 @@ def test_she_sees_what_leaves_now_and_what_was_read(
     assert events == ["read", "connected", "granted"]
 
 
+def test_looking_for_differences_changes_nothing(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine, clock: SettableClock
+) -> None:
+    old = customer.buy("Old", order={"ordered": "2026-08-20"})
+    tokens = vendor.connect(customer, part("purchases.item", period="P3M"))
+    other = vendor.connect(customer)
+    clock.forward(10 * DAY)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE views SET sealed = zeroblob(300) WHERE grant_id = ?", (other.grant_id,))
+    before = engine.all("SELECT * FROM views"), engine.all("SELECT * FROM grants")
+    assert customer.consent.grants.differences(customer.vault) == []
+    assert (engine.all("SELECT * FROM views"), engine.all("SELECT * FROM grants")) == before
+    leaving = [record for _, record, _ in customer.consent.grants.leaving(customer.vault, tokens.grant_id)]
+    assert old not in leaving
+
+
 def test_views_that_differ_from_the_policy_are_named(
     customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine
 ) -> None:

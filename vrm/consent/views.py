@@ -273,7 +273,8 @@ class Views:
         return int(row[0]) if row else 0
 
     def contents(self, grant: OpenGrant) -> dict[str, dict[bytes, dict[str, bytes]]]:
-        """The view as it would be read: stream → item id → scope → JSON; TamperedError for altered rows."""
+        """The view as it is read today: stream → item id → scope → JSON; TamperedError for altered rows."""
+        day = today(self._clock).toordinal()
         ciphers = grant.ciphers()
         found: dict[str, dict[bytes, dict[str, bytes]]] = {}
         for stream in grant.agreement.streams:
@@ -282,9 +283,10 @@ class Views:
                 " ORDER BY seq",
                 (grant.grant_id, shelf(grant.keys.common, stream)),
             )
+            opened = ((item, ciphers.open(sealed, item, seq)) for item, seq, sealed in rows)
             found[stream] = {
-                item: {scope: text for scope, (_, text) in ciphers.open(sealed, item, seq).items()}
-                for item, seq, sealed in rows
+                item: {scope: text for scope, (last, text) in parts.items() if in_period(last, day)}
+                for item, parts in opened
             }
         return found
 
