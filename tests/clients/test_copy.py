@@ -39,7 +39,8 @@ def test_a_copy_follows_edits_and_gifts(few, connect, copy, clock):
     assert copy.age == 60
     synced = copy.sync(connection)
     assert (synced.changed, synced.gone) == (0, 1)
-    assert titles(copy) == ["Piranesi"] and copy.age == 0
+    assert titles(copy) == ["Piranesi"]
+    assert copy.age == 0
 
 
 def test_a_copy_goes_on_after_a_restart(few, connect, copy, tmp_path, clock):
@@ -56,7 +57,8 @@ def test_a_copy_is_deleted_when_she_stops(few, connect, copy, tmp_path, consent)
     copy.sync(connection)
     consent.grants.revoke(few, consent.grants.listing(few)[0].id)
     assert copy.sync(connection).ended
-    assert list(copy) == [] and copy.age is None
+    assert list(copy) == []
+    assert copy.age is None
     assert not (tmp_path / "copy.json").exists()
 
 
@@ -72,20 +74,23 @@ def test_a_copy_loses_what_was_narrowed(few, connect, copy, consent):
 def test_a_copy_deletes_itself_at_the_end_of_the_grant(few, connect, copy, clock):
     copy.sync(connect(few, BOOKS, days=30))
     clock.forward(30 * DAY)
-    assert list(copy) == [] and len(copy) == 0
+    assert list(copy) == []
+    assert len(copy) == 0
 
 
 def test_a_copy_begins_anew_with_a_new_grant(few, connect, copy):
     copy.sync(connect(few, BOOKS))
     few.table("purchases").truncate()
     synced = copy.sync(connect(few, BOOKS))
-    assert not synced.ended and list(copy) == []
+    assert not synced.ended
+    assert list(copy) == []
 
 
 def test_a_torn_file_is_no_copy(few, connect, tmp_path, clock):
     (tmp_path / "copy.json").write_text('{"version": 1, "rows"')
     copy = Copy("purchases", tmp_path / "copy.json", clock=clock.now)
-    assert list(copy) == [] and copy.sync(connect(few, BOOKS)).changed == 2
+    assert list(copy) == []
+    assert copy.sync(connect(few, BOOKS)).changed == 2
 
 
 def test_a_vault_that_does_not_answer_leaves_the_copy_as_it_was(few, connect, copy, monkeypatch, clock):
@@ -99,7 +104,8 @@ def test_a_vault_that_does_not_answer_leaves_the_copy_as_it_was(few, connect, co
     monkeypatch.setattr(connection, "_get", silent)
     with pytest.raises(UnreachableError):
         copy.sync(connection)
-    assert titles(copy) == ["Piranesi", "Plenty"] and copy.age == 30
+    assert titles(copy) == ["Piranesi", "Plenty"]
+    assert copy.age == 30
 
 
 def test_a_file_holds_no_token(few, connect, copy, tmp_path):

@@ -251,11 +251,13 @@ class TestChanges:
     ) -> None:
         access = enter(consent, vendor.connect(customer).access_token)
         rows, cursor, more = self.take(consent, access)
-        assert len(rows) == 3 and not more
+        assert len(rows) == 3
+        assert not more
         assert self.take(consent, access, cursor)[0] == []
         customer.vault.table("purchases").update({"item": {"title": "Emma, annotated"}}, doc_ids=[books[2]])
         [changed], cursor, more = self.take(consent, access, cursor)
-        assert changed["item"]["title"] == "Emma, annotated" and not more
+        assert changed["item"]["title"] == "Emma, annotated"
+        assert not more
         assert self.take(consent, access, cursor)[0] == []
 
     def test_comes_in_pages_that_miss_nothing(
@@ -276,7 +278,8 @@ class TestChanges:
         customer.vault.table("purchases").update({"context": {"for": "gift"}}, doc_ids=[books[0]])
         customer.buy("A gift from the start", context={"for": "gift"})
         [left], later, _ = self.take(consent, access, cursor)
-        assert set(left) == {"id", "updated_at", "gone"} and left["gone"] is True
+        assert set(left) == {"id", "updated_at", "gone"}
+        assert left["gone"] is True
         assert left["id"] in {row["id"] for row in rows}
         assert len(self.take(consent, access)[0]) == 2  # who begins anew is told of no row that it never had
         assert self.take(consent, access, later)[0] == []
