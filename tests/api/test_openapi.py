@@ -35,7 +35,8 @@ def test_every_path_for_programs_is_in_it(app: Flask, settings: Settings) -> Non
     api = {path for path in described if path.startswith("/api/")}
     expected = {"/api/v1/grant", "/api/v1/answers/corrections"}
     for collection in CATALOG:
-        expected |= {f"/api/v1/{collection.name}", f"/api/v1/{collection.name}/{{id}}"}
+        listed = f"/api/v1/{collection.name}"
+        expected |= {listed, f"{listed}/{{id}}", f"{listed}/changes"}
     assert api == expected
 
 

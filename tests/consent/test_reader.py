@@ -245,3 +245,75 @@ def test_an_id_that_is_none_is_not_in_view(
     access = enter(consent, vendor.connect(customer).access_token)
     with pytest.raises(NotInViewError):
         consent.reader.one(access, "purchases", record)
+
+
+class TestChanges:
+    """The feed: everything in view first, then only what changed, and what left by name."""
+
+    @staticmethod
+    def take(consent: Consent, access: Access, cursor: str | None = None, limit: int = 100) -> Any:
+        rows, following, more = consent.reader.changes(access, "purchases", limit=limit, cursor=cursor)
+        return [json.loads(row) for row in rows], following, more
+
+    def test_begins_with_everything_and_goes_on_with_what_changed(
+        self, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+    ) -> None:
+        access = enter(consent, vendor.connect(customer).access_token)
+        rows, cursor, more = self.take(consent, access)
+        assert len(rows) == 3
+        assert not more
+        assert self.take(consent, access, cursor)[0] == []
+        customer.vault.table("purchases").update({"item": {"title": "Emma, annotated"}}, doc_ids=[books[2]])
+        [changed], cursor, more = self.take(consent, access, cursor)
+        assert changed["item"]["title"] == "Emma, annotated"
+        assert not more
+        assert self.take(consent, access, cursor)[0] == []
+
+    def test_comes_in_pages_that_miss_nothing(
+        self, customer: Customer, vendor: Vendor, consent: Consent, many: list[str]
+    ) -> None:
+        access = enter(consent, vendor.connect(customer).access_token)
+        cursor, ids, more = None, [], True
+        while more:
+            rows, cursor, more = self.take(consent, access, cursor, limit=7)
+            ids += [row["id"] for row in rows]
+        assert len(ids) == len(set(ids)) == 20
+
+    def test_names_what_left_to_who_had_it_and_to_nobody_else(
+        self, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+    ) -> None:
+        access = enter(consent, vendor.connect(customer).access_token)
+        rows, cursor, _ = self.take(consent, access)
+        customer.vault.table("purchases").update({"context": {"for": "gift"}}, doc_ids=[books[0]])
+        customer.buy("A gift from the start", context={"for": "gift"})
+        [left], later, _ = self.take(consent, access, cursor)
+        assert set(left) == {"id", "updated_at", "gone"}
+        assert left["gone"] is True
+        assert left["id"] in {row["id"] for row in rows}
+        assert len(self.take(consent, access)[0]) == 2  # who begins anew is told of no row that it never had
+        assert self.take(consent, access, later)[0] == []
+
+    def test_edits_that_show_nothing_new_leave_no_trace(
+        self, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+    ) -> None:
+        access = enter(consent, vendor.connect(customer).access_token)
+        cursor = self.take(consent, access)[1]
+        customer.vault.table("purchases").update({"notes": {"text": "hers"}}, doc_ids=books)
+        assert self.take(consent, access, cursor)[0] == []
+
+    def test_a_cursor_of_another_grant_is_refused(
+        self, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+    ) -> None:
+        first = enter(consent, vendor.connect(customer).access_token)
+        second = enter(consent, vendor.connect(customer).access_token)
+        cursor = self.take(consent, first)[1]
+        with pytest.raises(ParameterError):
+            self.take(consent, second, cursor)
+
+    def test_is_refused_and_noted_where_the_collection_is_not_granted(
+        self, customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+    ) -> None:
+        access = enter(consent, vendor.connect(customer).access_token)
+        with pytest.raises(InsufficientScopeError):
+            consent.reader.changes(access, "profile")
+        assert consent.log.read(customer.vault, 1)[0].event == "refused"

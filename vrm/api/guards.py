@@ -19,6 +19,8 @@ from vrm.errors import InsufficientScopeError, ParameterError, VrmError
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
 MAX_CURSOR = 1024  # characters
+FEED = frozenset({"limit", "cursor"})
+LIST = FEED | {"updated_since"}
 REALM = "vrm"
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
@@ -98,9 +100,9 @@ def no_parameters(args: MultiDict[str, str]) -> None:
         raise ParameterError(_UNKNOWN)
 
 
-def page_query(args: MultiDict[str, str]) -> PageQuery:
-    """Parse `limit`, `cursor`, `updated_since`; anything else is refused without naming it."""
-    if not args.keys() <= {"limit", "cursor", "updated_since"}:
+def page_query(args: MultiDict[str, str], known: frozenset[str] = LIST) -> PageQuery:
+    """Parse `limit`, `cursor`, `updated_since`; anything not `known` is refused without naming it."""
+    if not args.keys() <= known:
         raise ParameterError(_UNKNOWN)
     for name in args:
         if len(args.getlist(name)) != 1:

@@ -222,6 +222,7 @@ def _opens(scope: str, prefix: str) -> bool:
 def _add_collection(spec: APISpec, collection: Collection) -> None:
     record = _ref("schemas", _record_schema(spec, collection))
     spec.path(f"/api/v1/{collection.name}", operations={"get": _list_of(collection, record)})
+    spec.path(f"/api/v1/{collection.name}/changes", operations={"get": _changes_of(collection, record)})
     spec.path(f"/api/v1/{collection.name}/{{id}}", operations={"get": _one_of(collection, record)})
 
 
@@ -248,6 +249,41 @@ def _list_of(collection: Collection, record: Node) -> Node:
             _parameter("updated_since", moment, "only what changed, for this grant, at or after that moment"),
         ],
         "responses": {"200": {"description": "A page", "content": _json(page)}, **_GUARDED},
+    }
+
+
+def _changes_of(collection: Collection, record: Node) -> Node:
+    gone = {
+        "type": "object",
+        "required": ["id", "updated_at", "gone"],
+        "properties": {
+            "id": {"type": "string"},
+            "updated_at": {"type": "string", "format": "date-time"},
+            "gone": {"const": True},
+        },
+        "additionalProperties": False,
+    }
+    feed = {
+        "type": "object",
+        "required": ["items", "next", "more"],
+        "properties": {
+            "items": {"type": "array", "items": {"anyOf": [gone, record]}, "maxItems": guards.LIMIT_MAX},
+            "next": {"type": "string", "description": "keep it: the cursor to go on from, now or later"},
+            "more": {"type": "boolean", "description": "whether more has changed already"},
+        },
+        "additionalProperties": False,
+    }
+    limit = {"type": "integer", "minimum": 1, "maximum": guards.LIMIT_MAX, "default": guards.LIMIT_DEFAULT}
+    return {
+        "operationId": f"changes_of_{collection.name}",
+        "summary": f"{collection.label}: what changed, oldest first",
+        "tags": ["reading"],
+        "security": _needs(collection.name),
+        "parameters": [
+            _parameter("limit", limit, "changes in one answer"),
+            _parameter("cursor", CURSOR, "`next` of an earlier answer; without it, everything in view"),
+        ],
+        "responses": {"200": {"description": "Changes", "content": _json(feed)}, **_GUARDED},
     }
 
 

@@ -32,6 +32,7 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     routes.add_url_rule("/grant", "grant", views.grant)
     routes.add_url_rule("/answers/<question>", "answer", views.answer)
     routes.add_url_rule("/<collection>", "page", views.page)
+    routes.add_url_rule("/<collection>/changes", "changes", views.changes)
     routes.add_url_rule("/<collection>/<id>", "one", views.one)
     routes.after_request(guards.protect)
     routes.register_error_handler(VrmError, _refuser(settings.issuer))
@@ -55,6 +56,14 @@ class Readings:
         )
         end = json.dumps(following).encode() if following else b"null"
         return Response(b'{"items":[' + b",".join(rows) + b'],"next":' + end + b"}", content_type=JSON)
+
+    def changes(self, collection: str) -> Response:
+        """What this grant sees changed since a cursor; a row that left is named as gone."""
+        access = self._access()
+        query = guards.page_query(request.args, guards.FEED)
+        rows, cursor, more = self._reader.changes(access, collection, limit=query.limit, cursor=query.cursor)
+        end = b'],"next":"%b","more":%b}' % (cursor.encode(), b"true" if more else b"false")
+        return Response(b'{"items":[' + b",".join(rows) + end, content_type=JSON)
 
     def one(self, collection: str, id: str) -> Response:
         """One record, with an ETag of what this grant sees of it."""

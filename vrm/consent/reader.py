@@ -156,6 +156,22 @@ class Reader:
             if len(items) == limit:
                 return items, self._cursor(access, collection, after)
 
+    def changes(
+        self, access: Access, collection: str, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[bytes], str, bool]:
+        """What changed since `cursor`, oldest first: (JSON bytes, cursor to go on from, more to come).
+
+        Without a cursor, all rows in view. A row that left, for whatever reason, is `{"id", "updated_at",
+        "gone": true}`, and only where the vendor had it in view. Raises InsufficientScopeError,
+        ParameterError (cursor), GrantInactiveError.
+        """
+        opener = self._opener(access, collection)
+        after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
+        rows = self._take(access, opener, limit + 1, after, 0, gone=cursor is not None)
+        items = [opener.row_or_gone(*row) for row in rows[:limit]]
+        last = rows[:limit][-1][0] if rows else after
+        return items, self._cursor(access, collection, last), len(rows) > limit
+
     def one(self, access: Access, collection: str, record: str) -> tuple[bytes, str]:
         """(JSON bytes, ETag) of one record; NotInViewError for whatever is not there to see."""
         opener = self._opener(access, collection)
@@ -220,13 +236,16 @@ class Reader:
         except GrantInactiveError:
             raise self._inactive(access) from None
 
-    def _take(self, access: Access, opener: _Opener, count: int, after: int, since: int) -> list[Row]:
+    def _take(
+        self, access: Access, opener: _Opener, count: int, after: int, since: int, *, gone: bool = False
+    ) -> list[Row]:
+        kept = "" if gone else " AND sealed IS NOT NULL"
         try:
             with self._engine.write() as transaction:
                 self._enter(transaction, access)
                 rows = self._engine.all(
                     "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ?"
-                    " AND seq > ? AND sealed IS NOT NULL AND updated >= ? ORDER BY seq LIMIT ?",
+                    f" AND seq > ?{kept} AND updated >= ? ORDER BY seq LIMIT ?",
                     (access.grant_id, opener.shelf, after, since, count),
                 )
                 self._note_read(transaction, access, opener, min(len(rows), count - 1))
@@ -290,6 +309,14 @@ class _Opener:
             return None
         when = self._times.get(updated) or self._time(updated)
         return b'{"id":"%b","updated_at":"%b"%b}' % (item.hex().encode(), when, b"".join(parts))
+
+    def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:
+        """The record as it leaves, or that it has left."""
+        row = None if sealed is None else self.row(seq, item, updated, sealed)
+        if row is not None:
+            return row
+        when = self._times.get(updated) or self._time(updated)
+        return b'{"id":"%b","updated_at":"%b","gone":true}' % (item.hex().encode(), when)
 
     def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
         """An answer's row: the bytes themselves."""

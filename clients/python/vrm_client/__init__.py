@@ -19,6 +19,7 @@ from vrm_client.errors import (
     VrmClientError,
 )
 from vrm_client.records import Record
+from vrm_client.sync import Copy, Synced
 from vrm_client.tokens import Tokens
 from vrm_client.transport import Transport
 from vrm_client.vendor import Vendor
@@ -27,6 +28,7 @@ __all__ = [
     "Asked",
     "BusyError",
     "Connection",
+    "Copy",
     "DeclinedError",
     "NotFoundError",
     "NotGrantedError",
@@ -37,6 +39,7 @@ __all__ = [
     "RefusedError",
     "RevokedError",
     "Saved",
+    "Synced",
     "Tokens",
     "Transport",
     "UnreachableError",

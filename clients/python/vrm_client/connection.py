@@ -7,7 +7,8 @@ asking again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from threading import RLock
 from typing import TypedDict
 from urllib.parse import quote
@@ -43,6 +44,14 @@ class Credentials:
         if self._secret is None:
             return self._transport.post_form(url, {**form, "client_id": self.client_id})
         return self._transport.post_form(url, form, authorization=basic(self.client_id, self._secret))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One answer of the changes feed: rows as they came, and the cursor to go on from."""
+
+    rows: Sequence[Mapping[str, Json]]
+    cursor: str
 
 
 class Connection:
@@ -101,6 +110,24 @@ class Connection:
                 return
             if not isinstance(following, str) or following in seen:
                 raise ProtocolError("the vault's pages do not end")
+            seen.add(following)
+            query["cursor"] = following
+
+    def changes(self, collection: str, *, cursor: str | None = None, limit: int = PAGE) -> Iterator[Change]:
+        """What changed since `cursor`, answer by answer; without one, everything in view. See `Copy`."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        seen: set[str] = set()
+        while True:
+            feed = self._get(f"/api/v1/{quote(collection, safe='')}/changes", query).json_object()
+            items, following = feed.get("items"), feed.get("next")
+            if not isinstance(items, list) or not isinstance(following, str) or following in seen:
+                raise ProtocolError("not a feed of changes")
+            rows = [row for row in items if isinstance(row, dict)]
+            if len(rows) != len(items):
+                raise ProtocolError("a change is not an object")
+            yield Change(rows, following)
+            if feed.get("more") is not True:
+                return
             seen.add(following)
             query["cursor"] = following
 
