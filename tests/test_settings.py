@@ -160,3 +160,9 @@ def test_every_setting_has_its_own_variable_and_says_what_it_is() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(AttributeError):
         Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("level", ["debug", "DEBUG", "loud"])
+def test_a_log_level_that_would_print_secrets_is_refused(level: str) -> None:
+    with pytest.raises(SettingsError, match="VRM_LOG_LEVEL"):
+        load({}, {"VRM_LOG_LEVEL": level})

@@ -23,10 +23,8 @@ from vrm.vault import crypto
 
 def application() -> Flask:
     """What each worker serves; its settings come through the environment from `serve`."""
-    logging.basicConfig(
-        level=os.environ.get("VRM_LOG_LEVEL", "WARNING"), format="%(levelname)s %(name)s %(message)s"
-    )
     settings = settings_module.load()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     host = open_host(settings)
     start_sweeper(host)
     return create_app(settings, host=host)

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from vrm.errors import SettingsError
 
 SIGNUP = ("closed", "open")
+LOG_LEVELS = ("info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DAY = 86_400  # seconds
 _RANGES = {
@@ -92,6 +93,9 @@ class Settings:
         "VRM_KDF_MEMORY", "Argon2id memory of new passphrases, at least 65536", 65536, unit="KiB"
     )
     kdf_passes: int = _setting("VRM_KDF_PASSES", "Argon2id passes of new passphrases", 3)
+    log_level: str = _setting(
+        "VRM_LOG_LEVEL", "what the server writes to standard error: info, warning, error", "warning"
+    )
 
     @property
     def database_path(self) -> Path:
@@ -176,6 +180,8 @@ def checked(settings: Settings) -> Settings:
     """The same settings, or SettingsError naming the first that cannot be used."""
     if settings.signup and settings.signup not in SIGNUP:
         raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
+    if settings.log_level not in LOG_LEVELS:  # no debug: libraries print secrets there
+        raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
     if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):
         raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
     for item in fields(Settings):
