@@ -2,7 +2,8 @@
 
 A request is sealed under a key of its own handle, so only who holds the handle (the browser that came
 from the vendor) can show it. It is spent by the decision, not by looking. What is approved is what was
-shown: `approve` takes the digest of the preview and refuses where rows or rules changed since.
+shown: `approve` takes the digest of the preview and refuses where rows or rules changed since. Anybody may
+submit, so only so many requests wait at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, source_of, stream_of
 from vrm.consent.tokens import Tokens, read_token, write_token
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.errors import (
+    BusyError,
     RequestChangedError,
     RequestNotFoundError,
     TamperedError,
@@ -39,9 +41,12 @@ from vrm.vault.vault import Vault
 
 TABLES = (
     "CREATE TABLE requests (lookup BLOB PRIMARY KEY, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
-    " spent INTEGER NOT NULL, sealed BLOB NOT NULL)",
+    " spent INTEGER NOT NULL, sealed BLOB NOT NULL, vendor_tag BLOB NOT NULL)",
     "CREATE INDEX requests_expires ON requests (expires)",
+    "CREATE INDEX requests_waiting ON requests (spent, vendor_tag, expires)",
 )
+WAITING_OF_ONE = 1000  # requests of one vendor that wait at once
+WAITING_OF_ALL = 5000  # of all vendors: a request may have 16 KiB
 DAYS = (1, 365)  # how long a grant may last, in days
 _WORDS = frozenset(value for value, _ in FOR_WHOM)
 
@@ -149,6 +154,7 @@ class Requests:
         life: int = 3600,
     ) -> None:
         self._engine = engine
+        self._server_key = server_key
         self._pepper = server_key.pepper
         self._vendors = vendors
         self._grants = grants
@@ -160,7 +166,7 @@ class Requests:
     def submit(
         self, vendor: Vendor, parts: list[Part], *, redirect_uri: str, state: str, code_challenge: str
     ) -> StoredRequest:
-        """Store a checked request under a new handle."""
+        """Store a checked request under a new handle; BusyError where too many wait already."""
         raw, now = crypto.random_bytes(32), self._clock.now()
         lookup, key = self._split(raw)
         number = 1000 + secrets.randbelow(9000)
@@ -168,8 +174,19 @@ class Requests:
         expires = now + self._life
         sealed = self._cipher(key, lookup, expires).seal(json.dumps(values).encode())
         with self._engine.write() as transaction:
-            transaction.execute("INSERT INTO requests VALUES (?, ?, ?, 0, ?)", (lookup, now, expires, sealed))
+            tag = self._server_key.vendor_tag("", vendor.client_id)
+            self._require_room(tag, now)
+            transaction.execute(
+                "INSERT INTO requests VALUES (?, ?, ?, 0, ?, ?)", (lookup, now, expires, sealed, tag)
+            )
         return self.open(write_token("request", raw))
+
+    def _require_room(self, tag: bytes, now: int) -> None:
+        waiting = "SELECT count(*) FROM requests WHERE spent = 0 AND expires > ?"
+        [of_all] = self._engine.one(waiting, (now,)) or (0,)
+        [of_one] = self._engine.one(waiting + " AND vendor_tag = ?", (now, tag)) or (0,)
+        if of_all >= WAITING_OF_ALL or of_one >= WAITING_OF_ONE:
+            raise BusyError()
 
     def open(self, handle: str) -> StoredRequest:
         """The waiting request; RequestNotFoundError for an unknown, decided or expired one."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.api.actors import CALLBACK, Shop, handle_of, no_redirect, query_of, sent_back
+from tests.api.actors import CALLBACK, Customer, Shop, handle_of, no_redirect, query_of, sent_back
+from tests.conftest import SettableClock
+from vrm.consent import requests
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 
@@ -327,3 +330,42 @@ def test_other_methods_are_refused(client: FlaskClient, method: str) -> None:
     answer = getattr(client, method)("/oauth/authorize")
     assert answer.status_code == 405
     assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
+
+
+# how many wait
+
+
+def test_one_vendors_requests_cannot_fill_the_disk(
+    shop: Shop,
+    other_shop: Shop,
+    consent: Consent,
+    count_requests: Callable[[], int],
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "WAITING_OF_ONE", 2)
+    handle_of(shop.ask())
+    handle_of(shop.ask())
+    sent_back(shop.ask(), "temporarily_unavailable")
+    assert count_requests() == 2
+    handle_of(other_shop.ask())
+    clock.forward(3600)  # nobody decided: they run out, swept or not
+    handle_of(shop.ask())
+
+
+def test_all_vendors_requests_cannot_fill_the_disk(
+    shop: Shop, other_shop: Shop, count_requests: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "WAITING_OF_ALL", 1)
+    handle_of(shop.ask())
+    answer = other_shop.ask()
+    assert query_of(answer)["error"] == "temporarily_unavailable"
+    assert count_requests() == 1
+
+
+def test_a_decided_request_makes_room(
+    shop: Shop, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "WAITING_OF_ONE", 1)
+    customer.approve(handle_of(shop.ask()))
+    handle_of(shop.ask())

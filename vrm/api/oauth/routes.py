@@ -22,7 +22,7 @@ from vrm.api.oauth.parameters import ascii_only
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
 from vrm.consent.service import Consent
-from vrm.errors import ScopeError, VrmError
+from vrm.errors import BusyError, ScopeError, VrmError
 from vrm.settings import Settings
 
 AUTHORIZE = "/oauth/authorize"
@@ -60,6 +60,16 @@ def authorize(server: OAuthServer) -> Response:
             redirect_uri=grant.redirect_uri,
             state=sent.get("state", ""),
             code_challenge=sent["code_challenge"],
+        )
+    except BusyError:
+        return refuse(
+            server,
+            OAuth2Error(
+                "too many requests wait already",
+                error="temporarily_unavailable",
+                state=sent.get("state"),
+                redirect_uri=grant.redirect_uri,
+            ),
         )
     except ScopeError as error:
         return refuse(
