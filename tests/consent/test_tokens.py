@@ -12,6 +12,7 @@ import pytest
 
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
 from tests.conftest import SettableClock
+from vrm.consent.disclosures import REFUSALS_MOST
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
 from vrm.consent.tokens import PREFIXES, read_token, write_token
@@ -423,3 +424,36 @@ def test_a_token_row_that_was_altered_is_no_token(vendor: Vendor, code: str, eng
     with pytest.raises(CodeError):
         vendor.refresh(tokens.refresh_token)
     vendor.consent.tokens.revoke(tokens.refresh_token, vendor.registered)
+
+
+def test_a_dead_token_cannot_fill_the_log(
+    customer: Customer, vendor: Vendor, consent: Consent, clock: SettableClock
+) -> None:
+    tokens = vendor.connect(customer)
+    consent.grants.revoke(customer.vault, tokens.grant_id)
+    clock.forward(3600 - clock.now() % 3600)
+    for _ in range(REFUSALS_MOST + 5):
+        with pytest.raises(TokenError):
+            vendor.read(tokens.access_token)
+        with pytest.raises(CodeError):
+            vendor.refresh(tokens.refresh_token)
+    entries = [entry for entry in consent.log.read(customer.vault, 1000) if entry.event == "refused"]
+    assert len(entries) == REFUSALS_MOST + 1
+    assert [entry.reason for entry in entries].index("more") == 0, "she is told that some are left out"
+    clock.forward(3600)
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    assert consent.log.read(customer.vault, 1)[0].reason == "token ended"
+    assert consent.log.problems(customer.vault) == []
+
+
+def test_one_grants_refusals_leave_out_none_of_anothers(
+    customer: Customer, vendor: Vendor, consent: Consent
+) -> None:
+    noisy, other = vendor.connect(customer), vendor.connect(customer)
+    for grant in (noisy, other):
+        consent.grants.revoke(customer.vault, grant.grant_id)
+    for token in (*[noisy.access_token] * (REFUSALS_MOST + 5), other.access_token):
+        with pytest.raises(TokenError):
+            vendor.read(token)
+    assert consent.log.read(customer.vault, 1)[0].grant_id == other.grant_id

@@ -33,6 +33,7 @@ TABLES = (
     "CREATE TABLE log_entries (vault TEXT NOT NULL, segment BLOB NOT NULL, seq INTEGER NOT NULL,"
     " at INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (vault, segment, seq))",
     "CREATE INDEX log_entries_at ON log_entries (vault, at)",
+    "CREATE TABLE refusals (grant_id TEXT PRIMARY KEY, period INTEGER NOT NULL, count INTEGER NOT NULL)",
     "CREATE TABLE log_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
 )
 EVENTS = (
@@ -55,6 +56,11 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BUCKET = 256  # bytes
 _MOST_SEGMENTS = 1024  # segments a thread keeps open
 _LONGEST_SEGMENT = 50_000  # entries
+_HOUR = 3600  # seconds
+REFUSALS_MOST = (
+    50  # entries that one grant's refusals may fill in an hour; one more says that some are left out
+)
+LEFT_OUT = "more"  # the reason in that entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,38 @@ class Disclosures:
             self._segments().pop(vault, None)  # the row of a new segment may be undone with it
 
         transaction.on_rollback(undo)
+
+    def note_refusal(
+        self,
+        transaction: Transaction,
+        vault: str,
+        grant_id: str,
+        reason: str,
+        client_id: str = "",
+        detail: str = "",
+    ) -> None:
+        """Append that a try was refused: who is refused must not be able to fill disk and log with it."""
+        period = self._clock.now() // _HOUR
+        row = self._engine.one("SELECT period, count FROM refusals WHERE grant_id = ?", (grant_id,))
+        count = row[1] if row and row[0] == period else 0
+        if count > REFUSALS_MOST:
+            return
+        transaction.execute(
+            "INSERT INTO refusals VALUES (?, ?, ?) ON CONFLICT (grant_id)"
+            " DO UPDATE SET period = excluded.period, count = excluded.count",
+            (grant_id, period, count + 1),
+        )
+        if count == REFUSALS_MOST:
+            reason, detail = LEFT_OUT, ""
+        self.note(
+            transaction,
+            vault,
+            "refused",
+            grant_id=grant_id,
+            client_id=client_id,
+            reason=reason,
+            detail=detail[:120],
+        )
 
     def _segments(self) -> OrderedDict[str, _Segment]:
         kept: tuple[int, OrderedDict[str, _Segment]] | None = getattr(self._local, "segments", None)

@@ -100,15 +100,7 @@ class Reader:
 
     def _note_refusal(self, vault: str, grant_id: str, client_id: str, reason: str, what: str) -> None:
         with self._engine.write() as transaction:
-            self._log.note(
-                transaction,
-                vault,
-                "refused",
-                grant_id=grant_id,
-                client_id=client_id,
-                reason=reason,
-                detail=what[:120],
-            )
+            self._log.note_refusal(transaction, vault, grant_id, reason, client_id, what)
 
     def grant(self, access: Access) -> dict[str, Any]:
         """The told limits of this token's grant."""

@@ -254,9 +254,7 @@ class Tokens:
             if endings.end(transaction, grant_id, "revoked", self._clock.now()):
                 self._log.note(transaction, self._vault_of(grant_id), event, grant_id=grant_id)
             else:
-                self._log.note(
-                    transaction, self._vault_of(grant_id), "refused", grant_id=grant_id, reason=event
-                )
+                self._log.note_refusal(transaction, self._vault_of(grant_id), grant_id, event)
         self._engine.purge()
 
     def _find(self, kind: str, raw: bytes | None) -> tuple[tuple[Any, ...], Key]:

@@ -213,6 +213,7 @@ REFUSALS: Final[dict[str, str]] = {
     "token expired": N_("came with a key that had run out"),
     "code-reused": N_("came again with a code that was used up"),
     "token-reused": N_("came again with a key that was used up"),
+    "more": N_("came so often within an hour that further tries of that hour are left out here"),
 }
 
 
