@@ -12,6 +12,7 @@ from tests.web.conftest import CALLBACK, RECOMMEND, Ask, part, purchase
 from vrm.consent.service import Consent
 from vrm.consent.vendors import Vendor
 from vrm.vault.vault import Vault
+from vrm.web.pages import requests
 
 APPROVE = ("decision", "approve")
 DECLINE = ("decision", "decline")
@@ -147,6 +148,23 @@ def test_a_ticked_extra_leaves_and_a_row_taken_out_does_not(
     (row,) = seen_by_vendor(consent, opened)
     assert row["item"]["title"] == "The Hobbit"  # type: ignore[index]
     assert row["price"] == {"total": "12.99", "currency": "EUR"}
+
+
+def test_what_was_taken_out_stays_out_however_much_it_is(
+    alice: Customer,
+    ask: Ask,
+    shelf: dict[str, str],
+    opened: Vault,
+    consent: Consent,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "ROWS_MOST", 1)
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    both = [("exclude", shelf["Piranesi"]), ("exclude", shelf["The Hobbit"])]
+    shown = alice.submit(form, LOOK, tick=both)
+    answer(alice.submit(shown.form(handle), APPROVE, follow=False))
+    assert seen_by_vendor(consent, opened) == []
 
 
 def test_wider_choices_are_shown_before_they_are_shared(

@@ -103,6 +103,7 @@ def _consent_page(
         periods=consenting.periods(stored.parts),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
+        taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
         kept=[
             (reason, preview.withheld[reason]) for reason in wording.WITHHELD if preview.withheld.get(reason)
         ],
