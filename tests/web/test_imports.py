@@ -31,6 +31,16 @@ def history(*lines: str) -> bytes:
     return (HEADER + "".join(lines)).encode()
 
 
+class Unread(io.RawIOBase):
+    """A body that nobody may read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        raise AssertionError(f"read into {buffer!r}")
+
+
 def send(alice: Customer, *files: tuple[str, bytes]) -> Page:
     form = alice.get("/import").form("/import")
     uploads = [(io.BytesIO(content), name) for name, content in files]
@@ -120,6 +130,16 @@ def test_an_upload_beyond_the_limit_is_refused_before_it_is_read(alice: Customer
     assert page.status == 413
     assert "too much at once" in page.text
     assert opened.records("purchases").count() == 0
+
+
+def test_an_upload_of_a_stranger_is_refused_before_it_is_read(customer: Customer) -> None:
+    page = customer.post(
+        "/import",
+        {},
+        content_type="multipart/form-data; boundary=x",
+        environ_overrides={"CONTENT_LENGTH": str(32 * 2**20), "wsgi.input": Unread()},
+    )
+    assert page.status == 403
 
 
 def test_an_upload_never_touches_the_temp_folder(

@@ -50,8 +50,11 @@ def admit() -> Response | None:
     if request.endpoint == "web.static":
         return None
     view = current_app.view_functions.get(request.endpoint or "")
-    most = desk().settings.max_upload if request.endpoint in UPLOADS else FORM_BYTES
+    upload = request.endpoint in UPLOADS
+    most = desk().settings.max_upload if upload and g.vault is not None else FORM_BYTES
     request.max_content_length = most
+    if upload and g.vault is None and request.method == "POST":
+        raise StaleForm  # before its body: a stranger's upload is not taken into memory
     if request.content_length is not None and request.content_length > most:
         raise RequestEntityTooLarge
     if request.method == "POST":
