@@ -457,3 +457,27 @@ def test_one_grants_refusals_leave_out_none_of_anothers(
         with pytest.raises(TokenError):
             vendor.read(token)
     assert consent.log.read(customer.vault, 1)[0].grant_id == other.grant_id
+
+
+def test_a_clock_that_was_put_back_gives_no_lost_answer_again(
+    customer: Customer, vendor: Vendor, consent: Consent, clock: SettableClock, engine: SqliteEngine
+) -> None:
+    first = vendor.connect(customer)
+    vendor.refresh(first.refresh_token)
+    clock.forward(-5)
+    assert vendor.refresh(first.refresh_token).grant_id == first.grant_id, "a small step is no reuse"
+    clock.forward(-3600)
+    consent.sweep()
+    assert engine.one("SELECT count(*) FROM tokens WHERE replay IS NOT NULL") == (0,)
+    with pytest.raises(CodeError):
+        vendor.refresh(first.refresh_token)
+
+
+def test_an_unswept_lost_answer_is_not_given_under_a_clock_that_was_put_back(
+    customer: Customer, vendor: Vendor, clock: SettableClock
+) -> None:
+    first = vendor.connect(customer)
+    vendor.refresh(first.refresh_token)
+    clock.forward(-3600)
+    with pytest.raises(CodeError):
+        vendor.refresh(first.refresh_token)

@@ -348,11 +348,12 @@ class Grants:
         return not jumped <= now < jumped + _STEADY
 
     def drop_old_replays(self, grace: int) -> None:
-        """Delete the copies of refresh answers whose time is over."""
+        """Delete the copies of refresh answers whose time is over, or lies ahead: the clock was put back."""
+        now = self._clock.now()
         with self._engine.write() as transaction:
             transaction.execute(
-                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND spent <= ?",
-                (self._clock.now() - grace,),
+                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND (spent <= ? OR spent > ?)",
+                (now - grace, now + grace),
             )
 
     def retire(self, vault: Vault) -> None:

@@ -198,7 +198,7 @@ class Tokens:
 
     def _again(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor) -> TokenSet:
         lookup, grant_id, _, _, spent, replay = row[:6]
-        if replay is not None and self._clock.now() <= (spent or 0) + self._grace:
+        if replay is not None and abs(self._clock.now() - (spent or 0)) <= self._grace:
             client, answer = unpack(Cipher(wrapping, Purpose.REPLAY, lookup).unseal(replay))
             if crypto.equal(client, vendor.client_id.encode()):
                 return TokenSet(**json.loads(answer))
