@@ -106,11 +106,13 @@ def start_sweeper(host: Host) -> threading.Thread:
     def sweep() -> None:
         pause = threading.Event()
         while not pause.wait(SWEEP_EVERY):
-            try:
-                host.consent.sweep()
-                host.vaults.sweep()
-            except VrmError as error:
-                _sweeps.warning("sweep put off: %s", error.slug)
+            for part in (host.consent.sweep, host.vaults.sweep):
+                try:
+                    part()
+                except VrmError as error:
+                    _sweeps.warning("sweep put off: %s", error.slug)
+                except Exception:  # noqa: BLE001 - our own mistake must not end all deletion
+                    _sweeps.exception("sweep failed")
 
     thread = threading.Thread(target=sweep, name="vrm-sweep", daemon=True)
     thread.start()
