@@ -343,6 +343,35 @@ def test_altered_routing_stops_neither_block_nor_sweep(
     assert writer.run("SELECT state FROM grants WHERE grant_id = ?", first.grant_id) == [("expired",)]
 
 
+@pytest.mark.parametrize("ending", ["sweep", "block", "revoke"])
+def test_an_altered_log_key_keeps_no_grant_alive(
+    ending: str,
+    customer: Customer,
+    vendor: Vendor,
+    writer: Writer,
+    books: list[str],
+    clock: Any,
+    engine: SqliteEngine,
+    vaults: Vaults,
+) -> None:
+    for _ in range(2):
+        vendor.connect(customer, days=2)
+    writer.run("UPDATE vaults SET log_mac = x'00'")
+    elsewhere = Consent(engine, vaults, clock)  # a process that has not written into this log before
+    if ending == "block":
+        assert elsewhere.grants.block(vendor.registered.client_id) == 2
+    elif ending == "revoke":
+        for grant in elsewhere.grants.listing(customer.vault):
+            elsewhere.grants.revoke(customer.vault, grant.id)
+    else:
+        for _ in range(3):
+            clock.forward(DAY)
+            elsewhere.sweep()
+    assert writer.run("SELECT count(*) FROM grants WHERE state = 'live'") == [(0,)]
+    assert writer.run("SELECT count(*) FROM views") == [(0,)]
+    assert writer.run("SELECT count(*) FROM tokens WHERE wrapped IS NOT NULL") == [(0,)]
+
+
 # --- view rows
 
 

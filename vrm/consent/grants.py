@@ -277,8 +277,12 @@ class Grants:
 
     def revoke(self, vault: Vault, grant_id: str) -> None:
         """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing."""
-        with self._engine.write() as transaction:
-            self._revoke(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
+        try:
+            with self._engine.write() as transaction:
+                self._revoke(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
+        except TamperedError:  # grant, roster or log were altered: that must not keep it alive
+            with self._engine.write() as transaction:
+                endings.end(transaction, grant_id, "revoked", self._clock.now())
         self._engine.purge()
 
     def _revoke(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> None:
@@ -297,12 +301,22 @@ class Grants:
             vault, vendor, name = self._route(grant_id, routing)
             if vendor != client_id:
                 continue
-            with self._engine.write() as transaction:
-                if endings.end(transaction, grant_id, "revoked", self._clock.now()):
-                    self._note(transaction, vault, "blocked", vendor, name, grant_id)
-                    ended += 1
+            ended += self._end_unasked(grant_id, "revoked", "blocked", (vault, vendor, name))
         self._engine.purge()
         return ended
+
+    def _end_unasked(self, grant_id: str, state: str, event: str, route: tuple[str, str, str]) -> bool:
+        """End one grant of many: where its log takes no entry it ends without, and the rest go on."""
+        vault, vendor, name = route
+        try:
+            with self._engine.write() as transaction:
+                ended = endings.end(transaction, grant_id, state, self._clock.now())
+                if ended and vault:
+                    self._note(transaction, vault, event, vendor, name, grant_id)
+                return ended
+        except TamperedError:  # the vault's log key was altered; `problems` tells her
+            with self._engine.write() as transaction:
+                return endings.end(transaction, grant_id, state, self._clock.now())
 
     def _route(self, grant_id: str, routing: bytes) -> tuple[str, str, str]:
         """(vault, client id, vendor's name); empty where altered, which must not stop the rest."""
@@ -324,10 +338,7 @@ class Grants:
         for grant_id, routing in self._engine.all(
             "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
         ):
-            vault, vendor, name = self._route(grant_id, routing)
-            with self._engine.write() as transaction:
-                if endings.end(transaction, grant_id, "expired", now) and vault:
-                    self._note(transaction, vault, "expired", vendor, name, grant_id)
+            self._end_unasked(grant_id, "expired", "expired", self._route(grant_id, routing))
         with self._engine.write() as transaction:
             transaction.execute(
                 "UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?"
