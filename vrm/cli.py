@@ -13,18 +13,18 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from vrm import __version__, serve, thief
 from vrm import settings as settings_module
 from vrm.api import openapi
 from vrm.app import Host, open_host
 from vrm.clock import rfc3339
-from vrm.errors import SettingsError, UnlockError, ValidationError, VrmError
+from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError, VrmError
 from vrm.settings import Settings
 from vrm.vault import intake
-from vrm.vault.keyslots import PASSPHRASE_MAX
-from vrm.vault.vault import Vault
+from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN
+from vrm.vault.vault import Vault, normal_username
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+    except EOFError:
+        print("\nerror: the input ended where a passphrase was expected", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -45,16 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: VrmError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    for name, reasons in error.fields.items():
-        print(f"error: {name} {', '.join(reasons)}", file=sys.stderr)
+    told = [f"{name} {', '.join(reasons)}" for name, reasons in error.fields.items()]
+    for line in told or [str(error)]:
+        print(f"error: {line}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains of wrong usage in the same two lines as of everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {message}\nhint: {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; docs/commands.md is made from it."""
-    top = argparse.ArgumentParser(prog="vrm", description="A personal data vault: keep, decide, share, stop.")
+    top = _Parser(prog="vrm", description="A personal data vault: keep, decide, share, stop.")
     top.add_argument("--version", action="version", version=f"vrm {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _serve_parser(commands)
@@ -66,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], what: str, *examples: str
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    what: str,
+    *examples: str,
+    settings: bool = True,
 ) -> argparse.ArgumentParser:
     text = "\n".join(f"  {example}" for example in examples)
     made: argparse.ArgumentParser = commands.add_parser(
@@ -77,10 +92,11 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.set_defaults(run=run)
-    made.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)"
-    )
-    made.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data (VRM_DATA_DIR)")
+    if settings:
+        made.add_argument(
+            "--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)"
+        )
+        made.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data (VRM_DATA_DIR)")
     return made
 
 
@@ -114,7 +130,7 @@ def _vault_parsers(commands: Any) -> None:
         "vrm vault create alice",
         "vrm vault create alice --passphrase-file - --json < passphrase.txt",
     )
-    made.add_argument("username")
+    made.add_argument("username", metavar="NAME", help="2 to 40 letters, digits, dots, dashes or underscores")
     _add_passphrase(made)
     _add_json(made)
     _add_json(_command(group, "list", _run_list, "list the vaults of this host", "vrm vault list"))
@@ -129,7 +145,7 @@ def _import_parser(commands: Any) -> None:
         'vrm import --vault alice "Your Orders.zip"',
         "vrm import --vault alice --json Retail.OrderHistory.*.csv",
     )
-    made.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    made.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a CSV file or the ZIP")
     made.add_argument("--vault", required=True, metavar="NAME", help="whose vault")
     _add_passphrase(made)
     _add_json(made)
@@ -139,32 +155,7 @@ def _vendor_parsers(commands: Any) -> None:
     group = commands.add_parser("vendor", help="register, list and block vendors").add_subparsers(
         title="commands", required=True, metavar="COMMAND"
     )
-    made = _command(
-        group,
-        "add",
-        _run_vendor_add,
-        "register a vendor and print its client id and secret, once",
-        'vrm vendor add "Corner Books" --redirect-uri https://cornerbooks.example/callback',
-        'vrm vendor add "Shelf App" --redirect-uri http://127.0.0.1/callback --public',
-    )
-    made.add_argument("name")
-    made.add_argument(
-        "--redirect-uri", action="append", default=[], metavar="URI", help="may be given several times"
-    )
-    made.add_argument(
-        "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
-    )
-    made.add_argument("--resource-server", action="store_true", help="may introspect tokens of its audience")
-    made.add_argument(
-        "--sells-as", action="append", default=[], metavar="SELLER", help="seller name on purchases"
-    )
-    made.add_argument(
-        "--purpose",
-        default="RequestedServiceProvision",
-        metavar="DPV_ID",
-        help="purpose of requests that name none",
-    )
-    _add_json(made)
+    _vendor_add_parser(group)
     _add_json(_command(group, "list", _run_vendor_list, "list the vendors of this host", "vrm vendor list"))
     made = _command(
         group,
@@ -173,7 +164,40 @@ def _vendor_parsers(commands: Any) -> None:
         "block a vendor: all its grants end at once",
         "vrm vendor block vrm_client_…",
     )
-    made.add_argument("client_id")
+    made.add_argument("client_id", metavar="CLIENT_ID", help="as vrm vendor list tells it")
+    _add_json(made)
+
+
+def _vendor_add_parser(group: Any) -> None:
+    made = _command(
+        group,
+        "add",
+        _run_vendor_add,
+        "register a vendor and print its client id and secret, once",
+        'vrm vendor add "Corner Books" --redirect-uri https://cornerbooks.example/callback',
+        'vrm vendor add "Shelf App" --redirect-uri http://127.0.0.1/callback --public',
+    )
+    made.add_argument("name", metavar="NAME", help="as customers will read it")
+    made.add_argument(
+        "--redirect-uri", action="append", default=[], metavar="URI", help="where answers go; may be repeated"
+    )
+    made.add_argument(
+        "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
+    )
+    made.add_argument("--resource-server", action="store_true", help="it asks for nothing itself (for later)")
+    made.add_argument(
+        "--sells-as",
+        action="append",
+        default=[],
+        metavar="SELLER",
+        help="seller name on purchases, for corrections; may be repeated",
+    )
+    made.add_argument(
+        "--purpose",
+        default="RequestedServiceProvision",
+        metavar="DPV_ID",
+        help="purpose of requests that name none (RequestedServiceProvision)",
+    )
     _add_json(made)
 
 
@@ -197,6 +221,7 @@ def _check_parsers(commands: Any) -> None:
         thief.run,
         "rob a copy of the data directory: try all that a thief could",
         "cp -r ~/.local/share/vrm /tmp/copy && vrm thief /tmp/copy --look-for 'a title you own'",
+        settings=False,
     )
     thief.add_arguments(made)
     _command(commands, "openapi", _run_openapi, "print the OpenAPI document", "vrm openapi > openapi.json")
@@ -230,7 +255,8 @@ def _passphrase(chosen: argparse.Namespace, *, twice: bool = False) -> str:
             raise ValidationError(
                 "no terminal to ask for the passphrase", hint="use --passphrase-file PATH or -"
             )
-        typed = getpass.getpass("Passphrase: ")
+        least = f" ({PASSPHRASE_MIN} characters or more)" if twice else ""
+        typed = getpass.getpass(f"Passphrase{least}: ")
         if twice and getpass.getpass("Again: ") != typed:
             raise ValidationError("the two passphrases differ")
         return typed
@@ -278,6 +304,7 @@ def _run_serve(chosen: argparse.Namespace) -> int:
 
 
 def _run_create(chosen: argparse.Namespace) -> int:
+    normal_username(chosen.username)  # refuses before a passphrase is typed
     vault, code = _host(chosen).vaults.create(chosen.username, _passphrase(chosen, twice=True))
     values = {"vault": vault.id, "username": vault.username, "recovery_code": code}
     _print(
@@ -299,10 +326,12 @@ def _run_list(chosen: argparse.Namespace) -> int:
 
 
 def _run_import(chosen: argparse.Namespace) -> int:
-    host = _host(chosen)
-    vault = _unlock(host, chosen)
+    for path in chosen.files:
+        if path.is_dir():
+            raise ValidationError(f"{path} is a folder", hint="name the files in it, or the ZIP")
     with ExitStack() as stack:
         files = [(path.name, stack.enter_context(path.open("rb"))) for path in chosen.files]
+        vault = _unlock(_host(chosen), chosen)
         reports = intake.bring_in(vault, files, _progress if sys.stderr.isatty() else None)
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -369,13 +398,18 @@ def _run_vendor_list(chosen: argparse.Namespace) -> int:
 
 def _run_vendor_block(chosen: argparse.Namespace) -> int:
     ended = _host(chosen).consent.grants.block(chosen.client_id)
-    _print(chosen, {"client_id": chosen.client_id, "ended": ended}, f"Blocked; {ended} grants ended.")
+    _print(chosen, {"client_id": chosen.client_id, "ended": ended}, f"Blocked; grants ended: {ended}.")
     return 0
 
 
 def _run_check(chosen: argparse.Namespace) -> int:
-    host = _host(chosen)
-    problems = list(host.engine.integrity())
+    settings = _settings(chosen)
+    if not settings.database_path.exists():
+        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+    if chosen.passphrase_file and not chosen.vault:
+        raise ValidationError("a passphrase, but no vault to open", hint="add --vault NAME")
+    host = open_host(settings)
+    problems = list(host.engine.integrity()) + host.consent.vendors.problems()
     if chosen.vault:
         vault = _unlock(host, chosen)
         problems += vault.check() + host.consent.grants.problems(vault) + host.consent.log.problems(vault)

@@ -114,6 +114,12 @@ class Vendors:
         rows = self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
         return [_vendor(row) for row in rows if self._is_ours(row)]
 
+    def problems(self) -> list[str]:
+        """Vendors that are none any more: their rows were altered, or the server key is another."""
+        rows = self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
+        altered = [row[0] for row in rows if not self._is_ours(row)]
+        return [f"vendor {client_id}: not as this server key vouched for it" for client_id in altered]
+
     def set_blocked(self, client_id: str, blocked: bool) -> None:
         """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Grants.block`."""
         with self._engine.write() as transaction:

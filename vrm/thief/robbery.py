@@ -99,12 +99,13 @@ class Report:
         if not self.opened:
             yield "  nothing opened."
         if self.looked_for:
-            yield f"Looked for {self.looked_for} texts in every file, plain, hex, base64, UTF-16, compressed:"
+            texts = _count(self.looked_for, "text")
+            yield f"Looked for {texts} in every file, plain, hex, base64, UTF-16, compressed:"
             yield from (f"  FOUND in {one.file} ({one.form})" for one in self.found)
             if not self.found:
                 yield "  none is there."
         if self.too_short:
-            yield f"  {self.too_short} texts of less than {SHORTEST} bytes were not looked for."
+            yield f"  not looked for: {_count(self.too_short, 'text')} of less than {SHORTEST} bytes."
         if self.token is not None:
             yield from self._of_token(self.token)
 
@@ -119,6 +120,10 @@ class Report:
             yield f"  OPENED beyond that with a {kind}: {count}"
         if loot.grant and not loot.beyond:
             yield f"  nothing beyond ({loot.tried:,} attempts on all envelopes)."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -> Report:
@@ -268,7 +273,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="a text that must be nowhere; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="for scripts, on standard output")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
