@@ -38,11 +38,6 @@ def cpu_seconds(pids: list[int]) -> float:
     return ticks / _TICK
 
 
-def resident_bytes(pid: int) -> int:
-    """The memory of one process that is its own or shared, as it stands now."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def durable_write_us(folder: Path, tries: int = 200) -> float:
     """Median time, in µs, to append 4 KB and have it on the disk: what every durable answer waits for."""
     block, times = bytes(4096), []
