@@ -281,6 +281,7 @@ def test_corrections_need_her_word_or_the_hosts_about_the_shop(customer: Custome
     assert customer.preview(unknown.ask(asked), sellers=("books.example",)).answers == [answer]
     assert customer.preview(known.ask(asked)).answers == [answer]
     assert customer.preview(known.ask(asked), sellers=("other.example",)).answers == []
+    assert customer.preview(known.ask(asked), sellers=()).answers == [], "she unticked the host's word"
     tokens = known.connect(customer, asked)
     reader = consent.reader
     assert json.loads(reader.answer(reader.authenticate(tokens.access_token), "corrections")) == [answer]

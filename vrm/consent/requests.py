@@ -76,7 +76,7 @@ class Choices:
     exclude: frozenset[str] = frozenset()  # record ids
     period: str = ""  # such as P2Y; empty: as asked
     days: int = 90
-    sellers: tuple[str, ...] = ()  # for corrections: whose orders are this shop's, by her word
+    sellers: tuple[str, ...] | None = None  # for corrections: whose orders are this shop's, by her word
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +284,7 @@ class Requests:
         Taking rows out, ticking an extra and a nearer end are the customer's acts on the page itself.
         """
         streams = {stream_of(part["datatypes"][0]) for part in request.parts}
-        rules: list[Any] = [sorted(choices.sellers)] if CORRECTIONS in streams else []
+        rules: list[Any] = [sorted(_sellers(request, choices))] if CORRECTIONS in streams else []
         if "purchases" in streams:
             rules += [sorted(choices.for_whom), choices.unsorted, choices.period]
         day = today(self._clock).isoformat()
@@ -296,10 +296,8 @@ class Requests:
         _check(choices)
         digest = self._digest(vault, request, choices)
         agreement = self._agreement(request, choices)
-        sellers_of = (
-            choices.sellers or request.vendor.sells_as
-        )  # her word, else the host's; never the vendor's
-        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, frozenset(sellers_of))
+        sellers_of = _sellers(request, choices)
+        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers_of)
         rows: list[PreviewRow] = []
         answers: list[dict[str, Any]] = []
         withheld: Counter[str] = Counter()
@@ -353,6 +351,11 @@ class Requests:
         now = self._clock.now()
         vendor = request.vendor
         return Agreement(vendor.client_id, vendor.name, tuple(parts), now, now + choices.days * DAY)
+
+
+def _sellers(request: StoredRequest, choices: Choices) -> frozenset[str]:
+    """Her word, be it that none is; where she said nothing the host's; never the vendor's."""
+    return frozenset(request.vendor.sells_as if choices.sellers is None else choices.sellers)
 
 
 def _check(choices: Choices) -> None:
