@@ -183,6 +183,21 @@ def test_an_unknown_collection_or_question_is_not_in_view(
         consent.reader.answer(access, name)
 
 
+def test_an_answer_is_no_collection(customer: Customer, vendor: Vendor, consent: Consent) -> None:
+    customer.buy("Gift", "gift", order={"order_number": "7"}, item={"asin": "A1"})
+    customer.change(customer.vault.records("purchases").ids()[0], "context", use_for_taste=False)
+    asked = part("answers.corrections", purpose="Personalisation")
+    access = enter(consent, vendor.connect(customer, asked, sellers=("books.example",)).access_token)
+    assert len(json.loads(consent.reader.answer(access, "corrections"))) == 1
+    for act in (
+        lambda: consent.reader.page(access, "answers.corrections"),
+        lambda: consent.reader.changes(access, "answers.corrections"),
+        lambda: consent.reader.one(access, "answers.corrections", "0" * 32),
+    ):
+        with pytest.raises(NotInViewError):
+            act()
+
+
 def test_what_the_token_does_not_carry_is_refused_and_she_sees_it(
     customer: Customer, vendor: Vendor, consent: Consent
 ) -> None:
