@@ -30,10 +30,10 @@ def parser() -> argparse.ArgumentParser:
         prog="bookshop", description="Corner Books, a demo shop that asks a vault."
     )
     line.add_argument("--vault", required=True, help="public address of the vault")
-    line.add_argument("--client-id", required=True)
+    line.add_argument("--client-id", required=True, help="as vrm vendor add printed it")
     line.add_argument("--client-secret-file", type=Path, help="without it: a public client")
-    line.add_argument("--host", default="127.0.0.1")
-    line.add_argument("--port", type=int, default=8601)
+    line.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    line.add_argument("--port", type=int, default=8601, help="port to listen on (default 8601)")
     line.add_argument("--public-url", help="address of the shop, if not http://HOST:PORT")
     line.add_argument("--orders", type=Path, help="order file or folder: what the shop sold on this account")
     line.add_argument("--store", type=Path, help="file that keeps visitors between runs (holds tokens)")
