@@ -20,7 +20,7 @@ IMPORT = "import"
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m bench", description="Measure what requests cost.")
-    made.add_argument("--quick", action="store_true", help="about 20 seconds; coarse, and nothing is written")
+    made.add_argument("--quick", action="store_true", help="half a minute; coarse, and nothing is written")
     made.add_argument("--only", metavar="ROW", help="rows whose name begins so; nothing is written")
     made.add_argument("--rounds", type=int, help="pairs of windows per row (default 5, quick 2)")
     made.add_argument("--seconds", type=float, help="length of a window (default 3, quick 0.8)")
