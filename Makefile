@@ -42,7 +42,7 @@ system: ## Debian packages the browser tests and the benchmark want (the only ta
 lock: ## renew the hash-locked requirements
 	@scripts/lock
 
-clean: ## remove everything made, except .venv
+clean: ## remove everything made, except .venv and .tools
 	@scripts/clean
 
 .PHONY: help setup test lint types layers fast demo bench docs build system lock clean
