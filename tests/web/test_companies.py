@@ -8,6 +8,7 @@ from flask import Flask
 from tests.conftest import SettableClock
 from tests.web.actors import Customer
 from tests.web.conftest import Ask
+from vrm.consent import disclosures
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
 from vrm.errors import GrantNotFoundError
@@ -198,8 +199,11 @@ def test_an_altered_record_opens_nothing_and_says_whom_to_ask(
     assert "vrm check" in page.text
 
 
-def test_the_log_comes_in_pages(alice: Customer, sharing: Sharing, consent: Consent, opened: Vault) -> None:
+def test_the_log_comes_in_pages(
+    alice: Customer, sharing: Sharing, consent: Consent, opened: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grant = sharing()
+    monkeypatch.setattr(disclosures, "REFUSALS_MOST", 60)
     for number in range(60):
         consent.reader._note_refusal(opened.id, grant.id, grant.client_id, "not granted", f"try-{number:02}")
     first = alice.get("/log")
