@@ -39,6 +39,7 @@ _VISIBLE = (
     " AND (import = 0 OR import NOT IN (SELECT i.import FROM imports i WHERE i.vault = records.vault))"
 )
 _BATCH = 500  # records handed to the watcher at once
+_LEAST_REVISION = 1 << 29  # up to twice this, all numbers take the same room in the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EMPTY = {
     facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
 }
+
+
+def _first_revision() -> int:
+    """Where a record starts to count: at random, so that no number tells how often it was touched.
+
+    What she has not sorted yet, and what she first sorted wrongly, would show otherwise.
+    """
+    return _LEAST_REVISION + secrets.randbelow(_LEAST_REVISION)
 
 
 def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
@@ -197,13 +206,13 @@ class Records:
     ) -> Noted:
         key = (self._vault, self.name, record)
         row = self._engine.one(f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", key)
-        present = row[0] if row else 0
+        present = row[0] if row else 0  # 0: there is none
         if expected is not None and expected != present:
             raise ConflictError()
         if document is None:
             transaction.execute("DELETE FROM records WHERE vault = ? AND collection = ? AND record = ?", key)
             return Noted(self.name, record, 0, "")
-        revision = present + 1
+        revision = present + 1 if present else _first_revision()
         body = self.seal(record, revision, document)
         transaction.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, 0, NULL, ?) ON CONFLICT (vault, collection, record)"
@@ -279,11 +288,12 @@ class Staging:
         """Store a batch of new records in one transaction; the documents must be valid. Returns their ids."""
         records, sealed, ids = self._records, [], []
         for fingerprint, document in rows:
-            record = records.new_id()
-            body = records.seal(record, 1, document)
-            sealed.append((records._vault, records.name, record, 1, self._number, fingerprint, body))
-            self._noted.append(Noted(records.name, record, 1, body_hash(body)))
+            record, revision = records.new_id(), _first_revision()
+            body = records.seal(record, revision, document)
+            sealed.append((records._vault, records.name, record, revision, self._number, fingerprint, body))
+            self._noted.append(Noted(records.name, record, revision, body_hash(body)))
             ids.append(record)
+        sealed.sort(key=lambda row: row[2])  # by the random id: neighbours in an order are none on the disk
         with records.transaction() as transaction:
             transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", sealed)
         return ids
