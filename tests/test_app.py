@@ -1,15 +1,19 @@
-"""What the wiring adds of its own: the sweep that goes on whatever happens to it."""
+"""What the wiring adds of its own: a word about a lost server key, a sweep that goes on whatever happens."""
 
 from __future__ import annotations
 
+import logging
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from tests.conftest import CHEAP, PASSPHRASE
 from vrm import app
 from vrm.errors import StorageError
+from vrm.settings import Settings
 
 
 @pytest.mark.parametrize("trouble", [StorageError(), RuntimeError("our own mistake")])
@@ -32,3 +36,21 @@ def test_the_sweep_goes_on_after_any_trouble(trouble: Exception, monkeypatch: py
     )
     app.start_sweeper(cast(app.Host, host))
     assert again.wait(10)
+
+
+def test_a_lost_server_key_is_said_and_records_still_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", public_url="http://127.0.0.1:8600")
+    host = app.open_host(settings, limits=CHEAP)
+    vault, _ = host.vaults.create("alice", PASSPHRASE)
+    record = vault.records("purchases").put({"item": {"title": "Kindred"}})
+    host.engine.close()
+    assert not caplog.records
+    settings.server_key_path.unlink()
+    with caplog.at_level(logging.WARNING):
+        host = app.open_host(settings, limits=CHEAP)
+    assert "a new server key was made" in caplog.text
+    opened = host.vaults.unlock("alice", PASSPHRASE)
+    assert opened.records("purchases").get(record)["item"] == {"title": "Kindred"}
+    host.engine.close()

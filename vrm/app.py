@@ -24,6 +24,7 @@ from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import SessionLimits, Vaults
 
 SWEEP_EVERY = 20  # seconds
+_hosts = logging.getLogger("vrm.host")
 _access = logging.getLogger("vrm.access")
 _sweeps = logging.getLogger("vrm.sweep")
 
@@ -48,6 +49,12 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = SqliteEngine(settings.database_path)
     engine.install([VAULT_SCHEMA, CONSENT_SCHEMA])
+    if not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults"):
+        _hosts.warning(
+            "%s is missing: a new server key was made. Records open as before; vendors and sessions must"
+            " connect anew, unless you restore it from your copy",
+            settings.server_key_path,
+        )
     vaults = Vaults(
         engine,
         serverkey.load(settings.server_key_path),
