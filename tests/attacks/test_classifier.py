@@ -354,12 +354,11 @@ def test_no_length_differs_and_nothing_is_absent(seen: Seen) -> None:
     assert {name for name in still if len(set(features[name])) > 1} == set()
 
 
-def test_without_padding_presents_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_padding_lengths_would_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envelope, "pad", lambda text, bucket: text)
     monkeypatch.setattr(records, "_EMPTY", dict.fromkeys(records._EMPTY, b"{}"))
     seen = watch(tmp_path)
-    found = learn(seen, "present or own", "length of recipient", "length of notes")
-    assert found  # which of the two tells, and how much, depends on the draws
+    assert len(set(seen[0]["length of notes"])) > 1  # how well presents show in it depends on the draws
     found = learn(seen, "unsorted or sorted", "all", "length of context")
     assert found["length of context"] > 0.95
     assert found["all"] > 0.8
