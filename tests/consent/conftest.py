@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.actors import Customer, Vendor
-from vrm.consent.service import Consent
-from vrm.vault.vault import Vault
+from tests.attacks.actors import Customer
+from tests.attacks.conftest import customer, vendor  # noqa: F401 - fixtures: the same two people
 
 
 @pytest.fixture
-def customer(vault: Vault, consent: Consent) -> Customer:
-    return Customer(vault, consent)
-
-
-@pytest.fixture
-def vendor(consent: Consent) -> Vendor:
-    return Vendor.register(consent)
-
-
-@pytest.fixture
-def books(customer: Customer) -> list[str]:
+def books(customer: Customer) -> list[str]:  # noqa: F811 - a fixture is named by its parameter
     return [customer.buy(title) for title in ("Kindred", "Beloved", "Emma")]

@@ -18,7 +18,7 @@ from vrm.clock import Clock, today
 from vrm.consent import endings, policy
 from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.policy import Agreement, Reserve
-from vrm.consent.scopes import Part, check_period, source_of
+from vrm.consent.scopes import Part, check_period, member_of, source_of
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import (
     GRANT_COLUMNS,
@@ -194,7 +194,11 @@ class Grants:
             for record in vault.records(source_of(stream)).ids():
                 parts = rows.get(grant.item_id(vault.keyring, stream, record))
                 if parts:
-                    yield stream, record, {_member(scope): json.loads(text) for scope, text in parts.items()}
+                    yield (
+                        stream,
+                        record,
+                        {member_of(scope): json.loads(text) for scope, text in parts.items()},
+                    )
 
     def history(self, vault: Vault, grant_id: str) -> list[Entry]:
         """What the log says of one grant, the newest first."""
@@ -423,10 +427,6 @@ class Grants:
         self, transaction: Transaction, vault: str, event: str, client_id: str, name: str, grant_id: str
     ) -> None:
         self._log.note(transaction, vault, event, grant_id=grant_id, client_id=client_id, vendor_name=name)
-
-
-def _member(scope: str) -> str:
-    return scope.removesuffix(":read").partition(".")[2]
 
 
 def _with_period(part: Part, period: str) -> Part:

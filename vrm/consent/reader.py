@@ -16,7 +16,7 @@ from typing import Any
 from vrm.clock import Clock, rfc3339, today
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import ANSWERS, SCOPES, stream_of
+from vrm.consent.scopes import ANSWERS, SCOPES, member_of, stream_of
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
@@ -319,5 +319,5 @@ class _Opener:
 
 
 _MEMBERS = {  # what stands before the text of a scope in a row
-    scope: b',"%s":' % scope.removesuffix(":read").partition(".")[2].encode() for scope in SCOPES
+    scope: b',"%s":' % member_of(scope).encode() for scope in SCOPES
 }

@@ -20,7 +20,7 @@ from vrm.consent import policy
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY, Grants, longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
-from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, source_of, stream_of
+from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of
 from vrm.consent.tokens import Tokens, read_token, write_token
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.errors import (
@@ -389,10 +389,7 @@ def _parts(request: StoredRequest, choices: Choices) -> list[PartView]:
 
 
 def _row(record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
-    leaves = {
-        scope.removesuffix(":read").partition(".")[2]: json.loads(text)
-        for scope, text in verdict.scopes.items()
-    }
+    leaves = {member_of(scope): json.loads(text) for scope, text in verdict.scopes.items()}
     item, statement = document.get("item", {}), document.get("statement", {})
     title = item.get("title") or statement.get("topic") or ""
     return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), leaves)

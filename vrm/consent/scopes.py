@@ -50,6 +50,11 @@ def stream_of(datatype: str) -> str:
     return datatype if datatype in ANSWERS else datatype.partition(".")[0]
 
 
+def member_of(scope: str) -> str:
+    """The member of a record in which a scope's part leaves: its facet's name."""
+    return scope.removesuffix(":read").partition(".")[2]
+
+
 def source_of(stream: str) -> str:
     """The collection whose records a stream is made from."""
     return "purchases" if stream == CORRECTIONS else stream
