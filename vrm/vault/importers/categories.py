@@ -225,6 +225,21 @@ def item_number(identifier: str) -> str:
     return upper.zfill(10) if len(upper) < 10 and isbn(upper) else upper
 
 
+class Article(NamedTuple):
+    """What a line sells. `key` is what tells it from the other articles of an order."""
+
+    title: str
+    number: str
+    isbn: str
+    key: str
+
+
+def article(name: str, identifier: str) -> Article:
+    """The article of a name and an item number, one of which may be empty."""
+    title, number = clean(name), item_number(identifier)
+    return Article(title, number, isbn(number), number or title.casefold())
+
+
 def _check13(twelve: str) -> str:
     total = sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(twelve))
     return str(-total % 10)

@@ -62,10 +62,9 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         return Rejection(line_no, "OrderId", rows.NO_ORDER)
     if not name and not asin:
         return Rejection(line_no, "ProductName", rows.NO_ITEM)
-    title, number = clean(name), categories.item_number(asin)
-    isbn = categories.isbn(number)
+    title, number, isbn, item_key = categories.article(name, asin)
     kind = categories.derive(title, book=bool(isbn)).id
-    seller, item_key = values.seller(site), number or title.casefold()
+    seller = values.seller(site)
     quantity = values.quantity(many)
     quantity = values.quantity(other) if quantity is None else quantity
     unit_price, unit_tax, delivered = values.money(price), values.money(tax), values.date(fulfilled)

@@ -79,10 +79,9 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not number:
         return Rejection(line_no, "Title", rows.NO_ITEM)
-    title, asin = clean(name), categories.item_number(number)
-    isbn = categories.isbn(asin)
+    title, asin, isbn, item_key = categories.article(name, number)
     category = categories.derive(title, book=bool(isbn), path=path, unspsc=code)
-    seller, item_key = values.seller(site), asin or title.casefold()
+    seller = values.seller(site)
     method, last4 = values.payment(paid)
     return Line(
         line_no=line_no,
@@ -133,7 +132,7 @@ def read_returns(table: Table) -> Iterator[Row]:
             return Rejection(line_no, "Order ID", rows.NO_ORDER)
         if not number and not name:
             return Rejection(line_no, "Title", rows.NO_ITEM)
-        return Return(line_no, order, categories.item_number(number) or clean(name).casefold())
+        return Return(line_no, order, categories.article(name, number).key)
 
     return table.rows((("orderid",), ("asinisbn",), ("title",), ("returndate",)), returned)
 

@@ -75,10 +75,9 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not asin:
         return Rejection(line_no, "Product Name", rows.NO_ITEM)
-    title, number = clean(name), categories.item_number(asin)
-    isbn = categories.isbn(number)
+    title, number, isbn, item_key = categories.article(name, asin)
     category = categories.derive(title, book=bool(isbn), path=department)
-    seller, item_key = values.seller(site), number or title.casefold()
+    seller = values.seller(site)
     quantity = values.quantity(many)
     method, last4 = values.payment(paid)
     return Line(
