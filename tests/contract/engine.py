@@ -259,6 +259,29 @@ class EngineContract:
 
     # ---- schemas ----------------------------------------------------------------------------------
 
+    def test_older_data_is_lifted_step_by_step(self, engine: Engine, other: Engine) -> None:
+        first = Schema("kept", 1, ("CREATE TABLE kept (id INTEGER)",))
+        engine.install([first])
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO kept VALUES (1)")
+        steps = {
+            2: ("ALTER TABLE kept ADD COLUMN name TEXT NOT NULL DEFAULT 'none'",),
+            3: ("UPDATE kept SET name = 'third'", "CREATE TABLE more (id INTEGER)"),
+        }
+        newest = ("CREATE TABLE kept (id INTEGER, name TEXT NOT NULL DEFAULT 'none')",)
+        other.install([Schema("kept", 3, newest, steps)])
+        other.install([Schema("kept", 3, newest, steps)])
+        assert other.all("SELECT id, name FROM kept") == [(1, "third")]
+        assert other.all("SELECT id FROM more") == []
+
+    def test_a_step_that_fails_leaves_the_older_data_whole(self, engine: Engine, other: Engine) -> None:
+        engine.install([Schema("kept", 1, ("CREATE TABLE kept (id INTEGER)",))])
+        steps = {2: ("ALTER TABLE kept ADD COLUMN name TEXT", "INSERT INTO missing VALUES (1)")}
+        with pytest.raises(StorageError):
+            other.install([Schema("kept", 2, (), steps)])
+        other.install([Schema("kept", 2, (), {2: ("ALTER TABLE kept ADD COLUMN name TEXT",)})])
+        assert engine.all("SELECT name FROM kept") == []
+
     def test_installing_twice_changes_nothing(self, engine: Engine, other: Engine) -> None:
         with engine.write() as transaction:
             transaction.execute("INSERT INTO notes VALUES (1, 'kept')")

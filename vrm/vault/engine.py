@@ -14,9 +14,9 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +41,25 @@ _PRAGMAS = (
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one part of the project; `version` grows with every change of them."""
+    """The tables of one part of the project; `version` grows with every change of them.
+
+    `statements` make the newest shape. `steps` maps a version to what lifts data of the version before to
+    it; a database lifted step by step has the same tables and columns as a new one.
+    """
 
     name: str
     version: int
     statements: tuple[str, ...]
+    steps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def since(self, found: int) -> tuple[str, ...]:
+        """What brings data of version `found` (0: there is none) to this one.
+
+        Raises KeyError where a step is missing.
+        """
+        if not found:
+            return self.statements
+        return tuple(one for version in range(found + 1, self.version + 1) for one in self.steps[version])
 
 
 class Transaction(Protocol):
@@ -310,7 +324,10 @@ class SqliteEngine:
         raise BusyError()
 
     def install(self, schemas: Sequence[Schema]) -> None:
-        """Create what is missing; DataNewerError where the data knows more than this version does."""
+        """Create what is missing and lift older data, in one transaction.
+
+        Raises DataNewerError where the data knows more than this version does.
+        """
         with self.write() as transaction:
             transaction.execute(
                 "CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
@@ -321,7 +338,7 @@ class SqliteEngine:
                 if found > schema.version:
                     raise DataNewerError(hint=f"{schema.name}: data {found}, this version {schema.version}")
                 if found < schema.version:
-                    for statement in schema.statements:
+                    for statement in schema.since(found):
                         transaction.execute(statement)
                     transaction.execute(
                         "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
