@@ -16,7 +16,7 @@ from vrm.vault.vault import Vault, Vaults
 
 SCHEMA = Schema(
     "consent",
-    1,
+    2,
     (
         *vendors.TABLES,
         *endings.TABLES,
@@ -26,6 +26,9 @@ SCHEMA = Schema(
         *disclosures.TABLES,
         "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
+    steps={
+        2: (),
+    },
 )
 
 

@@ -31,7 +31,7 @@ from vrm.vault.tables import RecordTable
 
 SCHEMA = Schema(
     "vault",
-    1,
+    2,
     (
         "CREATE TABLE vaults (vault TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE,"
         " created INTEGER NOT NULL, generation INTEGER NOT NULL, log_public BLOB NOT NULL,"
@@ -46,6 +46,9 @@ SCHEMA = Schema(
         *records.TABLES,
         *journal.TABLES,
     ),
+    steps={
+        2: (),
+    },
 )
 _SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"
 _NAME = re.compile(r"[\w][\w.\-]{1,39}")

@@ -1,0 +1,55 @@
+"""The `vrm` command. Results on standard output (`--json` for scripts), progress on standard error.
+
+Passphrases come from a prompt or `--passphrase-file` (`-` is standard input), never from an argument.
+Failure: exit code 1 (2 for wrong usage) with `error:` and `hint:` lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from vrm import __version__
+from vrm.cli import checking, importing, serving, vaults, vendors
+from vrm.cli.frame import Parser
+from vrm.errors import VrmError
+
+_GROUPS = (serving, vaults, importing, vendors, checking)  # in the order of `vrm --help`
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except VrmError as error:
+        _complain(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+    except EOFError:
+        print("\nerror: the input ended where a passphrase was expected", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _complain(error: VrmError) -> None:
+    told = [f"{name} {', '.join(reasons)}" for name, reasons in error.fields.items()]
+    for line in told or [str(error)]:
+        print(f"error: {line}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; docs/commands.md is made from it."""
+    top = Parser(prog="vrm", description="A personal data vault: keep, decide, share, stop.")
+    top.add_argument("--version", action="version", version=f"vrm {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for group in _GROUPS:
+        group.add(commands)
+    return top

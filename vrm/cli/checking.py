@@ -1,0 +1,65 @@
+"""`vrm check`, `vrm thief`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vrm import thief
+from vrm.app import Host, open_host
+from vrm.cli.frame import add_json, add_passphrase, command, settings_of, show, unlock
+from vrm.errors import StorageError, ValidationError
+
+
+def add(commands: Any) -> None:
+    """Looking at what is stored, as its keeper and as its thief."""
+    made = command(
+        commands,
+        "check",
+        _run_check,
+        "check that what is stored is what was written",
+        "vrm check",
+        "vrm check --vault alice",
+    )
+    made.add_argument(
+        "--vault", metavar="NAME", help="also open this vault and check every envelope and view"
+    )
+    add_passphrase(made)
+    add_json(made)
+    made = command(
+        commands,
+        "thief",
+        thief.run,
+        "rob a copy of the data directory: try all that a thief could",
+        "cp -r ~/.local/share/vrm /tmp/copy && vrm thief /tmp/copy --look-for 'a title you own'",
+        settings=False,
+    )
+    thief.add_arguments(made)
+
+
+def _run_check(chosen: argparse.Namespace) -> int:
+    settings = settings_of(chosen)
+    if not settings.database_path.exists():
+        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+    if chosen.passphrase_file and not chosen.vault:
+        raise ValidationError("a passphrase, but no vault to open", hint="add --vault NAME")
+    host = open_host(settings)
+    problems = list(host.engine.integrity()) + host.consent.vendors.problems()
+    if chosen.vault:
+        vault = unlock(host, chosen)
+        problems += vault.check() + host.consent.grants.problems(vault) + host.consent.log.problems(vault)
+        problems += host.consent.grants.differences(vault)
+    values = {
+        "ok": not problems,
+        "records": _count(host, "records"),
+        "logs": _count(host, "log_entries"),
+        "problems": problems,
+    }
+    text = "\n".join(["ok" if not problems else "PROBLEMS", *problems])
+    show(chosen, values, f"{text}\n{values['records']} records, {values['logs']} log entries")
+    return 0 if not problems else 1
+
+
+def _count(host: Host, table: str) -> int:
+    row = host.engine.one(f"SELECT count(*) FROM {table}")
+    return int(row[0]) if row else 0

@@ -1,0 +1,128 @@
+"""Building blocks of the commands: their frame, settings, passphrases, and how results are shown."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from vrm import settings as settings_module
+from vrm.app import Host, open_host
+from vrm.errors import SettingsError, UnlockError, ValidationError
+from vrm.settings import Settings
+from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN
+from vrm.vault.vault import Vault
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains of wrong usage in the same two lines as of everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {message}\nhint: {self.prog} --help\n")
+
+
+def command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    what: str,
+    *examples: str,
+    settings: bool = True,
+) -> argparse.ArgumentParser:
+    """A command with its description and examples; `run` gets what was chosen and returns the exit code."""
+    text = "\n".join(f"  {example}" for example in examples)
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        epilog=f"examples:\n{text}" if examples else "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(run=run)
+    if settings:
+        made.add_argument(
+            "--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)"
+        )
+        made.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data (VRM_DATA_DIR)")
+    return made
+
+
+def group_of(commands: Any, name: str, what: str) -> Any:
+    """Commands under one word, such as `vrm vault …`."""
+    made = commands.add_parser(name, help=what)
+    return made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
+def add_json(made: argparse.ArgumentParser) -> None:
+    """`--json`, for scripts."""
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_passphrase(made: argparse.ArgumentParser) -> None:
+    """`--passphrase-file`: a passphrase is never an argument."""
+    made.add_argument(
+        "--passphrase-file", metavar="PATH", help="read the passphrase from a file; - is standard input"
+    )
+
+
+def settings_of(chosen: argparse.Namespace) -> Settings:
+    """Settings with the flags of this command; SettingsError."""
+    flags = {name: getattr(chosen, name, None) for name in ("data_dir", "host", "port", "workers")}
+    toml = chosen.config or Path("vrm.toml")
+    if chosen.config and not chosen.config.exists():
+        raise SettingsError(f"{chosen.config}: no such file")
+    return settings_module.load(flags, toml=toml)
+
+
+def host_of(chosen: argparse.Namespace) -> Host:
+    """The data that this command works on."""
+    return open_host(settings_of(chosen))
+
+
+def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
+    """The passphrase from file or prompt; ValidationError."""
+    if chosen.passphrase_file is None:
+        if not sys.stdin.isatty():
+            raise ValidationError(
+                "no terminal to ask for the passphrase", hint="use --passphrase-file PATH or -"
+            )
+        least = f" ({PASSPHRASE_MIN} characters or more)" if twice else ""
+        typed = getpass.getpass(f"Passphrase{least}: ")
+        if twice and getpass.getpass("Again: ") != typed:
+            raise ValidationError("the two passphrases differ")
+        return typed
+    with ExitStack() as stack:
+        source: BinaryIO = sys.stdin.buffer
+        if chosen.passphrase_file != "-":
+            source = stack.enter_context(Path(chosen.passphrase_file).open("rb"))
+        raw = source.read(2 * PASSPHRASE_MAX)
+    try:
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValidationError(fields={"passphrase": ["is not UTF-8 text"]}) from None
+
+
+def unlock(host: Host, chosen: argparse.Namespace) -> Vault:
+    """The vault named by `--vault`; UnlockError with a hint."""
+    try:
+        return host.vaults.unlock(chosen.vault, passphrase_of(chosen))
+    except UnlockError as error:
+        error.hint = "check the name (vrm vault list) and the passphrase"
+        raise
+
+
+def show(chosen: argparse.Namespace, values: Any, text: str) -> None:
+    """The result on standard output: JSON for scripts, else the text."""
+    print(json.dumps(values, ensure_ascii=False) if chosen.json else text)
+
+
+def progress(step: str, done: int, total: int) -> None:
+    """One line on standard error, written over and over."""
+    share = f"{100 * done // total:3d} %" if total else f"{done:,}"
+    print(f"\r{step:<24} {share}  ", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,58 @@
+"""`vrm serve`, `vrm openapi`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from vrm import __version__, serve
+from vrm import settings as settings_module
+from vrm.api import openapi
+from vrm.cli.frame import command, settings_of
+
+
+def add(commands: Any) -> None:
+    """Serving, and what is served."""
+    made = command(
+        commands,
+        "serve",
+        _run_serve,
+        "serve the vault",
+        "vrm serve",
+        "vrm serve --port 9000 --workers 4",
+        "VRM_PUBLIC_URL=https://vault.example vrm serve",
+    )
+    made.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    made.add_argument("--port", type=int, help="port to listen on (default 8600)")
+    made.add_argument("--workers", type=int, help="server processes (default 2)")
+    made.add_argument(
+        "--tls-self-signed", action="store_true", help="TLS with a certificate made for this run"
+    )
+    command(commands, "openapi", _run_openapi, "print the OpenAPI document", "vrm openapi > openapi.json")
+
+
+def _run_serve(chosen: argparse.Namespace) -> int:
+    settings = settings_of(chosen)
+    if chosen.tls_self_signed and not settings.public_url:
+        settings = settings_module.load(
+            {
+                "data_dir": settings.data_dir,
+                "host": settings.host,
+                "port": settings.port,
+                "workers": settings.workers,
+            }
+            | {"public_url": settings.issuer.replace("http://", "https://")}
+        )
+    print(
+        f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
+        file=sys.stderr,
+    )
+    serve.serve(settings, self_signed=chosen.tls_self_signed)
+    return 0
+
+
+def _run_openapi(chosen: argparse.Namespace) -> int:
+    print(json.dumps(openapi.document(settings_of(chosen)), indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,49 @@
+"""`vrm vault create`, `vrm vault list`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
+from vrm.clock import rfc3339
+from vrm.vault.vault import normal_username
+
+
+def add(commands: Any) -> None:
+    """The group `vault`."""
+    group = group_of(commands, "vault", "create and list vaults")
+    made = command(
+        group,
+        "create",
+        _run_create,
+        "create a vault and print its recovery code, once",
+        "vrm vault create alice",
+        "vrm vault create alice --passphrase-file - --json < passphrase.txt",
+    )
+    made.add_argument("username", metavar="NAME", help="2 to 40 letters, digits, dots, dashes or underscores")
+    add_passphrase(made)
+    add_json(made)
+    add_json(command(group, "list", _run_list, "list the vaults of this host", "vrm vault list"))
+
+
+def _run_create(chosen: argparse.Namespace) -> int:
+    normal_username(chosen.username)  # refuses before a passphrase is typed
+    vault, code = host_of(chosen).vaults.create(chosen.username, passphrase_of(chosen, twice=True))
+    values = {"vault": vault.id, "username": vault.username, "recovery_code": code}
+    show(
+        chosen,
+        values,
+        f"Vault {vault.username} is ready.\n\n"
+        "Recovery code, shown once; write it down and keep it away from here:\n\n"
+        f"    {code}\n\nWith it you get in when the passphrase is lost. Without both, nobody can.",
+    )
+    return 0
+
+
+def _run_list(chosen: argparse.Namespace) -> int:
+    entries = host_of(chosen).vaults.listing()
+    values = [{"vault": one.id, "username": one.username, "created": rfc3339(one.created)} for one in entries]
+    lines = [f"{one['username']:<24} since {one['created'][:10]}  {one['vault']}" for one in values]
+    show(chosen, values, "\n".join(lines) or "No vaults yet. Make one: vrm vault create NAME")
+    return 0

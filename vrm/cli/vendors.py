@@ -1,0 +1,103 @@
+"""`vrm vendor add`, `list` and `block`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vrm.cli.frame import add_json, command, group_of, host_of, show
+from vrm.clock import rfc3339
+
+
+def add(commands: Any) -> None:
+    """The group `vendor`."""
+    group = group_of(commands, "vendor", "register, list and block vendors")
+    _vendor_add_parser(group)
+    add_json(command(group, "list", _run_vendor_list, "list the vendors of this host", "vrm vendor list"))
+    made = command(
+        group,
+        "block",
+        _run_vendor_block,
+        "block a vendor: all its grants end at once",
+        "vrm vendor block vrm_client_…",
+    )
+    made.add_argument("client_id", metavar="CLIENT_ID", help="as vrm vendor list tells it")
+    add_json(made)
+
+
+def _vendor_add_parser(group: Any) -> None:
+    made = command(
+        group,
+        "add",
+        _run_vendor_add,
+        "register a vendor and print its client id and secret, once",
+        'vrm vendor add "Corner Books" --redirect-uri https://cornerbooks.example/callback',
+        'vrm vendor add "Shelf App" --redirect-uri http://127.0.0.1/callback --public',
+    )
+    made.add_argument("name", metavar="NAME", help="as customers will read it")
+    made.add_argument(
+        "--redirect-uri", action="append", default=[], metavar="URI", help="where answers go; may be repeated"
+    )
+    made.add_argument(
+        "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
+    )
+    made.add_argument("--resource-server", action="store_true", help="it asks for nothing itself (for later)")
+    made.add_argument(
+        "--sells-as",
+        action="append",
+        default=[],
+        metavar="SELLER",
+        help="seller name on purchases, for corrections; may be repeated",
+    )
+    made.add_argument(
+        "--purpose",
+        default="RequestedServiceProvision",
+        metavar="DPV_ID",
+        help="purpose of requests that name none (RequestedServiceProvision)",
+    )
+    add_json(made)
+
+
+def _run_vendor_add(chosen: argparse.Namespace) -> int:
+    vendor, secret = host_of(chosen).consent.vendors.add(
+        chosen.name,
+        chosen.redirect_uri,
+        public=chosen.public,
+        resource_server=chosen.resource_server,
+        sells_as=chosen.sells_as,
+        purpose=chosen.purpose,
+    )
+    values = {"client_id": vendor.client_id} | ({"client_secret": secret} if secret else {})
+    lines = [f"{name}: {value}" for name, value in values.items()]
+    if secret:
+        lines.append("The secret is shown once and stored only as a hash.")
+    show(chosen, values, "\n".join(lines))
+    return 0
+
+
+def _run_vendor_list(chosen: argparse.Namespace) -> int:
+    vendors = host_of(chosen).consent.vendors.listing()
+    values = [
+        {
+            "client_id": one.client_id,
+            "name": one.name,
+            "redirect_uris": list(one.redirect_uris),
+            "public": one.public,
+            "blocked": one.blocked,
+            "created": rfc3339(one.created),
+        }
+        for one in vendors
+    ]
+    lines = [f"{one['name']:<24} {one['client_id']}{'  BLOCKED' if one['blocked'] else ''}" for one in values]
+    show(
+        chosen,
+        values,
+        "\n".join(lines) or "No vendors yet. Register one: vrm vendor add NAME --redirect-uri URI",
+    )
+    return 0
+
+
+def _run_vendor_block(chosen: argparse.Namespace) -> int:
+    ended = host_of(chosen).consent.grants.block(chosen.client_id)
+    show(chosen, {"client_id": chosen.client_id, "ended": ended}, f"Blocked; grants ended: {ended}.")
+    return 0
