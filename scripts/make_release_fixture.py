@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from vrm import __version__, samples  # noqa: E402 - after the path is set
-from vrm.app import Host, open_host  # noqa: E402
+from vrm.app import Host, create_app, open_host  # noqa: E402
 from vrm.consent.requests import Choices, StoredRequest  # noqa: E402
 from vrm.consent.scopes import check_details  # noqa: E402
 from vrm.consent.tokens import TokenSet  # noqa: E402
@@ -211,6 +211,7 @@ def freeze(folder: Path) -> Manifest:
     clock = _Clock()
     settings = Settings(data_dir=folder, public_url="http://127.0.0.1:8600")
     host = open_host(settings, clock=clock, limits=CHEAP)
+    create_app(settings, host=host)  # the tables of the pages, too
     made = {name: host.vaults.create(name, phrase) for name, phrase in PASSPHRASES.items()}
     alice = made["alice"][0]
     fill(alice)
