@@ -19,7 +19,7 @@ from vrm.errors import VrmError
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
-from vrm.vault.engine import Engine, SqliteEngine
+from vrm.vault.engine import Engine, SqliteEngine, make_folder
 from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import SessionLimits, Vaults
 
@@ -46,7 +46,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     `limits` is the cost of new passphrases: tests use little, production refuses less (settings).
     """
     clock = clock or SystemClock()
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     engine = SqliteEngine(settings.database_path)
     engine.install([VAULT_SCHEMA, CONSENT_SCHEMA])
     if not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults"):

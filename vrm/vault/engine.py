@@ -200,7 +200,7 @@ class SqliteEngine:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
         except OSError as error:
             raise StorageError(hint=str(error)) from error
         for name in (path, self._lock_path("write")):
@@ -404,6 +404,18 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder (0700) and what is missing above it, so that a loss of power does not take it away."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in reversed(missing):
+        above = os.open(one.parent, os.O_RDONLY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
 
 
 def _touched(path: Path) -> int:
