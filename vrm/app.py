@@ -17,12 +17,13 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import VrmError
 from vrm.settings import LOOPBACK, Settings
-from vrm.vault import serverkey
+from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Engine, SqliteEngine, make_folder
 from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import SessionLimits, Vaults
 
+from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 SWEEP_EVERY = 20  # seconds
 _hosts = logging.getLogger("vrm.host")
 _access = logging.getLogger("vrm.access")
@@ -48,7 +49,11 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     clock = clock or SystemClock()
     make_folder(settings.data_dir)
     engine = SqliteEngine(settings.database_path)
-    engine.install([VAULT_SCHEMA, CONSENT_SCHEMA])
+    copy = engine.install([VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA])  # at once: one copy, one transaction
+    if copy:
+        _hosts.warning(
+            "the data was of an older version; it was lifted, and the data from before is in %s", copy
+        )
     if not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults"):
         _hosts.warning(
             "%s is missing: a new server key was made. Records open as before; vendors and sessions must"
@@ -112,8 +117,11 @@ def start_sweeper(host: Host) -> threading.Thread:
 
     def sweep() -> None:
         pause = threading.Event()
+    def forget() -> None:
+        lifting.forget(host.settings.database_path, host.clock.now())
+
         while not pause.wait(SWEEP_EVERY):
-            for part in (host.consent.sweep, host.vaults.sweep):
+            for part in (host.consent.sweep, host.vaults.sweep, forget):
                 try:
                     part()
                 except VrmError as error:

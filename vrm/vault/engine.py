@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vrm.errors import BusyError, DataNewerError, StorageError
+from vrm.vault import lifting
+from vrm.vault.occupied import Occupied
 
 Row = tuple[Any, ...]
 
@@ -89,7 +91,7 @@ class Engine(Protocol):
 
     def slot(self, name: str, count: int, wait: float) -> AbstractContextManager[None]: ...
 
-    def install(self, schemas: Sequence[Schema]) -> None: ...
+    def install(self, schemas: Sequence[Schema]) -> Path | None: ...
 
     def purge(self) -> bool: ...
 
@@ -323,27 +325,35 @@ class SqliteEngine:
                 pause.wait(step)
         raise BusyError()
 
-    def install(self, schemas: Sequence[Schema]) -> None:
-        """Create what is missing and lift older data, in one transaction.
+    def install(self, schemas: Sequence[Schema]) -> Path | None:
+        """Create what is missing and lift older data, in one transaction; returns the copy of older data.
 
         Raises DataNewerError where the data knows more than this version does.
         """
         with self.write() as transaction:
-            transaction.execute(
-                "CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
-            )
-            present = dict(transaction.execute("SELECT name, version FROM schemas").fetchall())
+            present = self._versions()
             for schema in schemas:
                 found = present.get(schema.name, 0)
                 if found > schema.version:
                     raise DataNewerError(hint=f"{schema.name}: data {found}, this version {schema.version}")
-                if found < schema.version:
-                    for statement in schema.since(found):
-                        transaction.execute(statement)
-                    transaction.execute(
-                        "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
-                        (schema.name, schema.version, schema.version),
-                    )
+            due = [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
+            copy = lifting.keep(self._path) if any(schema.name in present for schema in due) else None
+            for schema in due:
+                for statement in schema.since(present.get(schema.name, 0)):
+                    transaction.execute(statement)
+                transaction.execute(
+                    "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
+                    (schema.name, schema.version, schema.version),
+                )
+        return copy
+
+    def _versions(self) -> dict[str, int]:
+        """Which tables the data has, and of which version."""
+        if not self.one("SELECT 1 FROM sqlite_master WHERE name = 'schemas'"):
+            self._connection().execute(
+                "CREATE TABLE schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+            )
+        return dict(self.all("SELECT name, version FROM schemas"))
 
     def purge(self) -> bool:
         """Empty the write-ahead log of deleted bytes; False where they may linger, so that it is tried again.
