@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vrm.errors import BusyError, DataNewerError, StorageError
+from vrm.vault.occupied import Occupied
 from vrm.vault import lifting
 from vrm.vault.occupied import Occupied
 
@@ -46,13 +47,16 @@ class Schema:
     """The tables of one part of the project; `version` grows with every change of them.
 
     `statements` make the newest shape. `steps` maps a version to what lifts data of the version before to
-    it; a database lifted step by step has the same tables and columns as a new one.
+    it; a database lifted step by step has the same tables and columns as a new one. A copy (`vrm backup`)
+    takes along no row of the tables `left_out`, and `in_copies` is done to it.
     """
 
     name: str
     version: int
     statements: tuple[str, ...]
     steps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    in_copies: tuple[str, ...] = ()
 
     def since(self, found: int) -> tuple[str, ...]:
         """What brings data of version `found` (0: there is none) to this one.
@@ -96,6 +100,8 @@ class Engine(Protocol):
     def purge(self) -> bool: ...
 
     def integrity(self) -> list[str]: ...
+
+    def tables(self) -> dict[str, tuple[str, ...]]: ...
 
     def close(self) -> None: ...
 
@@ -205,6 +211,7 @@ class SqliteEngine:
             make_folder(path.parent)
         except OSError as error:
             raise StorageError(hint=str(error)) from error
+        self._occupied = Occupied(path)
         for name in (path, self._lock_path("write")):
             os.close(_touched(name))
         self._local = threading.local()
@@ -380,6 +387,16 @@ class SqliteEngine:
         """What the database says of its own structure; empty if all is well."""
         return [row[0] for row in self.all("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """Every table with its columns, as they are."""
+        found: dict[str, list[str]] = {}
+        for table, column in self.all(
+            "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
+        ):
+            found.setdefault(table, []).append(column)
+        return {table: tuple(columns) for table, columns in found.items()}
+
     def close(self) -> None:
         """Close the connections of every thread; the engine is not used afterwards."""
         with self._guard:
@@ -387,6 +404,7 @@ class SqliteEngine:
                 connection.close()
             self._open.clear()
         self._local = threading.local()
+        self._occupied.leave()
 
     def _before_fork(self) -> None:
         own: _Connection | None = getattr(self._local, "connection", None)
