@@ -21,9 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vrm.errors import BusyError, DataNewerError, StorageError
-from vrm.vault.occupied import Occupied
 from vrm.vault import lifting
-from vrm.vault.occupied import Occupied
 
 Row = tuple[Any, ...]
 
@@ -340,8 +338,8 @@ class SqliteEngine:
         with self.write() as transaction:
             present = self._versions()
             for schema in schemas:
-                found = present.get(schema.name, 0)
-                if found > schema.version:
+                if present.get(schema.name, 0) > schema.version:
+                    found = present[schema.name]
                     raise DataNewerError(hint=f"{schema.name}: data {found}, this version {schema.version}")
             due = [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
             copy = lifting.keep(self._path) if any(schema.name in present for schema in due) else None
