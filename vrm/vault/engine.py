@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import lifting
+from vrm.vault.occupied import Occupied
 
 Row = tuple[Any, ...]
 
@@ -333,7 +334,7 @@ class SqliteEngine:
     def install(self, schemas: Sequence[Schema]) -> Path | None:
         """Create what is missing and lift older data, in one transaction; returns the copy of older data.
 
-        Raises DataNewerError where the data knows more than this version does.
+        Raises DataNewerError where the data knows more than this version does, and StorageError.
         """
         with self.write() as transaction:
             present = self._versions()
