@@ -1,3 +1,3 @@
 """vrm: a personal data vault, the customer's side of customer relationship management."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vrm import __version__
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RECIPES = re.findall(r"^([a-z]+):.*## .*\n\t@(\S+)\n(?!\t)", MAKEFILE, re.MULTILINE)
@@ -98,3 +100,14 @@ def test_nothing_made_or_secret_is_kept_in_the_repository() -> None:
         r"(^|/)(\.venv|\.tools|\.demo|dist|__pycache__|\.env)/|\.(pyc|db|db-wal|key|pem|sqlite3?)$"
     )
     assert [path for path in tracked() if made.search(path)] == []
+
+
+def test_the_version_is_one_and_the_changelog_knows_every_release() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert declared == __version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    told = re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)
+    assert told[0] == "Unreleased"
+    frozen = {path.name for path in (ROOT / "tests" / "fixtures" / "releases").iterdir()}
+    assert frozen == set(told[1:])
+    assert "dev" in __version__ or __version__ in frozen

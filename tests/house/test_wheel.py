@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vrm import __version__
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for a server to come up on a busy machine
 
@@ -118,4 +120,4 @@ def test_the_installed_wheel_serves_pages_outside_the_checkout(installed: Path, 
 
 def test_the_installed_command_names_its_version(installed: Path) -> None:
     told = subprocess.run([installed / "vrm", "--version"], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "vrm 0.1.0"
+    assert told.strip() == f"vrm {__version__}"
