@@ -19,7 +19,9 @@ def test_there_is_a_scope_for_every_shareable_facet_and_answer_and_no_other() ->
     shareable = {
         f"{item.name}.{facet.name}:read" for item in CATALOG for facet in item.facets if facet.shareable
     }
-    assert set(scopes.SCOPES) == shareable | {"answers.corrections:read"}
+    writing = {"purchases:write", "inbox:write"}
+    assert set(scopes.SCOPES) == shareable | {"answers.corrections:read"} | writing
+    assert not [scope for scope in scopes.SCOPES if scope.startswith("inbox") and scope.endswith(":read")]
     assert "purchases.payment:read" not in scopes.SCOPES
     assert "purchases.notes:read" not in scopes.SCOPES
 
@@ -48,8 +50,11 @@ def test_a_scope_string_becomes_one_required_part_per_collection() -> None:
         "  ",
         "purchases.item",
         "purchases.item:write",
-        "purchases:write",
-        "inbox:write",
+        "profile:write",
+        "purchases.item:write",
+        "inbox:read",
+        "inbox.message:read",
+        "purchases.item:read inbox:read",
         "purchases.payment:read",
         "purchases.notes:read",
         "purchases.nothing:read",
@@ -67,6 +72,24 @@ def test_a_scope_string_becomes_one_required_part_per_collection() -> None:
 def test_unknown_and_unbuilt_scopes_are_refused(scope: str) -> None:
     with pytest.raises(ScopeError):
         parts_from_scope(scope, PURPOSE)
+
+
+def test_a_write_scope_becomes_a_part_of_its_own_and_reads_nothing() -> None:
+    found = parts_from_scope("purchases:write purchases.item:read inbox:write", PURPOSE)
+    assert [(one["datatypes"], one["actions"]) for one in found] == [
+        (["purchases.item"], ["read"]),
+        (["purchases"], ["write"]),
+        (["inbox"], ["write"]),
+    ]
+    assert scope_string(found) == "purchases.item:read purchases:write inbox:write"
+    assert [scopes.writes(one) for one in found] == [False, True, True]
+    assert not scopes.is_reading("purchases:write")
+
+
+def test_a_part_that_writes_is_kept() -> None:
+    [found] = check_details([part("inbox", actions=["write"])])
+    assert (found["datatypes"], found["actions"]) == (["inbox"], ["write"])
+    assert scopes.scopes_of(found) == ["inbox:write"]
 
 
 def test_an_unknown_purpose_is_refused() -> None:
@@ -133,9 +156,16 @@ RAR: dict[str, list[Any]] = {
         part("purchases.item", retention=7),
     ],
     "is missing": [_without("datatypes"), _without("purpose")],
-    "the only action is read": [
-        part("purchases.item", actions=["write"]),
+    "a part has one action, read or write": [
+        part("purchases.item", actions=["delete"]),
         part("purchases.item", actions=["read"] * 2),
+        part("purchases", actions=["read", "write"]),
+    ],
+    "a part that writes has no": [
+        part("purchases", actions=["write"], fields=["title"]),
+        part("purchases", actions=["write"], filter={"category": ["books"]}),
+        part("purchases", actions=["write"], period="P1Y"),
+        part("inbox", actions=["write"], retention="P1Y"),
     ],
     "necessity is required or optional": [part("purchases.item", necessity="nice")],
     "unknown datatype": [
@@ -143,10 +173,16 @@ RAR: dict[str, list[Any]] = {
         part("purchases"),
         part("nothing.item"),
         part("answers.other"),
+        part("inbox"),
+        part("inbox.message"),
+        part("purchases.item", actions=["write"]),
+        part("profile", actions=["write"]),
+        part("answers.corrections", actions=["write"]),
     ],
     "belong to one collection": [
         part("purchases.item", "profile.name"),
         part("purchases.item", "answers.corrections"),
+        part("purchases", "inbox", actions=["write"]),
     ],
     "only purchases have a period": [
         part("profile.name", period="P1Y"),

@@ -39,7 +39,7 @@ def test_what_concerns_others_and_what_the_vault_alone_needs_is_marked() -> None
     assert catalog.facet("purchases", "recipient").about_others
     assert catalog.facet("purchases", "context").sensitive
     kept = {(item.name, facet.name) for item, facet in FACETS if not facet.shareable}
-    assert kept == {("purchases", "payment"), ("purchases", "notes")}
+    assert kept == {("purchases", "payment"), ("purchases", "notes"), ("inbox", "message")}
 
 
 def test_whom_it_was_for_is_the_customers_word_only() -> None:

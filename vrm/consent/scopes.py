@@ -1,7 +1,8 @@
 """Scopes and request parts: what a vendor can ask for, in the catalog's terms.
 
 A stored request always has the shape of RFC 9396 `authorization_details` of type `vrm_access`; a scope
-string is its short form. Anything unknown, not shareable or not built is refused by name.
+string is its short form. Anything unknown, not shareable or not built is refused by name. A scope that
+ends in `:write` carries no reading key: its holder may leave something in the mailbox, and follow that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, N_
 TYPE = "vrm_access"
 CORRECTIONS = "answers.corrections"
 ANSWERS: dict[str, str] = {CORRECTIONS: N_("Which of their own orders say nothing about your taste")}
+WRITES: dict[str, str] = {
+    "purchases": N_("Put purchases into your vault"),
+    "inbox": N_("Leave messages in your inbox"),
+}
 _PERIOD = re.compile(r"P([0-9]{1,4})([DWMY])")
 _LIST_MEMBERS = ("datatypes", "actions", "fields")
 _TEXT_MEMBERS = ("period", "purpose", "necessity", "retention")
@@ -32,17 +37,44 @@ def _all_scopes() -> dict[str, str]:
         for facet in collection.facets:
             if facet.shareable:
                 found[f"{collection.name}.{facet.name}:read"] = facet.label
-    return found | {f"{answer}:read": label for answer, label in ANSWERS.items()}
+    found |= {f"{answer}:read": label for answer, label in ANSWERS.items()}
+    return found | {write_scope(collection): label for collection, label in WRITES.items()}
+
+
+def write_scope(collection: str) -> str:
+    """What lets a vendor leave something for this collection."""
+    return f"{collection}:write"
+
+
+def writes(part: Part) -> bool:
+    """Whether a part asks to put something in, rather than to read."""
+    return bool(part["actions"] == ["write"])
+
+
+def scopes_of(part: Part) -> list[str]:
+    """The scopes that cover one part."""
+    verb = "write" if writes(part) else "read"
+    return [f"{datatype}:{verb}" for datatype in part["datatypes"]]
+
+
+def is_reading(scope: str) -> bool:
+    """Whether a scope opens rows of a view."""
+    return scope.endswith(":read")
 
 
 SCOPES: dict[str, str] = _all_scopes()
 
 
 def expand(collection: str) -> list[str]:
-    """`purchases:read` is this day's shareable facets; later ones never join. ScopeError if unknown."""
-    if collection not in CATALOG_BY_NAME:
+    """`purchases:read` is this day's shareable facets; later ones never join.
+
+    ScopeError for an unknown collection and for one of which nothing is ever shared.
+    """
+    known = CATALOG_BY_NAME.get(collection)
+    found = [f"{collection}.{facet.name}" for facet in known.facets if facet.shareable] if known else []
+    if not found:
         raise ScopeError(f"scope {collection[:60]!r} is unknown")
-    return [f"{collection}.{facet.name}" for facet in CATALOG_BY_NAME[collection].facets if facet.shareable]
+    return found
 
 
 def stream_of(datatype: str) -> str:
@@ -55,6 +87,11 @@ def member_of(scope: str) -> str:
     return scope.removesuffix(":read").partition(".")[2]
 
 
+def subject_of(scope: str) -> str:
+    """What a scope is about: `purchases.item:read` → `purchases.item`, `inbox:write` → `inbox`."""
+    return scope.rpartition(":")[0]
+
+
 def source_of(stream: str) -> str:
     """The collection whose records a stream is made from."""
     return "purchases" if stream == CORRECTIONS else stream
@@ -62,36 +99,36 @@ def source_of(stream: str) -> str:
 
 def parts_from_scope(scope: str, purpose: str) -> list[Part]:
     """The request parts of a scope string: all required. ScopeError for unknown ones, doubles or none."""
-    datatypes: list[str] = []
+    reading: dict[str, list[str]] = {}
+    writing: list[str] = []
     for word in scope.split():
         subject, _, verb = word.rpartition(":")
+        if verb == "write" and subject in WRITES:
+            writing.append(subject)
+            continue
         if verb != "read":
             raise ScopeError(f"scope {word[:60]!r} is unknown")
-        if f"{subject}:read" in SCOPES:
-            datatypes.append(subject)
-        else:
-            datatypes += expand(subject)
-    if not datatypes:
+        for datatype in [subject] if word in SCOPES else expand(subject):
+            reading.setdefault(stream_of(datatype), []).append(datatype)
+    if not reading and not writing:
         raise ScopeError("no scope was asked for")
-    by_stream: dict[str, list[str]] = {}
-    for datatype in dict.fromkeys(datatypes):
-        by_stream.setdefault(stream_of(datatype), []).append(datatype)
-    return [
-        {
-            "type": TYPE,
-            "datatypes": wanted,
-            "actions": ["read"],
-            "purpose": known_purpose(purpose).id,
-            "necessity": "required",
-        }
-        for wanted in by_stream.values()
-    ]
+    parts = [_required(list(dict.fromkeys(wanted)), "read", purpose) for wanted in reading.values()]
+    return parts + [_required([subject], "write", purpose) for subject in dict.fromkeys(writing)]
+
+
+def _required(datatypes: list[str], action: str, purpose: str) -> Part:
+    return {
+        "type": TYPE,
+        "datatypes": datatypes,
+        "actions": [action],
+        "purpose": known_purpose(purpose).id,
+        "necessity": "required",
+    }
 
 
 def scope_string(parts: Iterable[Part]) -> str:
     """The scopes that cover these parts."""
-    names = dict.fromkeys(f"{datatype}:read" for part in parts for datatype in part["datatypes"])
-    return " ".join(names)
+    return " ".join(dict.fromkeys(scope for part in parts for scope in scopes_of(part)))
 
 
 def check_details(details: Any, *, beside_scope: bool = False) -> list[Part]:
@@ -122,25 +159,41 @@ def _checked_part(part: Any) -> Part:
     for name in ("datatypes", "purpose"):
         if name not in part:
             raise ScopeError(f"authorization_details: {name} is missing")
-    if part.get("actions", ["read"]) != ["read"]:
-        raise ScopeError("authorization_details: the only action is read")
+    action = _checked_action(part)
     clean: Part = {
         "type": TYPE,
-        "datatypes": _checked_datatypes(part["datatypes"]),
-        "actions": ["read"],
+        "datatypes": _checked_datatypes(part["datatypes"], action),
+        "actions": [action],
         "purpose": known_purpose(part["purpose"]).id,
         "necessity": part.get("necessity", "required"),
     }
     if clean["necessity"] not in ("required", "optional"):
         raise ScopeError("authorization_details: necessity is required or optional")
+    if writes(clean):
+        return _without_limits(part, clean)
     return clean | _limits(part, clean["datatypes"])
 
 
-def _checked_datatypes(datatypes: list[str]) -> list[str]:
+def _checked_action(part: Part) -> str:
+    actions = part.get("actions", ["read"])
+    if actions not in (["read"], ["write"]):
+        raise ScopeError("authorization_details: a part has one action, read or write")
+    return str(actions[0])
+
+
+def _without_limits(part: Part, clean: Part) -> Part:
+    """What is put in is not read: there are no rows and fields to choose."""
+    for name in ("fields", "filter", "period", "retention"):
+        if name in part:
+            raise ScopeError(f"authorization_details: a part that writes has no {name}")
+    return clean
+
+
+def _checked_datatypes(datatypes: list[str], verb: str) -> list[str]:
     if len(set(map(stream_of, datatypes))) != 1:
         raise ScopeError("authorization_details: the datatypes of one part belong to one collection")
     for datatype in datatypes:
-        if f"{datatype}:read" not in SCOPES:
+        if f"{datatype}:{verb}" not in SCOPES:
             raise ScopeError(f"authorization_details: unknown datatype {datatype[:60]!r}")
     return list(dict.fromkeys(datatypes))
 

@@ -204,6 +204,7 @@ PURCHASES = Collection(
                 Field("text", "longtext", N_("Notes"), max=4000),
                 Field("suggested_for", "choice", N_("Perhaps for"), FOR_WHOM, by="vault"),
                 Field("suggested_because", "text", N_("Because"), max=200, by="vault"),
+                Field("arrived", "integer", N_("When it came in"), max=1 << 40, by="vault"),
             ),
             bucket=320,
             shareable=False,
@@ -333,7 +334,30 @@ PROFILE = Collection(
     singleton=True,
 )
 
-CATALOG: tuple[Collection, ...] = (PURCHASES, PREFERENCES, PROFILE)
+INBOX = Collection(
+    "inbox",
+    N_("Inbox"),
+    (
+        Facet(
+            "message",
+            N_("Message"),
+            (
+                Field("from", "text", N_("From"), max=200, by="vault"),
+                Field("subject", "text", N_("Subject"), max=200, by="seller"),
+                Field("text", "longtext", N_("Text"), max=8000, by="seller"),
+                Field("order_number", "text", N_("Order number"), max=80, by="seller"),
+                Field("received", "date", N_("Received on"), by="vault"),
+                Field("revised", "date", N_("Changed by the sender on"), by="vault"),
+                Field("withdrawn", "boolean", N_("Taken back by the sender"), by="vault"),
+            ),
+            bucket=1024,
+            shareable=False,
+        ),
+    ),
+)
+
+CATALOG: tuple[Collection, ...] = (PURCHASES, PREFERENCES, PROFILE, INBOX)
+STAMPED = "purchases"  # of these the vault notes, in `notes.arrived`, when they came in after a grant was made
 CATALOG_BY_NAME: dict[str, Collection] = {item.name: item for item in CATALOG}
 
 
