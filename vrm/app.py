@@ -25,6 +25,7 @@ from vrm.vault.vault import SessionLimits, Vaults
 
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 SWEEP_EVERY = 20  # seconds
+SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds
 _hosts = logging.getLogger("vrm.host")
 _access = logging.getLogger("vrm.access")
 _sweeps = logging.getLogger("vrm.sweep")
@@ -49,7 +50,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     clock = clock or SystemClock()
     make_folder(settings.data_dir)
     engine = SqliteEngine(settings.database_path)
-    copy = engine.install([VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA])  # at once: one copy, one transaction
+    copy = engine.install(SCHEMAS)  # at once: one copy, one transaction
     if copy:
         _hosts.warning(
             "the data was of an older version; it was lifted, and the data from before is in %s", copy

@@ -19,6 +19,7 @@ from vrm.app import create_app, open_host, start_sweeper
 from vrm.errors import SettingsError
 from vrm.settings import Settings
 from vrm.vault import crypto
+from vrm.vault.occupied import Occupied
 
 
 def application() -> Flask:
@@ -57,7 +58,10 @@ def serve(settings: Settings, *, self_signed: bool = False) -> None:
     require_free(settings)
     open_host(settings).engine.close()  # first start: create the data once, not once per worker
     export(settings)
-    with tempfile.TemporaryDirectory(prefix="vrm-tls-") as folder:
+    with (
+        Occupied(settings.database_path),  # also between two workers: nobody replaces the data of a server
+        tempfile.TemporaryDirectory(prefix="vrm-tls-") as folder,
+    ):
         certificate = _write_certificate(Path(folder), settings.host) if self_signed else (None, None)
         server = Granian(
             "vrm.serve:application",

@@ -43,6 +43,7 @@ EVENTS = (
     "refused",
     "narrowed",
     "revoked",
+    "restored",
     "expired",
     "given-back",
     "blocked",

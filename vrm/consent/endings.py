@@ -17,7 +17,9 @@ TABLES = (
     "CREATE INDEX grants_vault ON grants (vault, state)",
     "CREATE INDEX grants_expires ON grants (state, expires)",
 )
-STATES = ("live", "revoked", "expired")
+STATES = ("live", "paused", "revoked", "expired")
+# Done to every copy: a grant that was live in it has neither tokens nor a view there, and ends at the next unlock.
+PAUSE = "UPDATE grants SET state = 'paused' WHERE state = 'live'"
 
 
 def end_tokens(transaction: Transaction, grant_id: str) -> None:
@@ -30,9 +32,10 @@ def end_tokens(transaction: Transaction, grant_id: str) -> None:
 
 
 def end(transaction: Transaction, grant_id: str, state: str, now: int) -> bool:
-    """End a live grant; False where it had ended before. The state changes first."""
+    """End a live or paused grant; False where it had ended before. The state changes first."""
     cursor = transaction.execute(
-        "UPDATE grants SET state = ?, ended = ? WHERE grant_id = ? AND state = 'live'", (state, now, grant_id)
+        "UPDATE grants SET state = ?, ended = ? WHERE grant_id = ? AND state IN ('live', 'paused')",
+        (state, now, grant_id),
     )
     if cursor.rowcount != 1:
         return False

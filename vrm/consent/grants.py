@@ -377,6 +377,20 @@ class Grants:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
 
+    def end_paused(self, vault: Vault) -> None:
+        """At the first unlock after a restore: what was connected in the copy ends, and the log says why."""
+        rows = self._engine.all(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'paused'", (vault.id,)
+        )
+        for row in rows:
+            try:
+                agreement = open_grant(vault.keyring, row).agreement
+            except TamperedError:
+                vendor, name = "", ""
+            else:
+                vendor, name = agreement.vendor, agreement.vendor_name
+            self._end_unasked(row[0], "revoked", "restored", (vault.id, vendor, name))
+
     def settle(self, vault: Vault) -> None:
         """At an unlock without problems: the root stops vouching for what ended meanwhile."""
         with self._engine.write() as transaction:

@@ -26,6 +26,8 @@ SCHEMA = Schema(
         *disclosures.TABLES,
         "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
+    left_out=("tokens", "requests", "views", "refusals", "sweeps"),
+    in_copies=(endings.PAUSE,),
     steps={
         2: (),
     },
@@ -61,6 +63,7 @@ class Consent:
     def at_unlock(self, vault: Vault) -> list[str]:
         """What a log-in does: rows past their period leave, the log's heads are sealed; returns problems."""
         found = self.problems(vault)
+        self.grants.end_paused(vault)
         self.grants.retire(vault)
         if not found:
             self.log.seal_heads(vault)

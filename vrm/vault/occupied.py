@@ -10,6 +10,7 @@ import fcntl
 import os
 import weakref
 from pathlib import Path
+from typing import Self
 
 from vrm.errors import ConflictError, StorageError
 
@@ -18,7 +19,7 @@ class Occupied:
     """A place at one database, until `leave`, or until the object or its process is gone."""
 
     def __init__(self, database: Path, *, alone: bool = False) -> None:
-        """StorageError while the database is being replaced; with `alone`, ConflictError while it is in use."""
+        """StorageError while the database is being replaced; if `alone`, ConflictError while it is in use."""
         try:
             descriptor = os.open(
                 database.with_name(f"{database.name}.open.lock"), os.O_RDWR | os.O_CREAT, 0o600
@@ -39,7 +40,7 @@ class Occupied:
                 "the data is being replaced by another command", hint="try again when it has finished"
             ) from None
 
-    def __enter__(self) -> Occupied:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

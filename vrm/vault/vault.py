@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, UsernameTakenError, ValidationError
-from vrm.vault import crypto, journal, keyslots, records
+from vrm.vault import copies, crypto, journal, keyslots, records
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import KdfCost, KdfLimits, Key, Purpose
 from vrm.vault.engine import Engine, Schema, Transaction
@@ -45,9 +45,11 @@ SCHEMA = Schema(
         "CREATE INDEX sessions_vault ON sessions (vault)",
         *records.TABLES,
         *journal.TABLES,
+        *copies.TABLES,
     ),
+    left_out=("sessions",),
     steps={
-        2: (),
+        2: (*copies.TABLES,),
     },
 )
 _SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"

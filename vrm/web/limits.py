@@ -24,6 +24,7 @@ SCHEMA: Final = Schema(
         "CREATE TABLE tries (tag BLOB NOT NULL, period INTEGER NOT NULL, count INTEGER NOT NULL,"
         " PRIMARY KEY (tag, period)) WITHOUT ROWID",
     ),
+    left_out=("tries",),
 )
 
 WINDOW: Final = 15 * 60  # seconds
