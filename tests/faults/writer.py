@@ -5,10 +5,13 @@ It prints a line for what was acknowledged, only after it was; whoever kills it 
 
 import os
 import sys
+import time
 from pathlib import Path
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import CHEAP, PASSPHRASE
 from tests.vault.writers import purchase, unlocked
+from vrm.app import open_host
+from vrm.settings import Settings
 from vrm.vault.schemas import validate
 from vrm.vault.vault import Vault
 
@@ -18,10 +21,11 @@ def tell(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def write(vault: Vault, name: str) -> None:
+def write(vault: Vault, name: str, pause: float = 0) -> None:
     """Insert, edit and remove for ever."""
     table = vault.table("purchases")
     for number in range(1_000_000):
+        time.sleep(pause)
         record = table.insert(purchase(f"{name}-{number}"))
         tell(f"inserted {record}")
         if number % 3 == 1:
@@ -55,5 +59,8 @@ def change(vault: Vault, name: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "beside":  # a server, with vendors' views to keep in step
+        HOST = open_host(Settings(data_dir=Path(sys.argv[2])), limits=CHEAP)
+        write(HOST.vaults.unlock("alice", PASSPHRASE), sys.argv[3], pause=0.03)
     KIND = {"write": write, "bring": bring, "change": change}[sys.argv[1]]
     KIND(unlocked(Path(sys.argv[2]), PASSPHRASE), sys.argv[3])

@@ -1,0 +1,73 @@
+"""The power goes: what was acknowledged is there, and nothing else came back, whatever the disk forgot."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.disk import SYNCS, Call, Disk, record
+from tests.faults.ledger import Ledger
+
+STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
+ACTS = 1000 if STRICT else 40
+LOOKS = 1 << 30 if STRICT else 10  # crash points of either kind that are looked at
+
+
+def lived(tmp_path: Path, acts: int, *flags: str) -> list[Call]:
+    """The file calls of a customer's life of so many acts."""
+    folder = tmp_path / "machine" / "data"
+    folder.parent.mkdir()
+    calls = record(
+        folder.parent, ["tests.faults.life", str(folder), "7", str(acts), *flags], tmp_path / "trace"
+    )
+    shutil.rmtree(folder)
+    (tmp_path / "trace").unlink()
+    return calls
+
+
+def crashes(calls: list[Call], draw: random.Random) -> Iterator[tuple[int, float]]:
+    """(number of calls that were made, chance of a sector under way): each sync, and points between."""
+    syncs = [at for at, call in enumerate(calls) if call.name in SYNCS]
+    for at in sorted(draw.sample(syncs, min(LOOKS, len(syncs)))):
+        yield at, 0.0  # the sync has not come; what was acknowledged before rests on those before it
+    between = draw.sample(range(len(calls)), min(LOOKS, len(syncs)))
+    yield from ((at, chance) for at in between for chance in (draw.choice([0.5, 0.1, 0.9, 1.0]),))
+
+
+def looks(calls: list[Call], root: Path, lair: Path, points: list[tuple[int, float]]) -> Iterator[list[str]]:
+    """What differs from what was acknowledged, for each crash point."""
+    disk, ledger, draw, at = Disk(root), Ledger(), random.Random(3), 0
+    for point, chance in sorted(points):
+        for call in calls[at:point]:
+            if call.name == "tell":
+                ledger.take(call.text)
+            else:
+                disk.take(call)
+        at = point
+        disk.write(lair, chance, draw)
+        yield [f"call {point}, {chance}: {one}" for one in ledger.differences(lair / "data")]
+        shutil.rmtree(lair)
+        lair.mkdir()
+
+
+def test_what_was_acknowledged_survives_a_loss_of_power(tmp_path: Path) -> None:
+    calls, lair = lived(tmp_path, ACTS), tmp_path / "lair"
+    lair.mkdir()
+    acknowledged = sum(b'"done"' in call.text for call in calls if call.name == "tell")
+    assert acknowledged > ACTS
+    points = list(crashes(calls, random.Random(1)))
+    assert len(points) >= 2 * min(ACTS, LOOKS)
+    lost = [one for found in looks(calls, tmp_path / "machine", lair, points) for one in found]
+    assert lost == []
+
+
+def test_with_fewer_syncs_acknowledged_acts_would_be_lost(tmp_path: Path) -> None:
+    """The simulation sees what `synchronous=FULL` is for."""
+    calls, lair = lived(tmp_path, 30, "normal"), tmp_path / "lair"
+    lair.mkdir()
+    points = [(at, 0.0) for at in range(len(calls) // 2, len(calls), len(calls) // 20)]
+    lost = [one for found in looks(calls, tmp_path / "machine", lair, points) for one in found]
+    assert any("acknowledged was" in one for one in lost)
