@@ -24,6 +24,7 @@ from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import SessionLimits, Vaults
 
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
+
 SWEEP_EVERY = 20  # seconds
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds
 _hosts = logging.getLogger("vrm.host")
@@ -118,6 +119,7 @@ def start_sweeper(host: Host) -> threading.Thread:
 
     def sweep() -> None:
         pause = threading.Event()
+
     def forget() -> None:
         lifting.forget(host.settings.database_path, host.clock.now())
 

@@ -22,7 +22,12 @@ class SystemClock:
 
 def today(clock: Clock) -> date:
     """The UTC day of `clock`."""
-    return datetime.fromtimestamp(clock.now(), UTC).date()
+    return day_of(clock.now())
+
+
+def day_of(seconds: int) -> date:
+    """The UTC day of a moment in unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC).date()
 
 
 def rfc3339(seconds: int) -> str:

@@ -193,7 +193,8 @@ def test_a_watcher_is_told_every_change(engine: SqliteEngine, watched: Callable[
     record = records.put({"item": {"title": "Dune"}})
     records.remove(record)
     told = [(row[0], json.loads(row[1])) for row in engine.all("SELECT * FROM diary")]
-    assert told == [(record, book("Dune")), (record, None)]
+    there = {**book("Dune"), "notes": {"arrived": vault._vaults.clock.now()}}
+    assert told == [(record, there), (record, None)]
 
 
 def test_where_the_watcher_fails_nothing_is_written(

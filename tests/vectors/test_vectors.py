@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from vrm import errors
+from vrm.clock import SystemClock
 from vrm.vault import crypto, envelope, keyslots, serverkey
 from vrm.vault.crypto import Cipher, KdfCost, Key, Purpose
 from vrm.vault.engine import SqliteEngine
@@ -257,7 +258,7 @@ def ring_of(name: str, case: dict[str, Any]) -> Keyring:
 
 @cases("records")
 def test_records(case: dict[str, Any], bare: SqliteEngine) -> None:
-    records = Records(bare, ring_of("records", case), case["collection"], None)
+    records = Records(bare, ring_of("records", case), case["collection"], None, SystemClock())
     given = (case["record"], case["revision"], bytes.fromhex(case["body"]))
     if "expect" in case:
         with pytest.raises(REFUSALS[case["expect"]]):

@@ -42,6 +42,7 @@ EVENTS = (
     "read",
     "refused",
     "narrowed",
+    "admitted",
     "revoked",
     "restored",
     "expired",

@@ -32,6 +32,7 @@ from vrm.consent.views import (
 )
 from vrm.errors import GrantNotFoundError, ScopeError, TamperedError, ValidationError
 from vrm.vault import crypto
+from vrm.vault.catalog import STAMPED
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.records import Change
@@ -214,8 +215,11 @@ class Grants:
         days: int | None = None,
         period: str | None = None,
         for_whom: frozenset[str] | None = None,
+        fresh: str | None = None,
     ) -> GrantView:
         """Share less: rows out, scopes out, a nearer end, a shorter period, fewer kinds of purchases.
+
+        `fresh` is a stricter rule for purchases that come in later.
 
         Raises ValidationError for what would share more, GrantNotFoundError for a grant that is not live.
         """
@@ -230,15 +234,22 @@ class Grants:
             if not kept <= shown.reserve.for_whom:
                 raise ValidationError(fields={"for_whom": ["can only become less"]})
             reserve = replace(shown.reserve, exclude=shown.reserve.exclude | exclude, for_whom=kept)
+            if fresh is not None:
+                reserve = self._stricter(vault, shown, reserve, fresh)
             if agreement.parts:
                 grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
-                self._store_narrowed(transaction, vault, grant)
+                if self.restate(transaction, vault, grant, "narrowed"):
+                    self._bring_in_step(transaction, vault, grant)
             else:
                 self._revoke(transaction, vault, grant_id, shown.agreement)
         self._engine.purge()
         return self.get(vault, grant_id)
 
-    def _store_narrowed(self, transaction: Transaction, vault: Vault, grant: OpenGrant) -> None:
+    def restate(self, transaction: Transaction, vault: Vault, grant: OpenGrant, event: str) -> bool:
+        """Store changed limits of a live grant and note it; its view is brought in step by the caller.
+
+        False for a grant that had been altered: it has just ended instead.
+        """
         agreement = grant.agreement
         sealed, kept_back = self._sealed(vault, grant)
         self._views.keep(transaction, vault.keyring)
@@ -246,12 +257,23 @@ class Grants:
             "UPDATE grants SET agreement = ?, reserve = ?, expires = ? WHERE grant_id = ? AND state = 'live'",
             (sealed, kept_back, agreement.expires, grant.grant_id),
         )
-        if cursor.rowcount == 1:  # a grant that had been altered has just ended instead
-            self._bring_in_step(transaction, vault, grant)
-            self._set_roster(transaction, vault)
-            self._note(
-                transaction, vault.id, "narrowed", agreement.vendor, agreement.vendor_name, grant.grant_id
-            )
+        if cursor.rowcount != 1:
+            return False
+        self._set_roster(transaction, vault)
+        self._note(transaction, vault.id, event, agreement.vendor, agreement.vendor_name, grant.grant_id)
+        return True
+
+    def _stricter(self, vault: Vault, shown: GrantView, reserve: Reserve, rule: str) -> Reserve:
+        """Another rule for what comes in from now on; what the vendor sees already stays."""
+        if rule not in policy.FRESH or policy.FRESH.index(rule) < policy.FRESH.index(reserve.fresh):
+            raise ValidationError(fields={"fresh": ["can only become stricter"]})
+        records, day = vault.records(STAMPED), today(self._clock)
+        seen = {
+            record
+            for record, _ in arrived_since(vault, shown.agreement)
+            if policy.decide(STAMPED, record, records.get(record), shown.agreement, shown.reserve, day).scopes
+        }
+        return replace(reserve, fresh=rule, admitted=reserve.admitted | seen)
 
     def _narrower(
         self, shown: GrantView, drop: frozenset[str], days: int | None, period: str | None
@@ -431,7 +453,8 @@ class Grants:
                 for record, document in vault.records(source_of(stream)).scan():
                     item = grant.item_id(vault.keyring, stream, record)
                     verdict = policy.decide(stream, record, document, grant.agreement, grant.reserve, day)
-                    if held.pop(item, {}) != verdict.scopes:
+                    present = held.pop(item, {})
+                    if present != verdict.scopes and (present or not _ripened(grant, record, document)):
                         found.append(f"grant {grant.grant_id}: a row differs from the policy")
                 strangers = [item for item, parts in held.items() if parts]
                 found += [f"grant {grant.grant_id}: a row that no record explains"] * len(strangers)
@@ -441,6 +464,20 @@ class Grants:
         self, transaction: Transaction, vault: str, event: str, client_id: str, name: str, grant_id: str
     ) -> None:
         self._log.note(transaction, vault, event, grant_id=grant_id, client_id=client_id, vendor_name=name)
+
+
+def _ripened(grant: OpenGrant, record: str, document: policy.Document) -> bool:
+    """Whether a row may be missing because its wait ended after the last log-in."""
+    arrived = document.get("notes", {}).get("arrived", -1)
+    waited = arrived >= grant.agreement.created and record not in grant.reserve.admitted
+    return grant.reserve.fresh == policy.LATER and waited
+
+
+def arrived_since(vault: Vault, agreement: Agreement) -> Iterator[tuple[str, int]]:
+    """(record, when it came in) of the purchases that came in after an approval."""
+    for record, notes in vault.records(STAMPED).facets("notes"):
+        if notes.get("arrived", -1) >= agreement.created:
+            yield record, notes["arrived"]
 
 
 def _with_period(part: Part, period: str) -> Part:

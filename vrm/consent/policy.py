@@ -15,12 +15,19 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
+from vrm.clock import day_of
 from vrm.consent.scopes import CORRECTIONS, Part, stream_of
 from vrm.vault.tables import Query, QueryInstance, where
 
 Document = Mapping[str, Mapping[str, Any]]
 SHARED = ""
 UNSORTED = "unsorted"
+NEW = "new"
+ASK = "ask"  # what comes in after the approval waits for the customer's word
+LATER = "later"  # it leaves after WAITING_DAYS unless she says otherwise
+AT_ONCE = ""  # grants of 0.1.0; the customer can narrow them
+FRESH = (AT_ONCE, LATER, ASK)  # each shares less than the one before
+WAITING_DAYS = 14
 FOREVER = 0  # day number of what no period ends
 
 
@@ -65,6 +72,8 @@ class Reserve:
     unsorted: bool = False
     exclude: frozenset[str] = frozenset()  # record ids taken out by hand
     sellers: frozenset[str] = frozenset()  # whose orders are this vendor's, by the customer's word
+    fresh: str = AT_ONCE  # what happens to purchases that come in after the approval: one of FRESH
+    admitted: frozenset[str] = frozenset()  # record ids of such that she let in by hand
 
     def encode(self) -> bytes:
         """JSON, sealed by the caller."""
@@ -83,6 +92,8 @@ class Reserve:
             bool(values["unsorted"]),
             frozenset(values["exclude"]),
             frozenset(values["sellers"]),
+            values.get("fresh", AT_ONCE),
+            frozenset(values.get("admitted", ())),
         )
 
 
@@ -137,9 +148,29 @@ def decide(
         return Verdict("excluded")
     if stream == CORRECTIONS:
         return _correction(document, reserve)
-    if stream == "purchases" and not reserve_filter(reserve)(document):
-        return Verdict(document.get("context", {}).get("for") or UNSORTED)
+    if stream == "purchases":
+        if not reserve_filter(reserve)(document):
+            return Verdict(document.get("context", {}).get("for") or UNSORTED)
+        if record not in reserve.admitted and waits(document, agreement, reserve, today):
+            return Verdict(NEW)
     return _facets(stream, document, agreement, today)
+
+
+def waits(document: Document, agreement: Agreement, reserve: Reserve, today: date) -> bool:
+    """Whether a purchase came in after the approval and its time has not come.
+
+    Without a note of when it came in it was there before any grant. What came in within the second of the
+    approval counts as later.
+    """
+    arrived = document.get("notes", {}).get("arrived")
+    if reserve.fresh == AT_ONCE or arrived is None or arrived < agreement.created:
+        return False
+    return reserve.fresh == ASK or today < leaves_on(arrived)
+
+
+def leaves_on(arrived: int) -> date:
+    """The day on which what came in at `arrived` (unix seconds) leaves under the rule LATER."""
+    return day_of(arrived) + timedelta(days=WAITING_DAYS)
 
 
 def _facets(stream: str, document: Document, agreement: Agreement, today: date) -> Verdict:

@@ -12,7 +12,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vrm.clock import Clock, today
@@ -32,7 +32,7 @@ from vrm.errors import (
     VendorNotFoundError,
 )
 from vrm.vault import crypto
-from vrm.vault.catalog import FOR_WHOM
+from vrm.vault.catalog import FOR_WHOM, STAMPED
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.journal import Journal
@@ -77,6 +77,7 @@ class Choices:
     period: str = ""  # such as P2Y; empty: as asked
     days: int = 90
     sellers: tuple[str, ...] | None = None  # for corrections: whose orders are this shop's, by her word
+    fresh: str = policy.ASK  # what happens to purchases that come in later: ASK or LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,8 @@ class Requests:
         if not crypto.equal(plan.preview.digest.encode(), digest.encode("utf-8", "replace")):
             raise RequestChangedError()
         with self._engine.write() as transaction:
+            # What an import shows after the approval would not count as new to this grant.
+            vault.records(STAMPED).require_no_import()
             self._spend(transaction, request)
             if self._digest(vault, request, choices) != digest:
                 raise RequestChangedError()
@@ -298,6 +301,7 @@ class Requests:
         agreement = self._agreement(request, choices)
         sellers_of = _sellers(request, choices)
         reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers_of)
+        just_in: set[str] = set()  # in the second of the approval: there, not new
         rows: list[PreviewRow] = []
         answers: list[dict[str, Any]] = []
         withheld: Counter[str] = Counter()
@@ -306,6 +310,8 @@ class Requests:
         for stream, record, document, verdict in self._decided(vault, agreement, reserve):
             if stream == CORRECTIONS and document.get("order", {}).get("seller"):
                 sellers[document["order"]["seller"]] += 1
+            if document.get("notes", {}).get("arrived", 0) >= agreement.created:
+                just_in.add(record)
             if not verdict.scopes:
                 withheld[verdict.reason] += stream != CORRECTIONS
                 continue
@@ -325,7 +331,8 @@ class Requests:
             agreement.expires,
             digest,
         )
-        return _Plan(preview, agreement, reserve, verdicts)
+        later = replace(reserve, fresh=choices.fresh, admitted=frozenset(just_in))
+        return _Plan(preview, agreement, later, verdicts)
 
     def _decided(
         self, vault: Vault, agreement: Agreement, reserve: Reserve
@@ -361,6 +368,8 @@ def _sellers(request: StoredRequest, choices: Choices) -> frozenset[str]:
 def _check(choices: Choices) -> None:
     if not choices.for_whom <= _WORDS:
         raise ValidationError(fields={"for_whom": ["is not one of the choices"]})
+    if choices.fresh not in policy.FRESH:
+        raise ValidationError(fields={"fresh": ["is not one of the choices"]})
     if not DAYS[0] <= choices.days <= DAYS[1]:
         raise ValidationError(fields={"days": [f"must be from {DAYS[0]} to {DAYS[1]}"]})
     if choices.period:

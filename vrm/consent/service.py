@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vrm.clock import Clock
 from vrm.consent import disclosures, endings, requests, tokens, vendors, views
+from vrm.consent.arrivals import Arrivals
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import Grants
 from vrm.consent.reader import Reader
@@ -55,16 +56,21 @@ class Consent:
         vaults.watcher = self.views
         self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
         self.grants = Grants(engine, key, self.vendors, self.views, self.log, clock)
+        self.arrivals = Arrivals(engine, self.grants, self.views, clock)
         self.requests = Requests(
             engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
         )
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
 
     def at_unlock(self, vault: Vault) -> list[str]:
-        """What a log-in does: rows past their period leave, the log's heads are sealed; returns problems."""
+        """What a log-in does; returns problems.
+
+        Rows past their period leave, those whose wait is over enter, the log's heads are sealed.
+        """
         found = self.problems(vault)
         self.grants.end_paused(vault)
         self.grants.retire(vault)
+        self.arrivals.ripen(vault)
         if not found:
             self.log.seal_heads(vault)
             self.grants.settle(vault)

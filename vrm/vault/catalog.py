@@ -357,7 +357,9 @@ INBOX = Collection(
 )
 
 CATALOG: tuple[Collection, ...] = (PURCHASES, PREFERENCES, PROFILE, INBOX)
-STAMPED = "purchases"  # of these the vault notes, in `notes.arrived`, when they came in after a grant was made
+STAMPED = (
+    "purchases"  # of these the vault notes, in `notes.arrived`, when they came in after a grant was made
+)
 CATALOG_BY_NAME: dict[str, Collection] = {item.name: item for item in CATALOG}
 
 

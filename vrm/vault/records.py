@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import crypto, envelope, schemas
-from vrm.vault.catalog import CATALOG, Facet
+from vrm.vault.catalog import CATALOG, STAMPED, Facet
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyring import Keyring
@@ -75,10 +76,21 @@ def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
     return _EMPTY[facet.bucket] if not values else envelope.pad(_compact(values).encode(), facet.bucket)
 
 
+def _arriving(document: Document, now: int) -> Document:
+    return {**document, "notes": {**document["notes"], "arrived": now}} if now else document
+
+
 class Records:
     """The records of one collection of an unlocked vault."""
 
-    def __init__(self, engine: Engine, keyring: Keyring, collection: str, watcher: Watcher | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        collection: str,
+        watcher: Watcher | None,
+        clock: Clock,
+    ) -> None:
         self.name = collection
         self._engine = engine
         self._keyring = keyring
@@ -89,6 +101,7 @@ class Records:
         self._heads = [envelope.lp(name) for name in self._facets]
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
+        self._clock = clock
 
     def new_id(self) -> str:
         """A random record id, 32 hex digits: it tells neither time nor order."""
@@ -161,6 +174,14 @@ class Records:
             f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name)
         )
 
+    def facets(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every (id, values of one facet): a fifth of the work of opening all of each record."""
+        cipher = next(cipher for facet, cipher in self._ciphers if facet.name == name)
+        for record, revision, body in self.stored():
+            named = envelope.unpack_named(body)
+            packed = envelope.pack(record, revision, envelope.pack(*named))
+            yield record, json.loads(cipher.unseal_packed(named[name], packed)) if name in named else {}
+
     def put(
         self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None
     ) -> str:
@@ -192,14 +213,33 @@ class Records:
         differs from the expected one.
         """
         with self._engine.write() as transaction:
+            now = self._stamping()
+            stored = {
+                record: document if document is None or not now else self._stamped(record, document, now)
+                for record, document in changes.items()
+            }
             noted = [
                 self._write(transaction, record, document, (expected or {}).get(record))
-                for record, document in changes.items()
+                for record, document in stored.items()
             ]
             self._journal.append(transaction, noted)
             self._tell(
-                transaction, [Change(self.name, record, document) for record, document in changes.items()]
+                transaction, [Change(self.name, record, document) for record, document in stored.items()]
             )
+
+    def _stamping(self) -> int:
+        """The time at which new records come in; 0 where nobody asks when: before any grant is made."""
+        return self._clock.now() if self.name == STAMPED and self._watched() else 0
+
+    def _stamped(self, record: str, document: Document, now: int) -> Document:
+        """The document with when it came in: what is stored counts, an edit moves nothing."""
+        notes = dict(document["notes"])
+        try:
+            arrived = self.get(record)["notes"].get("arrived")
+        except RecordNotFoundError:
+            arrived = notes.get("arrived", now)
+        notes.pop("arrived", None)
+        return {**document, "notes": notes if arrived is None else {**notes, "arrived": arrived}}
 
     def _write(
         self, transaction: Transaction, record: str, document: Document | None, expected: int | None
@@ -231,6 +271,16 @@ class Records:
         if self._watcher is None:
             raise RuntimeError("this vault has live grants and nobody keeps their views")
         self._watcher.changed(transaction, self._keyring, changes)
+
+    def require_no_import(self) -> None:
+        """ConflictError while an import of this vault runs; call it inside a `write` block.
+
+        What an import that begins after the block brings is stamped as of then.
+        """
+        if self._engine.one("SELECT 1 FROM imports WHERE vault = ?", (self._vault,)):
+            with self._engine.exclusive(f"import-{self._vault}") as mine:
+                if not mine:  # else it was killed, and nothing of it will ever show
+                    raise ConflictError("an import is running", hint="wait until it has finished")
 
     @contextmanager
     def staging(self) -> Iterator[Staging]:
@@ -287,9 +337,10 @@ class Staging:
     def add(self, rows: Sequence[tuple[bytes, Document]]) -> list[str]:
         """Store a batch of new records in one transaction; the documents must be valid. Returns their ids."""
         records, sealed, ids = self._records, [], []
+        now = records._stamping()
         for fingerprint, document in rows:
             record, revision = records.new_id(), _first_revision()
-            body = records.seal(record, revision, document)
+            body = records.seal(record, revision, _arriving(document, now))
             sealed.append((records._vault, records.name, record, revision, self._number, fingerprint, body))
             self._noted.append(Noted(records.name, record, revision, body_hash(body)))
             ids.append(record)

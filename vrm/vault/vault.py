@@ -282,7 +282,8 @@ class Vault:
 
     def records(self, collection: str) -> Records:
         """The records of a collection; KeyError for a name that is not in the catalog."""
-        return Records(self.engine, self.keyring, CATALOG_BY_NAME[collection].name, self._vaults.watcher)
+        name = CATALOG_BY_NAME[collection].name
+        return Records(self.engine, self.keyring, name, self._vaults.watcher, self._vaults.clock)
 
     def table(self, collection: str) -> RecordTable:
         """The same records as a TinyDB table."""
