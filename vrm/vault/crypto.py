@@ -86,6 +86,7 @@ class Purpose(StrEnum):
     SERVER_VENDOR_TAG = "server-vendor-tag"
     SERVER_ROUTING = "server-routing"
     SERVER_LIMITS = "server-limits"
+    SERVER_INVITATION = "server-invitation"
 
 
 class Key:

@@ -13,12 +13,12 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, UsernameTakenError, ValidationError
-from vrm.vault import copies, crypto, journal, keyslots, records
+from vrm.vault import copies, crypto, invitations, journal, keyslots, records
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import KdfCost, KdfLimits, Key, Purpose
 from vrm.vault.engine import Engine, Schema, Transaction
@@ -46,10 +46,11 @@ SCHEMA = Schema(
         *records.TABLES,
         *journal.TABLES,
         *copies.TABLES,
+        *invitations.TABLES,
     ),
-    left_out=("sessions",),
+    left_out=("sessions", "invitations"),
     steps={
-        2: (*copies.TABLES,),
+        2: (*copies.TABLES, *invitations.TABLES),
     },
 )
 _SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"
@@ -108,10 +109,13 @@ class Vaults:
         self._sessions = sessions or SessionLimits()
         self._stretch_wait = stretch_wait
 
-    def create(self, username: str, passphrase: str) -> tuple[Vault, str]:
+    def create(
+        self, username: str, passphrase: str, *, claim: Callable[[Transaction], object] | None = None
+    ) -> tuple[Vault, str]:
         """A new vault and its recovery code, which is shown once and stored nowhere.
 
-        Raises ValidationError (name or passphrase) and UsernameTakenError.
+        Raises ValidationError (name or passphrase), UsernameTakenError, and what `claim` raises: it runs
+        in the same transaction.
         """
         name = normal_username(username)
         keyslots.require_good(passphrase)
@@ -124,6 +128,8 @@ class Vaults:
         with self.engine.write() as transaction:
             if self.engine.one("SELECT 1 FROM vaults WHERE username = ?", (name,)):
                 raise UsernameTakenError(fields={"username": ["is taken"]})
+            if claim is not None:
+                claim(transaction)
             transaction.execute(
                 "INSERT INTO vaults VALUES (?, ?, ?, 1, ?, ?, ?, 0, 0)",
                 (vault, name, self.clock.now(), log_public, log_mac, b""),
