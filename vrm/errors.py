@@ -10,6 +10,7 @@
     │  ├─ StorageError          the disk or database refused
     │  ├─ DataNewerError        written by a newer version
     │  ├─ UsernameTakenError
+    │  ├─ InvitationError       unknown, used, revoked or expired: one and the same
     │  ├─ ValidationError       fields with reasons
     │  ├─ RecordNotFoundError
     │  ├─ ConflictError         somebody else changed it meanwhile
@@ -109,6 +110,12 @@ class ValidationError(VaultError):
     """Something in the input is not valid; `fields` says what and why."""
 
     slug = "invalid"
+class InvitationError(VaultError):
+    """This invitation makes no vault, or no longer."""
+
+    slug = "invitation-invalid"
+
+
 
 
 class RecordNotFoundError(VaultError):

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from vrm.errors import SettingsError
 
-SIGNUP = ("closed", "open")
+SIGNUP = ("closed", "invite", "open")
 LOG_LEVELS = ("info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DAY = 86_400  # seconds
@@ -63,7 +63,7 @@ class Settings:
         "VRM_PUBLIC_URL", "address under which people and vendors reach this host; also the issuer", ""
     )
     signup: str = _setting(
-        "VRM_SIGNUP", "who may create a vault: closed or open; empty: open on loopback, else closed", ""
+        "VRM_SIGNUP", "who may create a vault: closed, invite or open; empty: open on loopback, else closed", ""
     )
     trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
     host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")
@@ -179,7 +179,7 @@ def load(
 def checked(settings: Settings) -> Settings:
     """The same settings, or SettingsError naming the first that cannot be used."""
     if settings.signup and settings.signup not in SIGNUP:
-        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed or open")
+        raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed, invite or open")
     if settings.log_level not in LOG_LEVELS:  # no debug: libraries print secrets there
         raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
     if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):

@@ -100,16 +100,14 @@ def test_a_taken_name_is_said_to_be_taken(alice: Customer, app: Flask) -> None:
     assert "taken" in page.text
 
 
-@pytest.mark.parametrize("mode", ["closed", "invite"])
-def test_nobody_creates_a_vault_where_signup_is_not_open(
-    mode: str,
+def test_nobody_creates_a_vault_where_signup_is_closed(
     engine: SqliteEngine,
     vaults: Vaults,
     consent: Consent,
     settings: Settings,
     clock: SettableClock,
 ) -> None:
-    chosen = replace(settings, signup=mode)
+    chosen = replace(settings, signup="closed")
     customer = Customer(create_app(chosen, host=Host(chosen, engine, vaults, consent, clock)).test_client())
     assert "/create" not in customer.get("/").links()
     assert customer.get("/create").status == 403

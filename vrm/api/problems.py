@@ -44,6 +44,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.StorageError: Row(503, "The storage is not available"),
     errors.DataNewerError: Row(500, "The data was written by a newer version"),
     errors.UsernameTakenError: Row(409, "This name is taken"),
+    errors.InvitationError: Row(403, "This invitation makes no vault"),
     errors.ValidationError: Row(422, "Something in the input is not valid"),
     errors.RecordNotFoundError: Row(404, "There is no such record"),
     errors.ConflictError: Row(409, "Changed meanwhile"),

@@ -30,6 +30,7 @@ class ServerKey:
         self._vendor_secret = crypto.derive(secret, Purpose.SERVER, "vendor-secret")
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
+        self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
 
     def vouch(self, vault: str, name: str, public: bytes) -> bytes:
@@ -47,6 +48,10 @@ class ServerKey:
     def limit_key(self, *parts: str) -> bytes:
         """16 bytes under which tries are counted, so that no name or address is stored."""
         return crypto.mac(self._limits, Purpose.SERVER_LIMITS, *parts)[:16]
+
+    def invitation(self, code: bytes) -> bytes:
+        """16 bytes under which an invitation is stored, so that the database invites nobody."""
+        return crypto.mac(self._invitations, Purpose.SERVER_INVITATION, code)[:16]
 
 
 def load(path: Path) -> ServerKey:

@@ -7,12 +7,22 @@ the same work. A vault is not used before its recovery code was typed once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import g, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from vrm.errors import BusyError, TamperedError, UnlockError, UsernameTakenError, ValidationError
+from vrm.errors import (
+    BusyError,
+    InvitationError,
+    TamperedError,
+    UnlockError,
+    UsernameTakenError,
+    ValidationError,
+)
+from vrm.vault.engine import Transaction
+from vrm.vault.invitations import Invitations
 from vrm.vault.vault import normal_username
 from vrm.web import passphrases, session
 from vrm.web.desk import desk, vault, web
@@ -21,6 +31,7 @@ from vrm.web.gate import anybody, own_token_check
 Page = Response | str | tuple[str, int]
 
 NAME_MOST = 64  # characters of a name that are shown again
+INVITATION_MOST = 64  # characters of an invitation that are looked at
 LOG = logging.getLogger("vrm.web")
 
 
@@ -30,9 +41,9 @@ def create() -> Page:
     """The form for a new vault."""
     if g.vault is not None:
         return redirect(url_for("web.home"), 303)
-    if desk().settings.signup_mode != "open":
+    if desk().settings.signup_mode == "closed":
         return render_template("closed.html"), 403
-    return _create_page()
+    return _create_page(invitation=request.args.get("invitation", ""))
 
 
 @web.post("/create")
@@ -40,7 +51,7 @@ def create() -> Page:
 @own_token_check
 def make_vault() -> Page:
     """Create the vault and show its recovery code, this once."""
-    if desk().settings.signup_mode != "open":
+    if desk().settings.signup_mode == "closed":
         return render_template("closed.html"), 403
     if g.vault is not None:
         return redirect(url_for("web.home"), 303)
@@ -55,10 +66,12 @@ def make_vault() -> Page:
         return _create_page(name, wrong), 400
     desk().limits.count_creation(request.remote_addr or "")
     try:
-        made, code = desk().vaults.create(name, passphrase)
+        made, code = desk().vaults.create(name, passphrase, claim=_claim())
     except UsernameTakenError:
         wrong["username"] = [gettext("This name is taken. Choose another one.")]
         return _create_page(name, wrong), 409
+    except InvitationError:
+        return _create_page(name, {"invitation": [_invitation_rule()]}), 403
     except ValidationError:
         return _create_page(name, {"username": [_name_rule()]}), 400
     session.begin(made)
@@ -192,5 +205,41 @@ def _log_tampering(refused: Exception) -> None:
         LOG.error("a keyslot was altered: run `vrm check`")
 
 
-def _create_page(name: str = "", wrong: dict[str, list[str]] | None = None, *, stale: bool = False) -> str:
-    return render_template("create.html", username=name[:NAME_MOST], wrong=wrong or {}, stale=stale)
+def _claim() -> Callable[[Transaction], None] | None:
+    """What spends the typed invitation, where one is needed; InvitationError for one that is not good."""
+    if desk().settings.signup_mode != "invite":
+        return None
+    invitations, typed = Invitations.of(desk().vaults), _invitation()
+    invitations.require(typed)  # before the costly part of making a vault
+
+    def spend(transaction: Transaction) -> None:
+        invitations.spend(transaction, typed)
+
+    return spend
+
+
+def _invitation() -> str:
+    return request.form.get("invitation", "")[:INVITATION_MOST]
+
+
+def _invitation_rule() -> str:
+    return gettext(
+        "This is not an invitation that can be used. Each is good for one vault and for some days only."
+        " Compare it with what you were sent, or ask for a new one."
+    )
+
+
+def _create_page(
+    name: str = "",
+    wrong: dict[str, list[str]] | None = None,
+    *,
+    stale: bool = False,
+    invitation: str | None = None,
+) -> str:
+    return render_template(
+        "create.html",
+        username=name[:NAME_MOST],
+        wrong=wrong or {},
+        stale=stale,
+        invitation=_invitation() if invitation is None else invitation[:INVITATION_MOST],
+    )
