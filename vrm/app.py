@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import vrm.api
 import vrm.web
+from vrm import bodies
 from vrm.clock import Clock, SystemClock
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
@@ -22,11 +23,10 @@ from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Engine, SqliteEngine, make_folder
 from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import SessionLimits, Vaults
-
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 
-SWEEP_EVERY = 20  # seconds
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds
+SWEEP_EVERY = 20  # seconds
 _hosts = logging.getLogger("vrm.host")
 _access = logging.getLogger("vrm.access")
 _sweeps = logging.getLogger("vrm.sweep")
@@ -97,6 +97,7 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     vrm.api.register(app, host.consent, host.vaults, settings)
     vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
+    app.wsgi_app = bodies.WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
     app.after_request(_log_access)
     return app
 
@@ -117,12 +118,11 @@ def _log_access(response: Response) -> Response:
 def start_sweeper(host: Host) -> threading.Thread:
     """A thread that ends what has expired, in each server process; harmless when several do it."""
 
-    def sweep() -> None:
-        pause = threading.Event()
-
     def forget() -> None:
         lifting.forget(host.settings.database_path, host.clock.now())
 
+    def sweep() -> None:
+        pause = threading.Event()
         while not pause.wait(SWEEP_EVERY):
             for part in (host.consent.sweep, host.vaults.sweep, forget):
                 try:

@@ -14,6 +14,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from vrm import bodies
 from vrm import settings as settings_module
 from vrm.app import create_app, open_host, start_sweeper
 from vrm.errors import SettingsError
@@ -70,7 +71,7 @@ def serve(settings: Settings, *, self_signed: bool = False) -> None:
             address=settings.host,
             port=settings.port,
             workers=settings.workers,
-            blocking_threads=4,
+            blocking_threads=bodies.THREADS,
             respawn_failed_workers=True,
             respawn_interval=0.5,
             websockets=False,

@@ -65,7 +65,6 @@ def from_form(request: Request) -> Parameters:
     if request.mimetype != FORM:
         raise InvalidRequestError(f"the body must be {FORM}")
     request.max_content_length = MAX_REQUEST + 1
-    # Read before it is parsed: Werkzeug cuts a chunked body at the limit and would parse what is left.
     if len(request.get_data()) > MAX_REQUEST:
         raise RequestEntityTooLarge()
     return Parameters(request.form)

@@ -109,7 +109,8 @@ def refuse_http(error: HTTPException) -> Response:
     """Wrong method, too large and the like, and our own failures, in OAuth's shape."""
     found = problems.http_answer(error)
     status = found.status_code
-    answer = _json({"error": "server_error" if status >= 500 else "invalid_request"}, status)
+    busy = "temporarily_unavailable" if status == 503 else "server_error"
+    answer = _json({"error": busy if status >= 500 else "invalid_request"}, status)
     for name in ("Allow", "Retry-After"):
         if name in found.headers:
             answer.headers[name] = found.headers[name]
