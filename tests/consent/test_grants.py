@@ -8,7 +8,8 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import PASSPHRASE, SettableClock
-from vrm.consent.grants import DAY, longer
+from vrm.consent.grants import DAY
+from vrm.consent.periods import longer
 from vrm.consent.service import Consent
 from vrm.errors import (
     CodeError,

@@ -213,3 +213,53 @@ def test_the_log_comes_in_pages(
     assert "try-59" not in second.text
     assert "try-00" in second.text
     assert alice.get("/log?page=x&from=-1").status == 200
+
+
+def buy(opened: Vault, title: str) -> str:
+    order = {"ordered": "2026-11-01", "seller": "books.example"}
+    document = {"item": {"title": title, "category": "books"}, "order": order, "context": {"for": "self"}}
+    return opened.records("purchases").put(document)
+
+
+def test_a_new_purchase_waits_on_home_until_she_shares_it_or_keeps_it_back(
+    alice: Customer, sharing: Sharing, consent: Consent, opened: Vault
+) -> None:
+    grant = sharing()
+    shared, kept = buy(opened, "Middlemarch"), buy(opened, "Villette")
+    home = alice.get("/")
+    assert "2 new purchases may go to Corner Books: you decide" in home.text
+    assert "2 new purchases wait for your word" in alice.get(f"/companies/{grant.id}").text
+    page = alice.get(next(link for link in home.links() if link.endswith("/new")))
+    assert "Corner Books sees none of these unless you say so" in page.text
+    form = page.form("/new")
+    assert form.offers("record") == [shared, kept] or form.offers("record") == [kept, shared]
+    assert "Nothing was changed" in alice.submit(form, ("answer", "share")).text
+    page = alice.submit(form, ("answer", "share"), tick=[("record", shared)])
+    assert "They can see it from now on" in page.text
+    assert shared_titles(consent, opened, grant) == {"Piranesi", "The Hobbit", "Middlemarch"}
+    page = alice.submit(page.form("/new"), ("answer", "keep"), tick=[("record", kept)])
+    assert "It stays with you" in page.text
+    assert "Nothing new waits" in page.text
+    assert shared_titles(consent, opened, grant) == {"Piranesi", "The Hobbit", "Middlemarch"}
+    assert "You let something new in" in alice.get("/log").text
+
+
+def test_she_may_let_new_purchases_go_after_two_weeks_and_take_that_back(
+    alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask, consent: Consent, clock: SettableClock
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    assert form.values("fresh") == ["ask"], "the stricter rule unless she chooses"
+    alice.submit(form, ("decision", "approve"), tick=[("fresh", "later")], follow=False)
+    (grant,) = consent.grants.listing(opened)
+    buy(opened, "Middlemarch")
+    page = alice.get(f"/companies/{grant.id}")
+    assert "after 14 days, unless I say no" in page.text
+    assert "leaves on" in alice.get(f"/companies/{grant.id}/new").text
+    (narrowing,) = [form for form in page.forms if "fresh" in form.names()]
+    assert narrowing.offers("fresh") == ["", "ask"]
+    alice.submit(narrowing, tick=[("fresh", "ask")])
+    assert consent.grants.get(opened, grant.id).reserve.fresh == "ask"
+    wider = alice.submit(narrowing, tick=[("fresh", "later")])
+    assert wider.status == 400
+    assert "would have shown them more" in wider.text

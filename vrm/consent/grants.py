@@ -11,14 +11,14 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 from vrm.clock import Clock, today
 from vrm.consent import endings, policy
 from vrm.consent.disclosures import Disclosures, Entry
+from vrm.consent.periods import with_period
 from vrm.consent.policy import Agreement, Reserve
-from vrm.consent.scopes import Part, check_period, member_of, source_of
+from vrm.consent.scopes import member_of, source_of
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import (
     GRANT_COLUMNS,
@@ -30,7 +30,7 @@ from vrm.consent.views import (
     open_grant,
     roster_entry,
 )
-from vrm.errors import GrantNotFoundError, ScopeError, TamperedError, ValidationError
+from vrm.errors import GrantNotFoundError, TamperedError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.catalog import STAMPED
 from vrm.vault.crypto import Purpose
@@ -287,7 +287,7 @@ class Grants:
             kept = [datatype for datatype in part["datatypes"] if f"{datatype}:read" not in drop]
             if kept:
                 shorter = {**part, "datatypes": kept}
-                parts.append(shorter if period is None else _with_period(shorter, period))
+                parts.append(shorter if period is None else with_period(shorter, period))
         return replace(agreement, parts=tuple(parts), expires=expires)
 
     def _bring_in_step(self, transaction: Transaction, vault: Vault, grant: OpenGrant) -> None:
@@ -478,27 +478,3 @@ def arrived_since(vault: Vault, agreement: Agreement) -> Iterator[tuple[str, int
     for record, notes in vault.records(STAMPED).facets("notes"):
         if notes.get("arrived", -1) >= agreement.created:
             yield record, notes["arrived"]
-
-
-def _with_period(part: Part, period: str) -> Part:
-    """A purchases part with a shorter period; ValidationError for a longer one."""
-    if not part["datatypes"][0].startswith("purchases."):
-        return part
-    wanted = require_period(period)
-    if "period" in part and longer(wanted, part["period"]):
-        raise ValidationError(fields={"period": ["can only become shorter"]})
-    return {**part, "period": wanted}
-
-
-def require_period(text: str) -> str:
-    """A period that the customer chose; ValidationError for what is none."""
-    try:
-        return check_period(text)
-    except ScopeError as error:
-        raise ValidationError(fields={"period": [str(error)]}) from None
-
-
-def longer(one: str, other: str) -> bool:
-    """Whether a period reaches further back than another."""
-    day = date(2001, 1, 1)
-    return policy.period_end(day, one) > policy.period_end(day, other)

@@ -18,7 +18,8 @@ from typing import Any
 from vrm.clock import Clock, today
 from vrm.consent import policy
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.grants import DAY, Grants, longer, require_period
+from vrm.consent.grants import DAY, Grants
+from vrm.consent.periods import longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
 from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of
 from vrm.consent.tokens import Tokens, read_token, write_token

@@ -11,7 +11,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from werkzeug.datastructures import MultiDict
 
-from vrm.consent.grants import longer
+from vrm.consent import policy
+from vrm.consent.periods import longer
 from vrm.consent.requests import Choices, Preview, StoredRequest
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
 
@@ -40,6 +41,7 @@ def read_choices(form: MultiDict[str, str], stored: StoredRequest) -> Choices:
         period=period if period in PERIODS else "",
         days=min(max(1, int(days)), DAYS_MOST) if days.isdecimal() and len(days) < 6 else 1,
         sellers=tuple(form.getlist("sellers")[:EXCLUDE_MOST]),
+        fresh=policy.LATER if form.get("fresh") == policy.LATER else policy.ASK,
     )
 
 

@@ -69,6 +69,7 @@ def _teach_templates(app: Flask) -> None:
         language_code=language.code,
         shown=forms.shown,
         days_to_choose=wording.DAYS,
+        fresh_rules=wording.FRESH,
         desk=desk,
     )
 

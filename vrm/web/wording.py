@@ -10,6 +10,7 @@ from typing import Any, Final
 from flask_babel import format_date, format_datetime, gettext, ngettext
 
 from vrm.clock import today
+from vrm.consent import policy
 from vrm.consent.disclosures import Entry
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM, N_, Field
 from vrm.vault.importers.categories import LABELS
@@ -42,11 +43,16 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "passphrase": ("", N_("The new passphrase is in force. Other devices were logged out.")),
     "stopped": ("", N_("Stopped. The next reading is refused.")),
     "narrowed": ("", N_("Done. They see less from now on.")),
+    "admitted": ("", N_("Done. They can see it from now on.")),
+    "kept-back": ("", N_("Done. It stays with you.")),
     "unchanged": ("", N_("Nothing was changed.")),
     "ended": ("todo", N_("That permission had ended already.")),
     "gone": ("todo", N_("That is not there any more.")),
     "language": ("", N_("Language changed.")),
 }
+
+# What happens to purchases that come in after the approval: the rule, in few words
+FRESH: Final = ((policy.ASK, N_("ask me")), (policy.LATER, N_("after 14 days, unless I say no")))
 
 DAYS: Final = ((1, N_("1 day")), (30, N_("30 days")), (90, N_("90 days")), (365, N_("1 year")))
 
@@ -58,6 +64,7 @@ EVENTS: Final[dict[str, str]] = {
     "read": N_("Read"),
     "refused": N_("Refused"),
     "narrowed": N_("You narrowed what they see"),
+    "admitted": N_("You let something new in"),
     "revoked": N_("You stopped it"),
     "expired": N_("The time ran out"),
     "given-back": N_("They gave it back"),
@@ -75,6 +82,7 @@ WITHHELD: Final[dict[str, tuple[str, str]]] = {
     "other": PN_("%(num)d for someone else", "%(num)d for someone else"),
     "self": PN_("%(num)d of your own", "%(num)d of your own"),
     "unsorted": PN_("%(num)d not sorted yet", "%(num)d not sorted yet"),
+    "new": PN_("%(num)d that came in later", "%(num)d that came in later"),
     "excluded": PN_("%(num)d taken out by you", "%(num)d taken out by you"),
     "period": PN_("%(num)d older than the limit", "%(num)d older than the limit"),
     "filter": PN_("%(num)d they did not ask for", "%(num)d they did not ask for"),

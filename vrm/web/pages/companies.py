@@ -13,6 +13,7 @@ from typing import Any, Final
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from vrm.consent import policy
 from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import source_of
@@ -24,6 +25,7 @@ Page = Response | str | tuple[str, int]
 
 ROWS: Final = 50
 HISTORY: Final = 50
+ARRIVALS: Final = 200  # new purchases on one page
 LIVE: Final = "live"
 
 
@@ -66,7 +68,8 @@ def narrow(grant_id: str) -> Page:
     days, period = form.get("days", ""), form.get("period", "")
     exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
     drop = frozenset(f"{datatype}:read" for datatype in form.getlist("drop"))
-    if not (exclude or drop or days or period):
+    fresh = form.get("fresh") or None
+    if not (exclude or drop or days or period or fresh):
         session.notify("unchanged")
         return _back(grant_id)
     try:
@@ -77,11 +80,42 @@ def narrow(grant_id: str) -> Page:
             drop=drop,
             days=int(days) if days.isdecimal() and len(days) < 5 else None,
             period=period or None,
+            fresh=fresh,
         )
     except (ValidationError, ScopeError):
         return _company_page(grant_id, wider=True), 400
     session.notify("narrowed")
     return _back(grant_id)
+
+
+@web.get("/companies/<grant_id>/new")
+def arrivals(grant_id: str) -> Page:
+    """What came in since the approval and would leave: it waits for her word or for its day."""
+    grant = desk().consent.grants.get(vault(), grant_id)
+    rows = desk().consent.arrivals.waiting(vault()).get(grant_id, [])
+    rows.sort(key=lambda row: (row.leaves, row.document["order"].get("ordered", "")))
+    return render_template(
+        "arrivals.html",
+        grant=grant,
+        rows=rows[:ARRIVALS],
+        rest=max(0, len(rows) - ARRIVALS),
+        later=grant.reserve.fresh == policy.LATER,
+    )
+
+
+@web.post("/companies/<grant_id>/new")
+def answer_arrivals(grant_id: str) -> Page:
+    """Share the ticked ones now, or keep them back for good."""
+    ticked = frozenset(request.form.getlist("record")[: consenting.EXCLUDE_MOST])
+    if not ticked:
+        session.notify("unchanged")
+    elif request.form.get("answer") == "share":
+        let_in = desk().consent.arrivals.admit(vault(), grant_id, ticked)
+        session.notify("admitted" if let_in else "unchanged")
+    else:
+        desk().consent.grants.narrow(vault(), grant_id, exclude=ticked)
+        session.notify("kept-back")
+    return redirect(url_for("web.arrivals", grant_id=grant_id), 303)
 
 
 @web.get("/companies/<grant_id>/stop")
@@ -119,7 +153,15 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         periods=[period for period in consenting.periods(grant.agreement.parts) if period],
         history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
         wider=wider,
+        waiting=len(desk().consent.arrivals.waiting(vault()).get(grant_id, ())),
+        stricter=[(rule, label) for rule, label in wording.FRESH if _stricter(rule, grant)],
     )
+
+
+def _stricter(rule: str, grant: GrantView) -> bool:
+    """Whether this rule for new purchases lets out less than the grant's."""
+    buys = any(facet.startswith("purchases.") for facet in grant.facets)
+    return buys and policy.FRESH.index(rule) > policy.FRESH.index(grant.reserve.fresh)
 
 
 def _rows(grant_id: str, offset: int) -> list[Leaving]:

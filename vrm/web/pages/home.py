@@ -26,13 +26,16 @@ def home() -> str:
         return render_template("welcome.html", waiting=len(session.waiting()))
     recent = desk().consent.log.read(vault(), RECENT)
     things, unsorted = _count_things()
+    grants = live_grants()
+    waiting = desk().consent.arrivals.waiting(vault())
     return render_template(
         "home.html",
+        arrivals=[(grant, len(waiting[grant.id])) for grant in grants if grant.id in waiting],
         waiting=waiting_requests(),
         things=things,
         unsorted=unsorted,
         seconds=_estimate(unsorted),
-        grants=live_grants(),
+        grants=grants,
         readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
         problems=desk().consent.problems(vault()),
