@@ -28,7 +28,11 @@
        ├─ InsufficientScopeError
        ├─ GrantNotFoundError
        ├─ NotInViewError        absent, filtered out, not granted: one and the same
-       └─ ParameterError        a request parameter that is not understood
+       ├─ ParameterError        a request parameter that is not understood
+       ├─ QuotaError            more was left for a vault than may wait there
+       ├─ KeyReusedError        an Idempotency-Key came again with another body
+       ├─ ConditionMissingError a change without the version that it changes
+       └─ ConditionError        a change of a version that is not the newest
 
 `slug` is stable: API answers, pages, logs and docs name it. Misuse by our own code is a plain
 ValueError or RuntimeError and is never caught.
@@ -106,16 +110,16 @@ class UsernameTakenError(VaultError):
     slug = "username-taken"
 
 
-class ValidationError(VaultError):
-    """Something in the input is not valid; `fields` says what and why."""
-
-    slug = "invalid"
 class InvitationError(VaultError):
     """This invitation makes no vault, or no longer."""
 
     slug = "invitation-invalid"
 
 
+class ValidationError(VaultError):
+    """Something in the input is not valid; `fields` says what and why."""
+
+    slug = "invalid"
 
 
 class RecordNotFoundError(VaultError):
@@ -222,3 +226,28 @@ class ParameterError(ConsentError):
     """A parameter is not understood or not allowed."""
 
     slug = "invalid-parameter"
+
+
+class QuotaError(ConsentError):
+    """More waits for this customer than may; try again when she has looked at it."""
+
+    slug = "quota"
+    retry_after = 3600  # seconds
+
+
+class KeyReusedError(ConsentError):
+    """This Idempotency-Key was used for another body."""
+
+    slug = "idempotency-key-reused"
+
+
+class ConditionMissingError(ConsentError):
+    """A change needs If-Match with the ETag of what it changes."""
+
+    slug = "precondition-required"
+
+
+class ConditionError(ConsentError):
+    """What If-Match names is not the newest state; read it again."""
+
+    slug = "precondition-failed"

@@ -18,6 +18,7 @@ from vrm.consent.scopes import check_details
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.consent.vendors import Vendor as Registered
+from vrm.consent.writers import State
 from vrm.thief.credential import Loot, open_with
 from vrm.thief.keys import Database
 from vrm.vault import serverkey
@@ -32,6 +33,11 @@ def part(*datatypes: str, **limits: Any) -> dict[str, Any]:
     """A part of a request for some datatypes of one collection."""
     usual = {"type": "vrm_access", "datatypes": list(datatypes), "purpose": "ProvideProductRecommendations"}
     return {**usual, **limits}
+
+
+def writing(collection: str = "purchases", **rest: Any) -> dict[str, Any]:
+    """A part of a request to leave something."""
+    return part(collection, actions=["write"], **rest)
 
 
 @dataclass
@@ -115,6 +121,18 @@ class Vendor:
             rows += [json.loads(text) for text in page]
             if cursor is None:
                 return rows
+
+    def leave(
+        self, token: str, document: object, once: str = "", collection: str = "purchases"
+    ) -> tuple[State, str]:
+        """Leave something; (state, ETag)."""
+        access = self.consent.reader.authenticate(token)
+        return self.consent.deposits.submit(access, collection, document, once or secrets.token_hex(8))
+
+    def state(self, token: str, item: bytes, collection: str = "purchases") -> State:
+        """What this vendor is told of one of its deposits."""
+        access = self.consent.reader.authenticate(token)
+        return self.consent.deposits.one(access, collection, item.hex())[0]
 
     def titles(self, token: str) -> list[str]:
         return sorted(row["item"]["title"] for row in self.read(token))

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from vrm.clock import day_of
-from vrm.consent.scopes import CORRECTIONS, Part, stream_of
+from vrm.consent.scopes import CORRECTIONS, Part, scopes_of, stream_of, writes
 from vrm.vault.tables import Query, QueryInstance, where
 
 Document = Mapping[str, Mapping[str, Any]]
@@ -44,14 +44,13 @@ class Agreement:
     @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes granted, in a fixed order."""
-        return tuple(
-            dict.fromkeys(f"{datatype}:read" for part in self.parts for datatype in part["datatypes"])
-        )
+        return tuple(dict.fromkeys(scope for part in self.parts for scope in scopes_of(part)))
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The collections and answers in which this grant has rows."""
-        return tuple(dict.fromkeys(stream_of(part["datatypes"][0]) for part in self.parts))
+        reading = (part for part in self.parts if not writes(part))
+        return tuple(dict.fromkeys(stream_of(part["datatypes"][0]) for part in reading))
 
     def encode(self) -> bytes:
         """JSON, sealed by the caller."""
@@ -151,9 +150,16 @@ def decide(
     if stream == "purchases":
         if not reserve_filter(reserve)(document):
             return Verdict(document.get("context", {}).get("for") or UNSORTED)
+        if _left_unsorted(document):
+            return Verdict(UNSORTED)
         if record not in reserve.admitted and waits(document, agreement, reserve, today):
             return Verdict(NEW)
     return _facets(stream, document, agreement, today)
+
+
+def _left_unsorted(document: Document) -> bool:
+    """What a vendor put in is in no view before she sorted it, whatever she said of other things."""
+    return "left_by" in document.get("notes", {}) and "for" not in document.get("context", {})
 
 
 def waits(document: Document, agreement: Agreement, reserve: Reserve, today: date) -> bool:
@@ -179,7 +185,7 @@ def _facets(stream: str, document: Document, agreement: Agreement, today: date) 
     ends: dict[str, int] = {}
     reason = "filter"
     for part in agreement.parts:
-        if stream_of(part["datatypes"][0]) != stream or not row_filter(part)(document):
+        if writes(part) or stream_of(part["datatypes"][0]) != stream or not row_filter(part)(document):
             continue
         end = _end(document, part)
         if end is not None and end < today:

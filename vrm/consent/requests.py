@@ -21,7 +21,7 @@ from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY, Grants
 from vrm.consent.periods import longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
-from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of
+from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of, writes
 from vrm.consent.tokens import Tokens, read_token, write_token
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.errors import (
@@ -234,6 +234,7 @@ class Requests:
             if vendor.blocked:  # since the request was opened, a moment ago
                 raise RequestNotFoundError()
             self._log.seal_first_heads(vault)
+            vault.prepare_mailbox()
             keys = self._grants.make(transaction, vault, vendor, plan.agreement, plan.reserve, plan.verdicts)
             code = self._tokens.issue_code(
                 transaction, keys, vendor, request.redirect_uri, request.code_challenge
@@ -287,7 +288,7 @@ class Requests:
 
         Taking rows out, ticking an extra and a nearer end are the customer's acts on the page itself.
         """
-        streams = {stream_of(part["datatypes"][0]) for part in request.parts}
+        streams = {stream_of(part["datatypes"][0]) for part in request.parts if not writes(part)}
         rules: list[Any] = [sorted(_sellers(request, choices))] if CORRECTIONS in streams else []
         if "purchases" in streams:
             rules += [sorted(choices.for_whom), choices.unsorted, choices.period]
@@ -379,7 +380,7 @@ def _check(choices: Choices) -> None:
 
 def _with_shorter_period(part: Part, period: str) -> Part:
     """The customer's period where it reaches less far back than what was asked for."""
-    if not period or stream_of(part["datatypes"][0]) != "purchases":
+    if not period or writes(part) or stream_of(part["datatypes"][0]) != "purchases":
         return part
     if "period" in part and longer(period, part["period"]):
         return part

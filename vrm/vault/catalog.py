@@ -204,6 +204,7 @@ PURCHASES = Collection(
                 Field("text", "longtext", N_("Notes"), max=4000),
                 Field("suggested_for", "choice", N_("Perhaps for"), FOR_WHOM, by="vault"),
                 Field("suggested_because", "text", N_("Because"), max=200, by="vault"),
+                Field("left_by", "text", N_("Left in the vault by"), max=200, by="vault"),
                 Field("arrived", "integer", N_("When it came in"), max=1 << 40, by="vault"),
             ),
             bucket=320,

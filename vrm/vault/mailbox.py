@@ -77,7 +77,7 @@ def problems(engine: Engine, keyring: Keyring, vouch: Vouch) -> list[str]:
         return []  # of an older version: made at the next unlock
     found = []
     try:
-        if public_key(engine, vouch, keyring.vault) not in (_public(keyring), _public(keyring.before)):
+        if public_key(engine, vouch, keyring.vault) != _public(keyring):
             raise TamperedError()
     except TamperedError:
         found.append("the mailbox's public key was swapped")
@@ -187,6 +187,15 @@ class Mailbox:
         mac = _mac(key, vault, item.origin, item.number, item.item, text)
         return crypto.equal(mac, item.mac)
 
+    def holds(self, vault: str, item: Item) -> bool:
+        """Whether the item still waits."""
+        row = self._engine.one(
+            "SELECT 1 FROM mailbox WHERE vault = ? AND origin = ? AND number = ? AND mac = ?"
+            " AND stopped = ''",
+            (vault, item.origin, item.number, item.mac),
+        )
+        return row is not None
+
     def take(self, transaction: Transaction, vault: str, item: Item) -> bool:
         """Delete an item in the transaction that files it; False where somebody else was faster."""
         cursor = transaction.execute(
@@ -261,23 +270,32 @@ class Mailbox:
         rows = self._engine.all("SELECT DISTINCT origin FROM mailbox_notes WHERE vault = ?", (vault,))
         return [row[0] for row in rows]
 
-    def reseal(self, transaction: Transaction, keyring: Keyring) -> None:
-        """Seal marks, notes and items of an earlier root under the newest: part of replacing the root.
+    # ---- a new root (vrm.vault.renewal) -------------------------------------------------------------
 
-        The public key must be the newest's by then. What opens under neither root stays as it is.
-        """
-        vault, own = keyring.vault, _public(keyring)
-        self.set_marks(transaction, keyring, self.marks(keyring))
-        for origin, item in self._engine.all(
-            "SELECT origin, item FROM mailbox_notes WHERE vault = ?", (vault,)
-        ):
-            with suppress(TamperedError):
-                self.set_note(transaction, keyring, origin, item, self.note(keyring, origin, item) or {})
-        for found in [*self.waiting(vault, 1 << 31), *self.stopped(vault)]:
-            with suppress(TamperedError):
-                place = (vault, found.origin, found.number, found.item)
-                text = pad(self.open(keyring, found), _BUCKET)
-                transaction.execute(
-                    "UPDATE mailbox SET sealed = ? WHERE vault = ? AND origin = ? AND number = ?",
-                    (crypto.seal_to(own, text, Purpose.MAILBOX_ITEM, *place), vault, *place[1:3]),
-                )
+    def after(self, vault: str, origin: str, number: int, limit: int) -> list[Item]:
+        """Items, waiting or stopped, behind this place in the order of origins and numbers."""
+        rows = self._engine.all(
+            f"SELECT {_COLUMNS} FROM mailbox WHERE vault = ? AND (origin, number) > (?, ?)"
+            " ORDER BY origin, number LIMIT ?",
+            (vault, origin, number, limit),
+        )
+        return [Item(*row) for row in rows]
+
+    def notes_after(self, vault: str, origin: str, item: bytes, limit: int) -> list[tuple[str, bytes]]:
+        """(origin, item) of the notes behind this place."""
+        rows = self._engine.all(
+            "SELECT origin, item FROM mailbox_notes WHERE vault = ? AND (origin, item) > (?, ?)"
+            " ORDER BY origin, item LIMIT ?",
+            (vault, origin, item, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def reseal(self, transaction: Transaction, keyring: Keyring, item: Item) -> None:
+        """Seal one item to the newest pair; TamperedError where it opens for no pair of this vault."""
+        place = (keyring.vault, item.origin, item.number, item.item)
+        text = pad(self.open(keyring, item), _BUCKET)
+        sealed = crypto.seal_to(_public(keyring), text, Purpose.MAILBOX_ITEM, *place)
+        transaction.execute(
+            "UPDATE mailbox SET sealed = ?, size = ? WHERE vault = ? AND origin = ? AND number = ?",
+            (sealed, len(sealed), *place[:3]),
+        )

@@ -1,0 +1,305 @@
+"""Filing: at unlock, what vendors left becomes ordinary records, each thing exactly once.
+
+Promises: an item leaves the mailbox in the transaction that stores its record, its note and its new state,
+so neither two sessions at once nor a killed process file it twice or lose it; an item that does not open,
+was not made with the key of a grant of this customer, comes a second time or is not valid is put aside with
+a reason, and all others go on. What was accepted while the grant was live is filed after its end, too.
+Long work goes in batches: what is filed is filed, the rest is where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vrm.clock import Clock, day_of
+from vrm.consent import receipts
+from vrm.consent.scopes import WRITES, write_scope
+from vrm.consent.views import GRANT_COLUMNS, OpenGrant, open_grant
+from vrm.consent.writers import FILED, PENDING, REFUSED, Pen, validated
+from vrm.errors import ConflictError, RecordNotFoundError, TamperedError, ValidationError
+from vrm.vault.engine import Engine, Transaction
+from vrm.vault.mailbox import Item, Mailbox
+from vrm.vault.records import Records
+from vrm.vault.schemas import Document
+from vrm.vault.vault import Vault
+
+BATCH = 200  # items in one transaction
+# Why an item was put aside; the first three are the work of somebody who can write to the database.
+FOREIGN, UNREADABLE, AGAIN, INVALID = "foreign", "unreadable", "again", "invalid"
+PLANTED = (FOREIGN, UNREADABLE, AGAIN)
+COULD_NOT = "could not be filed"  # all that the writer is told
+
+
+class _StoppedError(Exception):
+    """An item that cannot be filed; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An item that passed: who left it, for which collection, what it says (None: it takes it back)."""
+
+    item: Item
+    grant: OpenGrant
+    collection: str
+    at: int
+    document: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """An item that could not be filed, as the customer sees it."""
+
+    origin: str
+    number: int
+    reason: str
+    vendor_name: str  # empty where nobody knows who left it
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction is about to store, by collection."""
+
+    vault: Vault
+    changes: dict[str, dict[str, Document | None]] = field(default_factory=dict)
+    prints: dict[bytes, str] = field(default_factory=dict)  # fingerprint → new record
+
+    def records(self, collection: str) -> Records:
+        return self.vault.records(collection)
+
+    def read(self, collection: str, record: str) -> Document | None:
+        """The record with what this batch changed already; None where there is none."""
+        changed = self.changes.get(collection, {})
+        if record in changed:
+            return changed[record]
+        try:
+            return self.records(collection).get(record)
+        except RecordNotFoundError:
+            return None
+
+    def store(self, collection: str, record: str, document: Document) -> None:
+        self.changes.setdefault(collection, {})[record] = document
+
+
+class Filing:
+    """Files the mailboxes of all vaults, each with its own root at hand."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._mailbox = Mailbox(engine)
+
+    def run(self, vault: Vault) -> int:
+        """File all that waits; returns how many items were. While an import runs, everything stays.
+
+        So does where the marks were altered, which `problems` of the vault names.
+        """
+        filed = 0
+        while batch := self._mailbox.waiting(vault.id, BATCH):
+            try:
+                filed += self._file(vault, batch)
+            except (ConflictError, TamperedError):
+                return filed
+        self._forget(vault)
+        return filed
+
+    def _file(self, vault: Vault, items: list[Item]) -> int:
+        marks = self._marks(vault)
+        opened = [self._judge(vault, item, marks) for item in items]
+        with self._engine.write() as transaction:
+            vault.records("purchases").require_no_import()
+            batch, marks = _Batch(vault), self._marks(vault)
+            for item, found in zip(items, opened, strict=True):
+                self._take(transaction, batch, marks, item, found)
+            for collection, changes in batch.changes.items():
+                prints = {record: fingerprint for fingerprint, record in batch.prints.items()}
+                batch.records(collection).apply(changes, fingerprints=prints)
+            self._mailbox.set_marks(transaction, vault.keyring, marks)
+        return sum(isinstance(found, Opened) for found in opened)
+
+    def _marks(self, vault: Vault) -> dict[str, int]:
+        """TamperedError where they were altered: then nothing is filed."""
+        return self._mailbox.marks(vault.keyring)
+
+    # ---- judging: keys and bytes, nothing stored ----------------------------------------------------
+
+    def _judge(self, vault: Vault, item: Item, marks: dict[str, int]) -> Opened | str:
+        """The item opened, or why it is put aside."""
+        try:
+            return self._open(vault, item, marks)
+        except _StoppedError as stopped:
+            return str(stopped)
+        except (ValidationError, KeyError, TypeError, ValueError, RecursionError):
+            return INVALID
+
+    def _open(self, vault: Vault, item: Item, marks: dict[str, int]) -> Opened:
+        try:
+            text = self._mailbox.open(vault.keyring, item)
+        except TamperedError:
+            raise _StoppedError(UNREADABLE) from None
+        grant = self._grant(vault, item.origin)
+        if grant is None:
+            raise _StoppedError(FOREIGN)
+        made = [one for one in WRITES if self._genuine(vault, item, text, _pen(grant, one))]
+        if not made:
+            raise _StoppedError(FOREIGN)
+        if item.number <= marks.get(item.origin, 0):
+            raise _StoppedError(AGAIN)
+        said, [collection] = json.loads(text), made
+        document = None if "withdrawn" in said else validated(collection, said["document"])
+        return Opened(item, grant, collection, int(said["at"]), document)
+
+    def _genuine(self, vault: Vault, item: Item, text: bytes, pen: Pen) -> bool:
+        return self._mailbox.genuine(vault.id, item, text, pen.deposit_key)
+
+    def _grant(self, vault: Vault, grant_id: str) -> OpenGrant | None:
+        row = self._engine.one(
+            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND grant_id = ?", (vault.id, grant_id)
+        )
+        try:
+            return open_grant(vault.keyring, row) if row else None
+        except TamperedError:
+            return None
+
+    # ---- taking: inside the transaction -------------------------------------------------------------
+
+    def _take(
+        self,
+        transaction: Transaction,
+        batch: _Batch,
+        marks: dict[str, int],
+        item: Item,
+        found: Opened | str,
+    ) -> None:
+        """Let the item's word take effect and delete it; nothing where another session was faster."""
+        vault = batch.vault
+        if isinstance(found, str):
+            if self._mailbox.stop(transaction, vault.id, item, found) and found == INVALID:
+                self._tell(transaction, vault, item, REFUSED)
+            return
+        if not self._mailbox.holds(vault.id, item):
+            return
+        try:
+            self._apply(transaction, batch, found)
+        except TamperedError:  # the record that it belongs to was altered; nothing was written yet
+            self._mailbox.stop(transaction, vault.id, item, INVALID)
+            return
+        self._mailbox.take(transaction, vault.id, item)
+        marks[item.origin] = max(marks.get(item.origin, 0), item.number)
+        self._tell(transaction, vault, item, FILED if found.document is not None else "")
+
+    def _apply(self, transaction: Transaction, batch: _Batch, found: Opened) -> None:
+        origin, item, collection = found.item.origin, found.item.item, found.collection
+        vault, at = batch.vault, day_of(found.at)
+        note = self._note(vault, origin, item)
+        if found.document is None:
+            if note is None:
+                return  # taken back before it was filed
+            newer = receipts.taken_back(collection, note["said"], at)
+        else:
+            newer = receipts.facts(collection, found.document, found.grant.agreement.vendor_name, at)
+            newer = newer if note is None else receipts.again(collection, newer, note["said"], at)
+        record, current = self._place(batch, found, note, newer)
+        if current is None and note is not None:
+            return  # she removed it: it does not come back
+        if current is None and collection == "purchases":
+            newer = receipts.as_new(newer, found.grant.agreement.vendor_name)
+        merged, said = receipts.merge(current or {}, note["said"] if note else {}, newer)
+        batch.store(collection, record, receipts.complete(collection, merged))
+        self._mailbox.set_note(transaction, vault.keyring, origin, item, {"record": record, "said": said})
+
+    def _note(self, vault: Vault, origin: str, item: bytes) -> dict[str, Any] | None:
+        try:
+            return self._mailbox.note(vault.keyring, origin, item)
+        except TamperedError:
+            return None  # then it comes as something new
+
+    def _place(
+        self, batch: _Batch, found: Opened, note: dict[str, Any] | None, newer: Document
+    ) -> tuple[str, Document | None]:
+        """(record, its document): where it went before, the line that an import knows, or a new one."""
+        collection, vault = found.collection, batch.vault
+        if note is not None:
+            return note["record"], batch.read(collection, note["record"])
+        line = receipts.line_of(newer) if collection == "purchases" else None
+        if line is None:
+            return batch.records(collection).new_id(), None
+        fingerprint = vault.keyring.fingerprint(*line)
+        known = batch.prints.get(fingerprint) or batch.records(collection).by_fingerprint(fingerprint)
+        if known is not None:
+            return known, batch.read(collection, known)
+        record = batch.prints[fingerprint] = batch.records(collection).new_id()
+        return record, None
+
+    def _tell(self, transaction: Transaction, vault: Vault, item: Item, status: str) -> None:
+        """Let the writer see what became of it; "" where nothing is left to see."""
+        row = self._engine.one(
+            "SELECT item, version, updated, sealed, shelf FROM deposits WHERE grant_id = ? AND item = ?",
+            (item.origin, item.item),
+        )
+        grant = self._grant(vault, item.origin)
+        if row is None or row[3] is None or grant is None:
+            return
+        for collection in WRITES:
+            pen = _pen(grant, collection)
+            if pen.shelf != row[4]:
+                continue
+            try:
+                state = pen.open(*row[:4])
+            except TamperedError:
+                return
+            now = replace(
+                state,
+                status=status or PENDING,
+                updated=self._clock.now(),
+                reason=COULD_NOT if status == REFUSED else "",
+                ever_filed=state.ever_filed or status == FILED,
+            )
+            transaction.execute(
+                "UPDATE deposits SET updated = ?, sealed = ? WHERE grant_id = ? AND item = ?",
+                (now.updated, pen.seal(now) if status else None, item.origin, item.item),
+            )
+
+    # ---- what could not be filed --------------------------------------------------------------------
+
+    def put_aside(self, vault: Vault) -> list[PutAside]:
+        """What could not be filed, with who left it as far as that is certain."""
+        found = []
+        for item in self._mailbox.stopped(vault.id):
+            grant = self._grant(vault, item.origin) if item.stopped == INVALID else None
+            name = grant.agreement.vendor_name if grant else ""
+            found.append(PutAside(item.origin, item.number, item.stopped, name))
+        return found
+
+    def discard(self, vault: Vault, origin: str, number: int) -> bool:
+        """Throw away something that was put aside; False where it is gone already."""
+        for item in self._mailbox.stopped(vault.id):
+            if (item.origin, item.number) == (origin, number):
+                with self._engine.write() as transaction:
+                    return self._mailbox.take(transaction, vault.id, item)
+        return False
+
+    def problems(self, vault: Vault) -> list[str]:
+        """What somebody put into the mailbox who had no right to, as far as filing has met it."""
+        planted = [item for item in self._mailbox.stopped(vault.id) if item.stopped in PLANTED]
+        return [f"an item of the mailbox was planted or altered (number {item.number})" for item in planted]
+
+    def _forget(self, vault: Vault) -> None:
+        """Notes of grants that ended: nothing can follow any more."""
+        live = {
+            row[0]
+            for row in self._engine.all(
+                "SELECT grant_id FROM grants WHERE vault = ? AND state = 'live'", (vault.id,)
+            )
+        }
+        ended = [origin for origin in self._mailbox.noted_origins(vault.id) if origin not in live]
+        if ended:
+            with self._engine.write() as transaction:
+                for origin in ended:
+                    self._mailbox.forget(transaction, vault.id, origin)
+
+
+def _pen(grant: OpenGrant, collection: str) -> Pen:
+    key = grant.keys.scope_key(write_scope(collection))
+    return Pen(grant.grant_id, collection, key, grant.keys.common)
