@@ -19,7 +19,7 @@ from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.clock import today
 from vrm.consent import policy
-from vrm.consent.grants import DAY
+from vrm.consent.grants import DAY, arrived_since
 from vrm.consent.scopes import CORRECTIONS, source_of
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
@@ -134,10 +134,21 @@ class Law(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.tokens) < 3)
     @rule(
-        asked=parts, for_whom=words, unsorted=st.booleans(), number=pick, period=st.sampled_from(["", "P1Y"])
+        asked=parts,
+        for_whom=words,
+        unsorted=st.booleans(),
+        number=pick,
+        period=st.sampled_from(["", "P1Y"]),
+        fresh=st.sampled_from(policy.FRESH),
     )
     def grant(
-        self, asked: list[Any], for_whom: frozenset[str], unsorted: bool, number: int, period: str
+        self,
+        asked: list[Any],
+        for_whom: frozenset[str],
+        unsorted: bool,
+        number: int,
+        period: str,
+        fresh: str,
     ) -> None:
         vendor = Vendor.register(self.consent, sells_as=("books.example",))
         record = self._record(number)
@@ -149,6 +160,7 @@ class Law(RuleBasedStateMachine):
             unsorted=unsorted,
             exclude=exclude,
             period=period,
+            fresh=fresh,
             days=300,
         )
         self.tokens[tokens.grant_id] = tokens
@@ -161,12 +173,20 @@ class Law(RuleBasedStateMachine):
         for_whom=words,
         period=st.sampled_from([None, "P1Y", "P1M"]),
         drop=st.sampled_from([(), ("purchases.price:read",), ("purchases.item:read",)]),
+        fresh=st.sampled_from([None, None, *policy.FRESH]),
     )
     def narrow(
-        self, number: int, row: int, for_whom: frozenset[str], period: str | None, drop: tuple[str, ...]
+        self,
+        number: int,
+        row: int,
+        for_whom: frozenset[str],
+        period: str | None,
+        drop: tuple[str, ...],
+        fresh: str | None,
     ) -> None:
         grant_id = self._grant(number)
         assert grant_id
+        self.unlock()  # what has waited long enough enters now, not by narrowing
         before, record = self._shared(grant_id), self._record(row)
         try:
             self.consent.grants.narrow(
@@ -176,6 +196,7 @@ class Law(RuleBasedStateMachine):
                 for_whom=for_whom or None,
                 period=period,
                 drop=frozenset(drop),
+                fresh=fresh,
             )
         except (ValidationError, GrantNotFoundError):
             assert self._shared(grant_id) == before
@@ -187,6 +208,25 @@ class Law(RuleBasedStateMachine):
         for item, document in after.items():
             assert item in before, "narrowing showed a row"
             assert document.items() <= before[item].items(), "narrowing showed more of a row"
+
+    @precondition(lambda self: self.tokens)
+    @rule(number=pick, row=pick)
+    def let_in(self, number: int, row: int) -> None:
+        """She shares something that came in later: a waiting one enters, any other stays as it was."""
+        grant_id, record = self._grant(number), self._record(row)
+        assert grant_id
+        waiting = {one.record for one in self._waiting(grant_id)}
+        before = self._shared(grant_id)
+        chosen = frozenset({record} if record else ())
+        try:
+            count = self.consent.arrivals.admit(self.customer.vault, grant_id, chosen)
+        except GrantNotFoundError:  # a grant without a rule
+            count = 0
+        assert count == len(waiting & chosen)
+        assert len(self._shared(grant_id)) == len(before) + count
+
+    def _waiting(self, grant_id: str) -> list[Any]:
+        return self.consent.arrivals.waiting(self.customer.vault).get(grant_id, [])
 
     @precondition(lambda self: self.tokens)
     @rule(number=pick)
@@ -214,6 +254,8 @@ class Law(RuleBasedStateMachine):
     @rule()
     def unlock(self) -> None:
         assert self.consent.at_unlock(self.customer.vault) == []
+        for grant_id in self.tokens:
+            assert self._shared(grant_id) == self._decided(grant_id)
 
     def _shared(self, grant_id: str) -> dict[str, Any]:
         """What the vendor reads: (stream, id) → facets, corrections as they are."""
@@ -250,8 +292,22 @@ class Law(RuleBasedStateMachine):
 
     @invariant()
     def what_is_read_is_what_the_policy_says(self) -> None:
+        """Only what has waited long enough may be missing, until she comes."""
         for grant_id in self.tokens:
-            assert self._shared(grant_id) == self._decided(grant_id)
+            shared, decided = self._shared(grant_id), self._decided(grant_id)
+            missing = decided.keys() - shared.keys()
+            assert missing <= self._ripe(grant_id)
+            assert shared == {item: facets for item, facets in decided.items() if item not in missing}
+
+    def _ripe(self, grant_id: str) -> set[str]:
+        grant = self.consent.grants.open(self.customer.vault, grant_id)
+        if grant.reserve.fresh != policy.LATER:
+            return set()
+        return {
+            grant.item_id(self.customer.vault.keyring, "purchases", record).hex()
+            for record, arrived in arrived_since(self.customer.vault, grant.agreement)
+            if policy.leaves_on(arrived) <= today(self.clock)
+        }
 
     @invariant()
     def revoking_is_final(self) -> None:
@@ -274,7 +330,7 @@ def test_the_law_breaks_where_a_change_does_not_reach_the_views(monkeypatch: pyt
     law = Law()
     try:
         law.begin([{"item": {"title": "Kindred"}, "context": {"for": "self"}}])
-        law.grant([part("purchases.item")], frozenset({"self"}), False, 1, "")
+        law.grant([part("purchases.item")], frozenset({"self"}), False, 1, "", policy.ASK)
         law.what_is_read_is_what_the_policy_says()
         monkeypatch.setattr(law.consent.views, "changed", lambda *given: None)
         law.edit(0, {"item": {"title": "Kindred"}, "context": {"for": "gift"}})
