@@ -88,6 +88,7 @@ def test_planted_keyslot_opens_no_record_and_is_found(
         slot.wrapped,
         1,
         0,
+        slot.handed,
     )
     writer.put("keyslots", stored)
     planted = vaults.unlock("alice", "the writer's own passphrase")

@@ -48,7 +48,7 @@ def test_a_later_generation_opens_like_the_first() -> None:
 
 
 def test_every_column_is_in_the_mark() -> None:
-    row = PassphraseSlot.wrap("v", STRETCHED, COST, ROOT, 1)
+    row = replace(PassphraseSlot.wrap("v", STRETCHED, COST, ROOT, 1), handed=b"a later root")
     marks = {row.mark()}
     for column in fields(row):
         value = getattr(row, column.name)

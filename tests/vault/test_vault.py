@@ -242,7 +242,7 @@ def plant(thief: sqlite3.Connection, vault: str) -> str:
     stretched = crypto.stretch(b"the thief's passphrase", cost)
     slot = PassphraseSlot.wrap(vault, stretched, cost, Key(bytes(32)), 1)
     thief.execute(
-        "INSERT INTO keyslots VALUES (?, ?, 'tool', ?, ?, ?, ?, ?, 1, 0)",
+        "INSERT INTO keyslots VALUES (?, ?, 'tool', ?, ?, ?, ?, ?, 1, 0, x'')",
         (vault, slot.slot, slot.params, slot.check, slot.public, bytes(32), slot.wrapped),
     )
     return slot.slot

@@ -295,7 +295,8 @@ def test_rosters(case: dict[str, Any], bare: SqliteEngine) -> None:
     ring = ring_of("rosters", case)
     with bare.write() as transaction:
         transaction.execute(
-            "INSERT INTO vaults VALUES (?, 'alice', 0, 1, ?, ?, ?, 0, 0)",
+            "INSERT INTO vaults (vault, username, created, generation, log_public, log_mac, roster, confirmed,"
+            " watched) VALUES (?, 'alice', 0, 1, ?, ?, ?, 0, 0)",
             (ring.vault, b"", b"", bytes.fromhex(case["roster"])),
         )
     if "expect" in case:

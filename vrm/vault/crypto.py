@@ -26,7 +26,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -55,6 +58,12 @@ class Purpose(StrEnum):
     SESSION = "session"
     SLOT_PAIR = "slot-pair"
     ROOT = "root"
+    PREVIOUS_ROOT = "previous-root"
+    EXPORT = "export"
+    EXPORT_CHUNK = "export-chunk"
+    HANDOVER = "handover"
+    HANDOVER_PROOF = "handover-proof"
+    HEIRLOOMS = "heirlooms"
     RECORD = "record"
     JOURNAL = "journal"
     JOURNAL_HEAD = "journal-head"
@@ -67,6 +76,14 @@ class Purpose(StrEnum):
     LOG_SEGMENT = "log-segment"
     LOG_ENTRY = "log-entry"
     LOG_HEADS = "log-heads"
+    MAILBOX_PAIR = "mailbox-pair"
+    MAILBOX_ITEM = "mailbox-item"
+    MAILBOX_MARKS = "mailbox-marks"
+    MAILBOX_NOTE = "mailbox-note"
+    DEPOSIT = "deposit"
+    DEPOSIT_STATE = "deposit-state"
+    DEPOSIT_TAG = "deposit-tag"
+    DEPOSIT_ONCE = "deposit-once"
     GRANT_WRAP = "grant-wrap"
     RESERVE = "reserve"
     COMMON = "common"
@@ -74,6 +91,7 @@ class Purpose(StrEnum):
     SHELF = "shelf"
     SCOPE = "scope"
     VIEW = "view"
+    POSTING = "posting"
     CURSOR = "cursor"
     TOKEN = "token"
     TOKEN_WRAP = "token-wrap"
@@ -87,6 +105,7 @@ class Purpose(StrEnum):
     SERVER_ROUTING = "server-routing"
     SERVER_LIMITS = "server-limits"
     SERVER_INVITATION = "server-invitation"
+    SERVER_DOCTOR = "server-doctor"
 
 
 class Key:
@@ -163,17 +182,36 @@ def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
     return hmac.digest(key.reveal(), context(purpose, *parts), "sha256")
 
 
+def numbered(key: Key, first: int, count: int) -> list[bytes]:
+    """16 bytes for each number from `first` on, which without the key look like chance: AES-256 of the number.
+
+    The key serves for nothing else. No number gives the bytes of another, so they name `count` rows.
+    """
+    size = 16
+    counter = CTR(first.to_bytes(size, "big"))  # the key stream itself: AES of one number after the other
+    stream = BlockCipher(AES256(key.reveal()), counter).encryptor().update(bytes(size * count))
+    return [stream[at : at + size] for at in range(0, len(stream), size)]
+
+
 class Cipher:
     """Seals and unseals under one key and purpose; made once, used for many rows.
 
-    With `derive`, under the key's own subkey for this purpose and these parts.
+    With `derive`, under the key's own subkey for this purpose and these parts. While a root is being
+    replaced, `before` opens what an earlier one sealed; nothing is ever sealed by it.
     """
 
-    __slots__ = ("_aead", "_bound", "_header", "_prefix")
+    __slots__ = ("_aead", "_before", "_bound", "_header", "_prefix")
 
     def __init__(
-        self, key: Key, purpose: Purpose, *parts: Part, generation: int = 1, derive: bool = False
+        self,
+        key: Key,
+        purpose: Purpose,
+        *parts: Part,
+        generation: int = 1,
+        derive: bool = False,
+        before: Cipher | None = None,
     ) -> None:
+        self._before = before
         self._prefix = context(purpose, *parts)
         self._aead = AESGCM((_expand(key, self._prefix) if derive else key).reveal())
         self._header = envelope.header(generation)
@@ -194,7 +232,10 @@ class Cipher:
         """`unseal` for parts that are packed already, once for all ciphers of a row."""
         bound = self._bound
         if len(blob) < envelope.SMALLEST or not blob.startswith(self._header):
-            bound = envelope.parse(blob).header + self._prefix  # refuses all but another generation
+            header = envelope.parse(blob).header  # refuses all but another generation
+            if self._before is not None:
+                return self._before.unseal_packed(blob, packed)
+            bound = header + self._prefix
         try:
             return self._aead.decrypt(blob[_NONCE], blob[_SEALED], bound + packed)
         except InvalidTag:

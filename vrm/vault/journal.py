@@ -4,7 +4,8 @@ Each entry lists (collection, record, revision, hash of the stored body) and is 
 the entry before it as associated data; the head is sealed apart. A dropped, edited or swapped entry, a
 cut tail and an old envelope put back are found by `walk`; a cut tail already by `check_head`. The head is
 there from the vault's first moment, so a journal cut to nothing is found as well. Whoever can put back the
-*whole* database can go back in time: only a copy kept elsewhere tells.
+*whole* database can go back in time: only a copy kept elsewhere tells. A rotation writes the chain anew from
+the newest states; it counts on, so that no position comes twice.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pad
+from vrm.vault.generations import blame_renewal, require_current
 from vrm.vault.keyring import Keyring
 
 TABLES = (
@@ -44,76 +46,136 @@ def body_hash(body: bytes) -> str:
     return crypto.digest(body)[:16].hex()
 
 
+class Place(NamedTuple):
+    """Where a chain stands: the newest entry's number and hash; entries up to `base` are gone for good."""
+
+    seq: int
+    link: bytes
+    base: int = 0
+
+
 class Journal:
     """One vault's journal."""
 
     def __init__(self, engine: Engine, keyring: Keyring) -> None:
         self._engine = engine
+        self._keyring = keyring
         self._vault = keyring.vault
         self._entries = keyring.cipher(Purpose.JOURNAL)
         self._heads = keyring.cipher(Purpose.JOURNAL_HEAD)
 
-    def _head(self) -> tuple[int, bytes]:
+    def _head(self) -> Place:
         row = self._engine.one("SELECT sealed FROM journal_heads WHERE vault = ?", (self._vault,))
         if row is None:
             raise TamperedError()
-        seq, link = json.loads(self._heads.unseal(row[0]))
-        return int(seq), bytes.fromhex(link)
+        try:
+            seq, link, *base = json.loads(self._heads.unseal(row[0]))
+        except TamperedError:
+            blame_renewal(self._engine, self._keyring)
+            raise
+        return Place(int(seq), bytes.fromhex(link), int(base[0]) if base else 0)
 
     def begin(self, transaction: Transaction) -> None:
         """Seal the head of an empty journal, in the transaction that makes the vault."""
-        self._seal_head(transaction, 0, _FIRST)
+        self._seal_head(transaction, Place(0, _FIRST))
 
     def append(self, transaction: Transaction, changes: Sequence[Noted]) -> None:
-        """Note the changes, in the transaction that makes them."""
-        seq, link = self._head()
+        """Note the changes, in the transaction that makes them.
+
+        SessionExpiredError where the root was replaced since the vault was opened.
+        """
+        require_current(self._engine, self._keyring)
+        self._write(transaction, self._head(), changes)
+
+    def _write(self, transaction: Transaction, place: Place, changes: Sequence[Noted]) -> None:
+        seq, link, base = place
         for at in range(0, len(changes), _BATCH):
             seq += 1
             text = json.dumps(changes[at : at + _BATCH], separators=(",", ":")).encode()
             sealed = self._entries.seal(pad(text, _BUCKET), seq, link)
-            transaction.execute("INSERT INTO journal VALUES (?, ?, ?)", (self._vault, seq, sealed))
+            transaction.execute(
+                "INSERT INTO journal (vault, seq, sealed) VALUES (?, ?, ?)", (self._vault, seq, sealed)
+            )
             link = crypto.digest(sealed)
-        self._seal_head(transaction, seq, link)
+        self._seal_head(transaction, Place(seq, link, base))
 
-    def _seal_head(self, transaction: Transaction, seq: int, link: bytes) -> None:
-        head = self._heads.seal(json.dumps([seq, link.hex()]).encode())
+    def _seal_head(self, transaction: Transaction, place: Place) -> None:
+        values = [place.seq, place.link.hex(), *([place.base] if place.base else [])]
+        head = self._heads.seal(json.dumps(values).encode())
         transaction.execute(
-            "INSERT INTO journal_heads VALUES (?, ?)"
+            "INSERT INTO journal_heads (vault, sealed) VALUES (?, ?)"
             " ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
             (self._vault, head),
         )
 
+    def take_over(self, transaction: Transaction, before: Keyring) -> None:
+        """Seal the head of the root before under this one: from now on only who holds it goes on."""
+        self._seal_head(transaction, Journal(self._engine, before)._head())  # noqa: SLF001 - a journal
+
+    def renew(self, transaction: Transaction, newest: Sequence[Noted]) -> None:
+        """A fresh chain that says of every record what its newest state is; the positions go on."""
+        seq = self._head().seq
+        transaction.execute("DELETE FROM journal WHERE vault = ?", (self._vault,))
+        self._write(transaction, Place(seq, _FIRST, seq), newest)
+
     def position(self) -> int:
-        """How many entries there are: the same number means that no record has changed."""
-        return self._head()[0]
+        """A number that grows with every entry: the same number means that no record has changed."""
+        return self._head().seq
 
     def check_head(self) -> bool:
         """Whether the newest entry is the one the head names (one row read)."""
         with self._engine.read():
             try:
-                seq, link = self._head()
+                seq, link, base = self._head()
             except TamperedError:
                 return False
             row = self._engine.one(
                 "SELECT seq, sealed FROM journal WHERE vault = ? ORDER BY seq DESC LIMIT 1", (self._vault,)
             )
         if row is None:
-            return seq == 0
+            return seq == base
         return int(row[0]) == seq and crypto.equal(crypto.digest(row[1]), link)
 
     def walk(self) -> Iterator[Noted]:
         """Every change from the first; TamperedError at the first break of the chain."""
+        yield from self.follow(None)[0]
+
+    def follow(self, known: Place | None) -> tuple[list[Noted], Place]:
+        """The changes since `known` (None: since the first), and the place where the chain now stands."""
         with self._engine.read():
-            last, end = self._head()
+            end = self._head()
+            again = known is not None and known.base == end.base
+            place = known if known is not None and again else Place(end.base, _FIRST)
             rows = self._engine.all(
-                "SELECT seq, sealed FROM journal WHERE vault = ? ORDER BY seq", (self._vault,)
+                "SELECT seq, sealed FROM journal WHERE vault = ? AND seq > ? ORDER BY seq",
+                (self._vault, place.seq if again else -(1 << 62)),
             )
-        link = _FIRST
-        for expected, (seq, sealed) in enumerate(rows, start=1):
+        seq, link, found = place.seq, place.link, []
+        for expected, (seq, sealed) in enumerate(rows, start=place.seq + 1):
             if seq != expected:
                 raise TamperedError()
-            for noted in json.loads(self._entries.unseal(sealed, seq, link)):
-                yield Noted(*noted)
+            found += [Noted(*one) for one in json.loads(self._entries.unseal(sealed, seq, link))]
             link = crypto.digest(sealed)
-        if len(rows) != last or not crypto.equal(link, end):
+        if seq != end.seq or not crypto.equal(link, end.link):
             raise TamperedError()
+        return found, end
+
+
+class Newest:
+    """What the journal says of every record, kept up as it grows."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.states: dict[tuple[str, str], tuple[int, str]] = {}  # (collection, record) → (revision, hash)
+        self._journal = journal
+        self._place: Place | None = None
+
+    def follow(self) -> None:
+        """Take in what was noted since; TamperedError where the chain is broken."""
+        noted, self._place = self._journal.follow(self._place)
+        for one in noted:
+            self.states[one.collection, one.record] = (one.revision, one.body_hash)
+
+    def noted(self) -> list[Noted]:
+        """The newest state of every record that is not removed, in the order of the ids."""
+        states = sorted(self.states.items())
+        return [Noted(*key, *state) for key, state in states if state[0]]

@@ -1,21 +1,54 @@
-"""What the root key opens: the subkeys of one vault, derived once and kept only in this object."""
+"""What the root key opens: the subkeys of one vault, derived once and kept only in this object.
+
+While the root is being replaced (`vrm.vault.rotation`) the ring also holds the one before: what is opened
+names its generation, what is sealed is always sealed by the newest. Two keys outlive every root, because
+what they made is known elsewhere: those of pairwise ids and of import fingerprints, the *heirlooms*.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from vrm.vault import crypto
+from vrm.errors import TamperedError
+from vrm.vault import crypto, envelope
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet
 from vrm.vault.crypto import Cipher, Key, Purpose
 
+# Sealed anew in the transaction that makes a root: what the root before sealed for them counts no more, or
+# whoever holds that one could vouch for other slots, grants and ends of chains while the rest is renewed.
+_AT_ONCE = frozenset(
+    {
+        Purpose.ROSTER,
+        Purpose.JOURNAL_HEAD,
+        Purpose.LOG_HEADS,
+        Purpose.MAILBOX_MARKS,
+        Purpose.HEIRLOOMS,
+        Purpose.PREVIOUS_ROOT,
+    }
+)
+
 
 class Keyring:
-    """Derived keys of an unlocked vault. Nothing here is stored, cached elsewhere or shown."""
+    """Derived keys of an unlocked vault. Nothing here is stored, cached elsewhere or shown.
 
-    def __init__(self, vault: str, root: Key, generation: int = 1) -> None:
+    `heirlooms` is the sealed blob of a vault whose first root was replaced; `before` the ring of the root
+    that is being replaced.
+    """
+
+    def __init__(
+        self,
+        vault: str,
+        root: Key,
+        generation: int = 1,
+        *,
+        heirlooms: bytes | None = None,
+        before: Keyring | None = None,
+    ) -> None:
         self.vault = vault
         self.generation = generation
+        self.before = before
         self._root = root
+        self._sealed_heirlooms = heirlooms
         self._records: dict[str, tuple[tuple[Facet, Cipher], ...]] = {}
         self._ciphers: dict[tuple[str, ...], Cipher] = {}
 
@@ -26,38 +59,79 @@ class Keyring:
         """The root itself, for wrapping into a keyslot."""
         return self._root
 
+    def of(self, generation: int) -> Keyring:
+        """This ring, or the one before, by its generation; TamperedError for any other."""
+        if generation == self.generation:
+            return self
+        if self.before is None or generation != self.before.generation:
+            raise TamperedError()
+        return self.before
+
+    def alone(self) -> Keyring:
+        """The same ring without the one before."""
+        if self.before is None:
+            return self
+        return Keyring(self.vault, self._root, self.generation, heirlooms=self._sealed_heirlooms)
+
     def record_ciphers(self, collection: str) -> tuple[tuple[Facet, Cipher], ...]:
         """(facet, cipher) for every facet of a collection, in the catalog's order."""
         found = self._records.get(collection)
         if found is None:
             facets = CATALOG_BY_NAME[collection].facets
-            found = tuple((facet, self._record_cipher(collection, facet)) for facet in facets)
+            found = tuple((facet, self._record_cipher(collection, facet.name)) for facet in facets)
             self._records[collection] = found
         return found
 
-    def _record_cipher(self, collection: str, facet: Facet) -> Cipher:
-        parts = (self.vault, collection, facet.name)
-        return Cipher(self._root, Purpose.RECORD, *parts, generation=self.generation, derive=True)
+    def _record_cipher(self, collection: str, facet: str) -> Cipher:
+        before = self.before._record_cipher(collection, facet) if self.before else None  # noqa: SLF001 - a ring
+        return self._derived(Purpose.RECORD, collection, facet, before=before)
 
     def cipher(self, purpose: Purpose, *parts: str) -> Cipher:
         """A cipher for one of the vault's own purposes (journal, roster, grant wraps, reserve, heads)."""
         found = self._ciphers.get((purpose, *parts))
         if found is None:
-            found = Cipher(self._root, purpose, self.vault, *parts, generation=self.generation, derive=True)
-            self._ciphers[purpose, *parts] = found
+            older = None if purpose in _AT_ONCE else self.before
+            before = older.cipher(purpose, *parts) if older else None
+            found = self._ciphers[purpose, *parts] = self._derived(purpose, *parts, before=before)
         return found
+
+    def _derived(self, purpose: Purpose, *parts: str, before: Cipher | None) -> Cipher:
+        return Cipher(
+            self._root, purpose, self.vault, *parts, generation=self.generation, derive=True, before=before
+        )
 
     def log_private(self) -> Key:
         """The private key to which the disclosure log is sealed."""
         return crypto.derive(self._root, Purpose.LOG_PAIR, self.vault)
 
+    def mailbox_private(self) -> Key:
+        """The private key to which the mailbox is sealed."""
+        return crypto.derive(self._root, Purpose.MAILBOX_PAIR, self.vault)
+
+    def handover_proof(self, slot: str) -> Key:
+        """What proves to a way in that a later root comes from who held this one."""
+        return crypto.derive(self._root, Purpose.HANDOVER_PROOF, self.vault, slot)
+
+    def heirlooms(self) -> bytes:
+        """The keys that outlive this root, for sealing them under the next one."""
+        return envelope.pack(self._pairwise.reveal(), self._fingerprint.reveal())
+
+    @cached_property
+    def _inherited(self) -> tuple[Key, Key] | None:
+        if self._sealed_heirlooms is None:
+            return None
+        keys = envelope.unpack(self.cipher(Purpose.HEIRLOOMS).unseal(self._sealed_heirlooms))
+        return Key(keys[0]), Key(keys[1])
+
     @cached_property
     def _pairwise(self) -> Key:
-        return crypto.derive(self._root, Purpose.PAIRWISE, self.vault)
+        own = crypto.derive(self._root, Purpose.PAIRWISE, self.vault)
+        return self._inherited[0] if self._inherited else own
 
     @cached_property
     def _fingerprint(self) -> Key:
-        return crypto.derive(self._root, Purpose.FINGERPRINT, self.vault)
+        own = crypto.derive(self._root, Purpose.FINGERPRINT, self.vault)
+        return self._inherited[1] if self._inherited else own
 
     def pairwise(self, vendor: str, stream: str, record: str) -> bytes:
         """16 bytes: the id under which one vendor knows one record; no two vendors share any."""

@@ -4,18 +4,23 @@ Promises: a wrong credential means "try the next slot", a right credential on al
 tampering and is fatal; nothing is allocated for stored costs outside their bounds. One class per way in,
 each with `wrap(root)` and `unwrap(credential)` in terms of a `Slot` row. Passphrases and recovery codes
 are never salted with the server key: a vault opens without the host it lived on.
+
+A new root reaches a way in that is not at hand by `hand_over`: sealed to the slot's public key, beside the
+wrap of the root that it knew. Anybody can seal to a public key, so the handover carries a proof under a key
+of that known root: who writes to the database cannot hand over a root of his own.
 """
 
 from __future__ import annotations
 
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vrm.errors import TamperedError, UnlockError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Purpose
-from vrm.vault.envelope import pack
+from vrm.vault.envelope import pack, parse, unpack
+from vrm.vault.keyring import Keyring
 
 PASSPHRASE_MAX = 1024  # bytes of NFC UTF-8
 PASSPHRASE_MIN = 12  # characters
@@ -37,7 +42,8 @@ class Slot:
     check: bytes  # 32 bytes, compared in constant time
     public: bytes  # X25519, so that a key can be sealed to this way in while it is away
     wrapped: bytes  # envelope of the root key
-    generation: int
+    generation: int  # of the root in `wrapped`
+    handed: bytes = b""  # a later root, sealed to `public`, until the next use of this way in
 
     def mark(self) -> str:
         """64 hex digits that tell this row from any other; the roster lists them under the root."""
@@ -51,7 +57,11 @@ class Slot:
             self.wrapped,
             self.generation,
         )
-        return crypto.digest(pack(*row)).hex()
+        return crypto.digest(pack(*row, self.handed) if self.handed else pack(*row)).hex()
+
+    def newest(self) -> int:
+        """The generation of the root that this way in opens; true once it was opened."""
+        return _handover(self.handed)[0] if self.handed else parse(self.wrapped).generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,40 @@ def _open(row: Slot, derived: Derived) -> Key:
         raise UnlockError()
     if not crypto.equal(crypto.public_of(derived.pair), row.public):
         raise TamperedError()
-    return _cipher(derived, row.vault, row.slot, row.kind, row.params).unwrap(row.wrapped)
+    known = _cipher(derived, row.vault, row.slot, row.kind, row.params).unwrap(row.wrapped)
+    return _received(row, derived, known) if row.handed else known
+
+
+def hand_over(row: Slot, root: Key, generation: int, proof: Key) -> Slot:
+    """The slot with a later root for a credential that is absent; `proof` is of the root in `wrapped`.
+
+    The caller has made sure that `public` is this slot's own.
+    """
+    sealed = crypto.seal_to(row.public, root.reveal(), Purpose.HANDOVER, *_place(row, generation))
+    return replace(row, handed=pack(generation, sealed, _proved(proof, row, generation, sealed)))
+
+
+def _place(row: Slot, generation: int) -> tuple[str, str, str, int]:
+    return row.vault, row.slot, row.kind, generation
+
+
+def _proved(proof: Key, row: Slot, generation: int, sealed: bytes) -> bytes:
+    return crypto.mac(proof, Purpose.HANDOVER_PROOF, *_place(row, generation), sealed)
+
+
+def _handover(handed: bytes) -> tuple[int, bytes, bytes]:
+    parts = unpack(handed)
+    if len(parts) != 3 or len(parts[0]) != 8:
+        raise TamperedError()
+    return int.from_bytes(parts[0], "big"), parts[1], parts[2]
+
+
+def _received(row: Slot, derived: Derived, known: Key) -> Key:
+    generation, sealed, proof = _handover(row.handed)
+    of_known = Keyring(row.vault, known).handover_proof(row.slot)
+    if not crypto.equal(proof, _proved(of_known, row, generation, sealed)):
+        raise TamperedError()
+    return Key(crypto.open_sealed(derived.pair, sealed, Purpose.HANDOVER, *_place(row, generation)))
 
 
 def new_slot_id() -> str:
@@ -149,7 +192,17 @@ class RecoverySlot:
     @staticmethod
     def unwrap(row: Slot, code: str) -> Key:
         """The root; UnlockError for another or a mistyped code, TamperedError for altered bytes."""
-        return _open(row, _derived(code_bytes(code), row.params, Purpose.RECOVERY, row.vault, row.slot))
+        return _open(row, RecoverySlot._of(row, code))
+
+    @staticmethod
+    def rewrap(row: Slot, code: str, root: Key, generation: int) -> Slot:
+        """The same way in, wrapping this root itself: after a handover, at the next use."""
+        derived = RecoverySlot._of(row, code)
+        return _make(row.vault, row.kind, row.params, derived, row.slot, root, generation)
+
+    @staticmethod
+    def _of(row: Slot, code: str) -> Derived:
+        return _derived(code_bytes(code), row.params, Purpose.RECOVERY, row.vault, row.slot)
 
 
 def new_code() -> str:

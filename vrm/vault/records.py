@@ -20,6 +20,7 @@ from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import crypto, envelope, schemas
 from vrm.vault.catalog import CATALOG, STAMPED, Facet
 from vrm.vault.engine import Engine, Transaction
+from vrm.vault.generations import blame_renewal, require_current
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyring import Keyring
 from vrm.vault.schemas import Document
@@ -29,6 +30,7 @@ TABLES = (
     " revision INTEGER NOT NULL, import INTEGER NOT NULL, fingerprint BLOB, body BLOB NOT NULL,"
     " PRIMARY KEY (vault, collection, record))",
     "CREATE INDEX records_import ON records (vault, import) WHERE import > 0",
+    "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",
     "CREATE TABLE imports (vault TEXT NOT NULL, import INTEGER NOT NULL, PRIMARY KEY (vault, import))",
     "CREATE TABLE staged (vault TEXT NOT NULL, import INTEGER NOT NULL, collection TEXT NOT NULL,"
     " record TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,"
@@ -128,10 +130,14 @@ class Records:
             raise TamperedError()
         packed = envelope.pack(record, revision, envelope.pack(*named))
         document: Document = {}
-        for facet, cipher in self._ciphers:
-            blob = named.get(facet.name)
-            text = b"{}" if blob is None else cipher.unseal_packed(blob, packed)
-            document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
+        try:
+            for facet, cipher in self._ciphers:
+                blob = named.get(facet.name)
+                text = b"{}" if blob is None else cipher.unseal_packed(blob, packed)
+                document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
+        except TamperedError:
+            blame_renewal(self._engine, self._keyring)
+            raise
         return document
 
     def read(self, record: str) -> tuple[Document, int]:
@@ -157,6 +163,14 @@ class Records:
         """How many records there are."""
         row = self._engine.one(f"SELECT count(*) FROM records WHERE {_VISIBLE}", (self._vault, self.name))
         return int(row[0]) if row else 0
+
+    def by_fingerprint(self, fingerprint: bytes) -> str | None:
+        """The imported record that is this line, if it shows."""
+        row = self._engine.one(
+            f"SELECT record FROM records WHERE {_VISIBLE} AND fingerprint = ?",
+            (self._vault, self.name, fingerprint),
+        )
+        return None if row is None else str(row[0])
 
     def ids(self) -> list[str]:
         """The ids of all records."""
@@ -205,9 +219,15 @@ class Records:
         return schemas.validate(self.name, document)
 
     def apply(
-        self, changes: Mapping[str, Document | None], *, expected: Mapping[str, int] | None = None
+        self,
+        changes: Mapping[str, Document | None],
+        *,
+        expected: Mapping[str, int] | None = None,
+        fingerprints: Mapping[str, bytes] | None = None,
     ) -> None:
         """Make all changes (None removes) with journal and views in one transaction.
+
+        `fingerprints` are those of new records, by which a later import knows them again.
 
         Documents must be valid already (`put` and the tables validate); ConflictError where a revision
         differs from the expected one.
@@ -219,7 +239,7 @@ class Records:
                 for record, document in changes.items()
             }
             noted = [
-                self._write(transaction, record, document, (expected or {}).get(record))
+                self._write(transaction, record, document, expected or {}, fingerprints or {})
                 for record, document in stored.items()
             ]
             self._journal.append(transaction, noted)
@@ -242,12 +262,17 @@ class Records:
         return {**document, "notes": notes if arrived is None else {**notes, "arrived": arrived}}
 
     def _write(
-        self, transaction: Transaction, record: str, document: Document | None, expected: int | None
+        self,
+        transaction: Transaction,
+        record: str,
+        document: Document | None,
+        expected: Mapping[str, int],
+        fingerprints: Mapping[str, bytes],
     ) -> Noted:
         key = (self._vault, self.name, record)
         row = self._engine.one(f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", key)
         present = row[0] if row else 0  # 0: there is none
-        if expected is not None and expected != present:
+        if expected.get(record, present) != present:
             raise ConflictError()
         if document is None:
             transaction.execute("DELETE FROM records WHERE vault = ? AND collection = ? AND record = ?", key)
@@ -255,9 +280,9 @@ class Records:
         revision = present + 1 if present else _first_revision()
         body = self.seal(record, revision, document)
         transaction.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, 0, NULL, ?) ON CONFLICT (vault, collection, record)"
+            "INSERT INTO records VALUES (?, ?, ?, ?, 0, ?, ?) ON CONFLICT (vault, collection, record)"
             " DO UPDATE SET revision = excluded.revision, body = excluded.body",
-            (*key, revision, body),
+            (*key, revision, fingerprints.get(record), body),
         )
         return Noted(self.name, record, revision, body_hash(body))
 
@@ -346,6 +371,7 @@ class Staging:
             ids.append(record)
         sealed.sort(key=lambda row: row[2])  # by the random id: neighbours in an order are none on the disk
         with records.transaction() as transaction:
+            require_current(records._engine, records._keyring)
             transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", sealed)
         return ids
 
@@ -364,6 +390,7 @@ class Staging:
             for record, revision, document in rows
         ]
         with records.transaction() as transaction:
+            require_current(records._engine, records._keyring)
             transaction.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?)", sealed)
 
     def publish(self, merge: Callable[[Document, Document], Document]) -> None:

@@ -9,23 +9,37 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, UsernameTakenError, ValidationError
-from vrm.vault import copies, crypto, invitations, journal, keyslots, records
+from vrm.vault import (
+    checking,
+    copies,
+    crypto,
+    generations,
+    invitations,
+    journal,
+    keyslots,
+    mailbox,
+    records,
+    rotation,
+)
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.vault.crypto import KdfCost, KdfLimits, Key, Purpose
+from vrm.vault.crypto import KdfCost, KdfLimits, Key
 from vrm.vault.engine import Engine, Schema, Transaction
+from vrm.vault.envelope import parse
+from vrm.vault.generations import generation_of, open_keyring
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
 from vrm.vault.records import Records, Watcher
+from vrm.vault.renewal import MailboxPart
+from vrm.vault.roster import Roster, open_roster, seal_roster
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.tables import RecordTable
 
@@ -35,28 +49,41 @@ SCHEMA = Schema(
     (
         "CREATE TABLE vaults (vault TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE,"
         " created INTEGER NOT NULL, generation INTEGER NOT NULL, log_public BLOB NOT NULL,"
-        " log_mac BLOB NOT NULL, roster BLOB NOT NULL, confirmed INTEGER NOT NULL, watched INTEGER NOT NULL)",
+        " log_mac BLOB NOT NULL, roster BLOB NOT NULL, confirmed INTEGER NOT NULL, watched INTEGER NOT NULL,"
+        " mailbox_public BLOB NOT NULL DEFAULT x'', mailbox_mac BLOB NOT NULL DEFAULT x'')",
         "CREATE TABLE keyslots (vault TEXT NOT NULL, slot TEXT NOT NULL, kind TEXT NOT NULL,"
         " params BLOB NOT NULL, checked BLOB NOT NULL, public BLOB NOT NULL, public_mac BLOB NOT NULL,"
         " wrapped BLOB NOT NULL, generation INTEGER NOT NULL, created INTEGER NOT NULL,"
-        " PRIMARY KEY (vault, slot))",
+        " handed BLOB NOT NULL DEFAULT x'', PRIMARY KEY (vault, slot))",
         "CREATE TABLE sessions (lookup BLOB PRIMARY KEY, vault TEXT NOT NULL, wrapped BLOB NOT NULL,"
         " created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL)",
         "CREATE INDEX sessions_vault ON sessions (vault)",
         *records.TABLES,
         *journal.TABLES,
+        *generations.TABLES,
         *copies.TABLES,
+        *mailbox.TABLES,
         *invitations.TABLES,
     ),
     left_out=("sessions", "invitations"),
     steps={
-        2: (*copies.TABLES, *invitations.TABLES),
+        2: (
+            *copies.TABLES,
+            "ALTER TABLE vaults ADD COLUMN mailbox_public BLOB NOT NULL DEFAULT x''",
+            "ALTER TABLE vaults ADD COLUMN mailbox_mac BLOB NOT NULL DEFAULT x''",
+            "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",
+            *mailbox.TABLES,
+            "ALTER TABLE keyslots ADD COLUMN handed BLOB NOT NULL DEFAULT x''",
+            *generations.TABLES,
+            *invitations.TABLES,
+        ),
     },
 )
-_SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation"
+_SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation, k.handed"
 _NAME = re.compile(r"[\w][\w.\-]{1,39}")
 _STRETCHES = 2  # Argon2id runs at once on one machine
 _STRETCH_WAIT = 8.0  # seconds in the queue before BusyError
+_AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
 _TOUCH = 60  # seconds between two notes that a session is in use
 
 
@@ -105,6 +132,8 @@ class Vaults:
         self.server_key = server_key
         self.clock = clock
         self.watcher = watcher
+        # what else is sealed under the roots of vaults; consent adds its own
+        self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
         self._limits = limits or KdfLimits()
         self._sessions = sessions or SessionLimits()
         self._stretch_wait = stretch_wait
@@ -120,8 +149,8 @@ class Vaults:
         name = normal_username(username)
         keyslots.require_good(passphrase)
         vault, root, code = secrets.token_hex(16), crypto.random_key(), keyslots.new_code()
-        slot = self._passphrase_slot(vault, passphrase, root)
         keyring = Keyring(vault, root)
+        slot = self._passphrase_slot(passphrase, keyring)
         log_public = crypto.public_of(keyring.log_private())
         log_mac = self.server_key.vouch(vault, "log", log_public)
         opened = Vault(self, keyring, name)
@@ -131,10 +160,12 @@ class Vaults:
             if claim is not None:
                 claim(transaction)
             transaction.execute(
-                "INSERT INTO vaults VALUES (?, ?, ?, 1, ?, ?, ?, 0, 0)",
+                "INSERT INTO vaults (vault, username, created, generation, log_public, log_mac, roster,"
+                " confirmed, watched) VALUES (?, ?, ?, 1, ?, ?, ?, 0, 0)",
                 (vault, name, self.clock.now(), log_public, log_mac, b""),
             )
             Journal(self.engine, keyring).begin(transaction)
+            opened.prepare_mailbox()
             opened.enrol(transaction, [slot, RecoverySlot.wrap(vault, code, root, 1)], drop=())
         return opened, code
 
@@ -149,8 +180,9 @@ class Vaults:
         if not rows:
             self._stretch(raw, self._limits.fresh())  # the same work as for a known name
             raise UnlockError()
-        opened = self._opened(name, self._try_passphrase(rows, raw))
+        opened = self._opened(name, *self._try_passphrase(rows, raw))
         opened.renew_vouchers()
+        opened.go_on_rotating(_AT_UNLOCK)
         return opened
 
     def recover(self, username: str, code: str, new_passphrase: str) -> Vault:
@@ -165,11 +197,15 @@ class Vaults:
             raise UnlockError() from None
         for row in self._slots(name, RecoverySlot.kind):
             try:
-                opened = self._opened(name, RecoverySlot.unwrap(row, code))
+                root = RecoverySlot.unwrap(row, code)
             except UnlockError:
                 continue
+            opened = self._opened(name, root, row.newest())
             opened.renew_vouchers()
             opened.replace_passphrase(new_passphrase)
+            if row.handed:
+                opened.take_over(RecoverySlot.rewrap(row, code, root, opened.keyring.generation))
+            opened.go_on_rotating(_AT_UNLOCK)
             return opened
         raise UnlockError()
 
@@ -177,7 +213,7 @@ class Vaults:
         """The vault of a running session; SessionExpiredError for any other secret."""
         lookup, wrapping = SessionSlot.lookup(_session_bytes(session_secret), self.server_key.pepper)
         row = self.engine.one(
-            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username, v.generation FROM sessions s"
+            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username FROM sessions s"
             " JOIN vaults v ON v.vault = s.vault WHERE s.lookup = ?",
             (lookup,),
         )
@@ -190,10 +226,11 @@ class Vaults:
         ):
             raise SessionExpiredError()
         root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
+        keyring = self._ring_of_session(row[0], root, row[1])
         if now >= row[3] + _TOUCH:
             with self.engine.write() as transaction:
                 transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
-        return Vault(self, Keyring(row[0], root, row[5]), row[4])
+        return Vault(self, keyring, row[4])
 
     def listing(self) -> list[VaultEntry]:
         """Every vault's name and day of creation: all that a host can see."""
@@ -206,6 +243,13 @@ class Vaults:
         if row is None or not crypto.equal(row[1], self.server_key.vouch(vault, "log", row[0])):
             raise TamperedError()
         return bytes(row[0])
+
+    def mailbox_public(self, vault: str) -> bytes:
+        """The key to which this vault's mailbox is sealed; TamperedError for a foreign one.
+
+        StorageError for a vault of an older version that was not unlocked since.
+        """
+        return mailbox.public_key(self.engine, self.server_key.vouch, vault)
 
     def sweep(self) -> int:
         """Delete ended sessions; returns how many."""
@@ -224,37 +268,47 @@ class Vaults:
         )
         return [Slot(*row) for row in rows]
 
+    def try_passphrase(self, slots: Iterable[Slot], passphrase: str) -> tuple[Key, int]:
+        """(root, its generation) of the first of these slots that the passphrase opens; UnlockError."""
+        return self._try_passphrase(slots, keyslots.passphrase_bytes(passphrase))
+
     def _stretch(self, raw: bytes, cost: KdfCost) -> bytes:
         with self.engine.slot("argon2", _STRETCHES, self._stretch_wait):
             return crypto.stretch(raw, cost)
 
-    def _passphrase_slot(self, vault: str, passphrase: str, root: Key) -> Slot:
+    def _passphrase_slot(self, passphrase: str, keyring: Keyring) -> Slot:
         cost = PassphraseSlot.fresh_cost(self._limits)
         stretched = self._stretch(keyslots.passphrase_bytes(passphrase), cost)
-        return PassphraseSlot.wrap(vault, stretched, cost, root, 1)
+        return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation)
 
-    def _try_passphrase(self, rows: Iterable[Slot], raw: bytes) -> Key:
+    def _try_passphrase(self, rows: Iterable[Slot], raw: bytes) -> tuple[Key, int]:
+        """(root, its generation)."""
         for row in rows:
             try:
-                return PassphraseSlot.unwrap(row, self._stretch(raw, KdfCost.decode(row.params)))
+                root = PassphraseSlot.unwrap(row, self._stretch(raw, KdfCost.decode(row.params)))
             except UnlockError:
                 continue
+            return root, row.newest()
         raise UnlockError()
 
-    def _opened(self, name: str, root: Key) -> Vault:
-        row = self.engine.one("SELECT vault, generation FROM vaults WHERE username = ?", (name,))
+    def _opened(self, name: str, root: Key, generation: int) -> Vault:
+        row = self.engine.one("SELECT vault FROM vaults WHERE username = ?", (name,))
         if row is None:
             raise UnlockError()
-        return Vault(self, Keyring(row[0], root, row[1]), name)
+        return Vault(self, open_keyring(self.engine, row[0], root, generation), name)
+
+    def _ring_of_session(self, vault: str, root: Key, wrapped: bytes) -> Keyring:
+        """A session ends with the root that it wraps, whoever put its row back."""
+        generation = parse(wrapped).generation
+        if generation_of(self.engine, vault) != generation:
+            raise SessionExpiredError()
+        return open_keyring(self.engine, vault, root, generation)
 
 
 def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
     """(keyslot → mark of its row, entries of live grants) as sealed under the root; TamperedError."""
-    row = engine.one("SELECT roster FROM vaults WHERE vault = ?", (keyring.vault,))
-    if row is None or not row[0]:
-        return {}, []
-    slots, grants = json.loads(keyring.cipher(Purpose.ROSTER).unseal(row[0]))
-    return slots, grants
+    roster = open_roster(engine, keyring)
+    return roster.slots, roster.grants
 
 
 def _session_bytes(secret: str) -> bytes:
@@ -344,7 +398,7 @@ class Vault:
 
     def replace_passphrase(self, new: str) -> None:
         """Set a passphrase without asking for the old one (after recovery); every session ends."""
-        slot = self._vaults._passphrase_slot(self.id, new, self.keyring.root())
+        slot = self.passphrase_slot(new, self.keyring)
         with self.engine.write() as transaction:
             self.enrol(transaction, [slot], drop=(PassphraseSlot.kind,))
             transaction.execute("DELETE FROM sessions WHERE vault = ?", (self.id,))
@@ -376,44 +430,69 @@ class Vault:
             return True
         return False
 
-    def enrol(self, transaction: Transaction, slots: Iterable[Slot], *, drop: Iterable[str]) -> None:
+    def enrol(self, transaction: Transaction, fresh: Sequence[Slot], *, drop: Iterable[str]) -> None:
         """Store keyslots, drop those of the given kinds, and note exactly that in the roster.
 
         The roster never learns from the table: a slot that somebody planted there stays a stranger.
         """
-        vouch, now = self._vaults.server_key.vouch, self._vaults.clock.now()
-        rostered, grants = self._roster()
+        slots, grants, proofs = open_roster(self.engine, self.keyring)
         for kind in drop:
             for (dropped,) in self.engine.all(
                 "SELECT slot FROM keyslots WHERE vault = ? AND kind = ?", (self.id, kind)
             ):
-                rostered.pop(dropped, None)
+                slots.pop(dropped, None)
+                proofs.pop(dropped, None)
             transaction.execute("DELETE FROM keyslots WHERE vault = ? AND kind = ?", (self.id, kind))
-        for slot in slots:
-            rostered[slot.slot] = slot.mark()
-            transaction.execute(
-                "INSERT INTO keyslots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    slot.vault,
-                    slot.slot,
-                    slot.kind,
-                    slot.params,
-                    slot.check,
-                    slot.public,
-                    vouch(slot.vault, slot.slot, slot.public),
-                    slot.wrapped,
-                    slot.generation,
-                    now,
-                ),
-            )
-        self._seal_roster(transaction, rostered, grants)
+        for slot in fresh:
+            slots[slot.slot] = slot.mark()
+            proofs.pop(slot.slot, None)
+        self.store_slots(transaction, fresh)
+        seal_roster(transaction, self.keyring, Roster(slots, grants, proofs))
 
-    def _stored_slots(self) -> list[Slot]:
+    def store_slots(self, transaction: Transaction, slots: Sequence[Slot]) -> None:
+        """Insert keyslots; whoever calls it notes them in the roster."""
+        now = self._vaults.clock.now()
+        transaction.executemany(
+            "INSERT INTO keyslots (vault, slot, kind, params, checked, public, public_mac, wrapped,"
+            " generation, handed, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    *(one.vault, one.slot, one.kind, one.params, one.check, one.public),
+                    *(self.vouch(one.slot, one.public), one.wrapped, one.generation, one.handed, now),
+                )
+                for one in slots
+            ],
+        )
+
+    def vouch(self, name: str, public: bytes) -> bytes:
+        """The server's word for a public key of this vault."""
+        return self._vaults.server_key.vouch(self.id, name, public)
+
+    def passphrase_slot(self, passphrase: str, keyring: Keyring) -> Slot:
+        """A new keyslot that wraps this ring's root; ValidationError."""
+        return self._vaults._passphrase_slot(passphrase, keyring)
+
+    def slots_vouched(self) -> list[tuple[Slot, bool]]:
+        """The stored keyslots, each with whether the server key vouches for its public key."""
+        rows = self.engine.all(f"SELECT {_SLOT}, k.public_mac FROM keyslots k WHERE k.vault = ?", (self.id,))
+        slots = [(Slot(*row[:-1]), row[-1]) for row in rows]
+        return [(slot, crypto.equal(mac, self.vouch(slot.slot, slot.public))) for slot, mac in slots]
+
+    def take_over(self, slot: Slot) -> None:
+        """After a handover: this way in wraps the root itself again, as from now on the roster knows."""
+        with self.engine.write() as transaction:
+            transaction.execute("DELETE FROM keyslots WHERE vault = ? AND slot = ?", (self.id, slot.slot))
+            self.enrol(transaction, [slot], drop=())
+        self.engine.purge()
+
+    def stored_slots(self) -> list[Slot]:
+        """The keyslots as they stand in the table."""
         rows = self.engine.all(f"SELECT {_SLOT} FROM keyslots k WHERE k.vault = ?", (self.id,))
         return [Slot(*row) for row in rows]
 
     def renew_vouchers(self) -> None:
         """After the server key was replaced: vouch anew for the public keys that the root knows."""
+        self.prepare_mailbox()
         vouch, own = self._vaults.server_key.vouch, crypto.public_of(self.keyring.log_private())
         row = self.engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (self.id,))
         mac = vouch(self.id, "log", own)
@@ -423,79 +502,75 @@ class Vault:
             transaction.execute("UPDATE vaults SET log_mac = ? WHERE vault = ?", (mac, self.id))
             transaction.executemany(
                 "UPDATE keyslots SET public_mac = ? WHERE vault = ? AND slot = ?",
-                [(vouch(self.id, slot.slot, slot.public), self.id, slot.slot) for slot in self._own_slots()],
+                [(vouch(self.id, slot.slot, slot.public), self.id, slot.slot) for slot in self.own_slots()],
             )
 
-    def _own_slots(self) -> list[Slot]:
+    def prepare_mailbox(self) -> None:
+        """Make the mailbox's pair where there is none, and vouch anew for our own public key."""
+        mailbox.prepare(self.engine, self.keyring, self._vaults.server_key.vouch)
+
+    def own_slots(self) -> list[Slot]:
         """The stored keyslots that are as the roster knows them."""
         try:
-            rostered, _ = self._roster()
+            rostered = open_roster(self.engine, self.keyring).slots
         except TamperedError:
             return []
-        return [slot for slot in self._stored_slots() if rostered.get(slot.slot) == slot.mark()]
-
-    def _roster(self) -> tuple[dict[str, str], list[str]]:
-        return read_roster(self.engine, self.keyring)
-
-    def _seal_roster(self, transaction: Transaction, slots: dict[str, str], grants: list[str]) -> None:
-        sealed = self.keyring.cipher(Purpose.ROSTER).seal(json.dumps([slots, grants]).encode())
-        transaction.execute("UPDATE vaults SET roster = ? WHERE vault = ?", (sealed, self.id))
+        return [slot for slot in self.stored_slots() if rostered.get(slot.slot) == slot.mark()]
 
     def roster_grants(self) -> list[str]:
         """What consent noted of the grants that this customer approved and has not ended."""
-        return self._roster()[1]
+        return open_roster(self.engine, self.keyring).grants
 
     def set_roster_grants(self, transaction: Transaction, grants: list[str]) -> None:
         """Note which grants are live; from then on a vault with any refuses writes that nobody watches."""
-        self._seal_roster(transaction, self._roster()[0], grants)
+        roster = open_roster(self.engine, self.keyring)
+        seal_roster(transaction, self.keyring, roster._replace(grants=grants))
         transaction.execute("UPDATE vaults SET watched = ? WHERE vault = ?", (len(grants), self.id))
+
+    @property
+    def parts(self) -> list[rotation.Part]:
+        """What else is sealed under this vault's root."""
+        return self._vaults.parts
+
+    def rotate(
+        self, passphrase: str, new: str | None = None, beside: rotation.Beside | None = None
+    ) -> rotation.Rotated:
+        """Make a new root, after a device was lost; every session ends. `go_on_rotating` does what is left.
+
+        `new` is the passphrase from then on; `beside` is done in the same transaction, with the new keys.
+        UnlockError, ValidationError; ConflictError while another process is at an earlier one.
+        """
+        if new is not None:
+            keyslots.require_good(new)
+        if self._watched_by_nobody():
+            raise RuntimeError("this vault has live grants and nobody here seals them anew")
+        return rotation.begin(self, passphrase, new, beside)
+
+    def use(self, transaction: Transaction, keyring: Keyring) -> None:
+        """Go on with these keys, unless the transaction that makes them is undone."""
+        before, self.keyring = self.keyring, keyring
+        transaction.on_rollback(lambda: setattr(self, "keyring", before))
+
+    def rotating(self) -> rotation.Progress | None:
+        """How far an unfinished rotation is; None where there is none."""
+        return rotation.progress(self)
+
+    def go_on_rotating(
+        self, batches: int | None = None, tell: rotation.Tell | None = None
+    ) -> rotation.Progress | None:
+        """Go on with an unfinished rotation; returns what is left, None where there is nothing."""
+        return rotation.proceed(self, batches, tell)
+
+    def _watched_by_nobody(self) -> bool:
+        row = self.engine.one("SELECT watched FROM vaults WHERE vault = ?", (self.id,))
+        return bool(row and row[0]) and self._vaults.watcher is None
 
     def problems(self) -> list[str]:
         """What does not fit between the tables and what was sealed under the root; empty if all is well."""
-        found = []
-        stored = {slot.slot: slot.mark() for slot in self._stored_slots()}
-        try:
-            slots, _ = self._roster()
-        except TamperedError:
-            slots, found = {}, ["the list of keyslots and grants was altered"]
-        else:
-            found += [
-                f"keyslot {slot} was planted or altered"
-                for slot, mark in stored.items()
-                if slots.get(slot) != mark
-            ]
-            found += [f"keyslot {slot} is missing" for slot in slots if slot not in stored]
-        if not Journal(self.engine, self.keyring).check_head():
-            found.append("the journal was cut or altered")
-        try:
-            if self._vaults.log_public(self.id) != crypto.public_of(self.keyring.log_private()):
-                raise TamperedError()
-        except TamperedError:
-            found.append("the log's public key was swapped")
-        return found
+        vaults = self._vaults
+        found = checking.problems(self, vaults.log_public)
+        return found + mailbox.problems(self.engine, self.keyring, vaults.server_key.vouch)
 
     def check(self) -> list[str]:
         """`problems`, and every stored record against the journal: old envelopes put back are found."""
-        found = self.problems()
-        newest: dict[tuple[str, str], tuple[int, str]] = {}
-        try:
-            for noted in Journal(self.engine, self.keyring).walk():
-                newest[noted.collection, noted.record] = (noted.revision, noted.body_hash)
-        except TamperedError:
-            return [*found, "the journal's chain is broken"]
-        for collection in CATALOG_BY_NAME:
-            found += self._check_collection(self.records(collection), newest)
-        missing = [record for (_, record), (revision, _) in newest.items() if revision]
-        return found + [f"record {record} is missing" for record in missing]
-
-    def _check_collection(self, held: Records, newest: dict[tuple[str, str], tuple[int, str]]) -> list[str]:
-        found = []
-        for record, revision, body in held.stored():
-            if newest.pop((held.name, record), None) != (revision, journal.body_hash(body)):
-                found.append(f"record {record} is not the newest state")
-                continue
-            try:
-                held.unseal(record, revision, body)
-            except TamperedError:
-                found.append(f"record {record} does not open")
-        return found
+        return checking.check(self)
