@@ -1,4 +1,4 @@
-"""`vrm backup`, `vrm restore`: the whole host in one file, and back."""
+"""`vrm backup`, `vrm restore`: a whole host. `vrm vault export|import|delete`: one vault."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from vrm.app import SCHEMAS
-from vrm.cli.frame import add_json, command, host_of, progress, settings_of, show
+from vrm.cli.frame import (
+    add_json,
+    add_passphrase,
+    command,
+    host_of,
+    passphrase_of,
+    progress,
+    settings_of,
+    show,
+    unlock,
+)
 from vrm.clock import SystemClock, rfc3339
-from vrm.errors import StorageError
+from vrm.errors import StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
-from vrm.vault import copies, serverkey
+from vrm.vault import copies, export, removal, serverkey
 from vrm.vault.engine import SqliteEngine
+from vrm.vault.moving import Credential
+from vrm.vault.vault import normal_username
+from vrm.vault.wholefile import whole_file
 
 
 def add(commands: Any) -> None:
@@ -41,6 +54,58 @@ def add(commands: Any) -> None:
     made.add_argument(
         "--force", action="store_true", help="even if there is data: the present database is kept aside"
     )
+    add_json(made)
+
+
+def add_to_vault(group: Any) -> None:
+    """What moves or ends one vault: under `vrm vault`."""
+    made = command(
+        group,
+        "export",
+        _run_export,
+        "write a vault into one encrypted file, which its passphrase or recovery code opens anywhere",
+        "vrm vault export alice -o alice.vrm",
+    )
+    made.add_argument("vault", metavar="NAME", help="whose vault")
+    made.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file to write")
+    made.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    add_passphrase(made)
+    add_json(made)
+    made = command(
+        group,
+        "import",
+        _run_import,
+        "make a vault of an export, with its passphrase and recovery code",
+        "vrm vault import alice.vrm",
+        "vrm vault import alice.vrm --as alice2 --recovery-code-file code.txt",
+    )
+    made.add_argument("file", type=Path, metavar="FILE", help="what `vrm vault export` wrote")
+    made.add_argument("--as", dest="name", default="", metavar="NAME", help="another name for the vault here")
+    made.add_argument(
+        "--recovery-code-file",
+        metavar="PATH",
+        help="open with the recovery code in a file; - is standard input",
+    )
+    add_passphrase(made)
+    add_json(made)
+    _add_delete(group)
+
+
+def _add_delete(group: Any) -> None:
+    made = command(
+        group,
+        "delete",
+        _run_delete,
+        "delete a vault and all that is in it, for ever",
+        "vrm vault export alice -o alice.vrm && vrm vault delete alice",
+        "vrm vault delete alice --without-passphrase --yes alice",
+    )
+    made.add_argument("vault", metavar="NAME", help="whose vault")
+    made.add_argument("--yes", default="", metavar="NAME", help="the same name again, instead of being asked")
+    made.add_argument(
+        "--without-passphrase", action="store_true", help="a host may end a vault that nobody can open"
+    )
+    add_passphrase(made)
     add_json(made)
 
 
@@ -135,3 +200,87 @@ def _server_key(settings: Settings) -> str:
 
 def _vaults(count: int) -> str:
     return "1 vault" if count == 1 else f"{count} vaults"
+
+
+def _run_export(chosen: argparse.Namespace) -> int:
+    host = host_of(chosen)
+    vault = unlock(host, chosen)
+    with whole_file(chosen.output, force=chosen.force) as part, part.open("wb") as out:
+        size, records = host.consent.moves.export(vault, out, shown_progress())
+    end_progress()
+    values = {
+        "path": str(chosen.output),
+        "bytes": size,
+        "vault": vault.id,
+        "username": vault.username,
+        "records": records,
+    }
+    show(
+        chosen,
+        values,
+        f"{chosen.output}: {records} records, {size:,} bytes, encrypted.\n"
+        "The passphrase or the recovery code opens it, on any host: vrm vault import FILE\n"
+        "Without vrm: scripts/read_export.py of its source prints it as JSON.",
+    )
+    return 0
+
+
+def _run_import(chosen: argparse.Namespace) -> int:
+    if chosen.name:
+        normal_username(chosen.name)  # refuses before a passphrase is typed
+    with chosen.file.open("rb") as source:
+        export.read_ways(source)  # the same for what is no export
+        source.seek(0)
+        host = host_of(chosen)
+        vault, manifest = host.consent.moves.bring(
+            source, _credential(chosen), name=chosen.name, progress=shown_progress()
+        )
+    end_progress()
+    values = {
+        "vault": vault.id,
+        "username": vault.username,
+        "taken": rfc3339(manifest.taken),
+        "records": manifest.rows.get("records", 0),
+    }
+    show(
+        chosen,
+        values,
+        f"Vault {vault.username} is here as it was on {values['taken']}: {values['records']} records.\n"
+        "Its passphrase and recovery code are the same. Its connections with vendors have ended.",
+    )
+    return 0
+
+
+def _credential(chosen: argparse.Namespace) -> Credential:
+    if chosen.recovery_code_file is None:
+        return Credential(passphrase=passphrase_of(chosen))
+    return Credential(code=passphrase_of(argparse.Namespace(passphrase_file=chosen.recovery_code_file)))
+
+
+def _run_delete(chosen: argparse.Namespace) -> int:
+    host = host_of(chosen)
+    name = normal_username(chosen.vault)
+    found = [one for one in host.vaults.listing() if one.username == name]
+    if not found:
+        raise UnlockError("there is no such vault", hint="vrm vault list")
+    if not chosen.without_passphrase:
+        unlock(host, chosen)
+    _require_confirmed(chosen, name)
+    deleted = removal.delete(host.engine, found[0].id)
+    values = {"vault": found[0].id, "username": name, "deleted": deleted}
+    rows = sum(deleted.values())
+    show(
+        chosen,
+        values,
+        f"Vault {name} is deleted: {deleted.get('records', 0)} records, {rows} rows in all.\n"
+        "Backups and exports that were taken before still hold it.",
+    )
+    return 0
+
+
+def _require_confirmed(chosen: argparse.Namespace, name: str) -> None:
+    typed = chosen.yes
+    if not typed and sys.stdin.isatty():
+        typed = input(f"This cannot be undone. Type {name} to delete the vault: ")
+    if typed.strip().casefold() != name:
+        raise ValidationError("nothing was deleted", hint=f"confirm with the name: --yes {name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vrm.cli import inviting
+from vrm.cli import inviting, moving
 from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
 from vrm.clock import rfc3339
 from vrm.vault.vault import normal_username
@@ -13,7 +13,7 @@ from vrm.vault.vault import normal_username
 
 def add(commands: Any) -> None:
     """The group `vault`."""
-    group = group_of(commands, "vault", "create and list vaults, invite others")
+    group = group_of(commands, "vault", "create, list, move and delete vaults, invite others")
     made = command(
         group,
         "create",
@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     add_passphrase(made)
     add_json(made)
     add_json(command(group, "list", _run_list, "list the vaults of this host", "vrm vault list"))
+    moving.add_to_vault(group)
     inviting.add(group)
 
 

@@ -10,7 +10,6 @@ work while anybody has the data open. Neither ever touches the server key.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -25,6 +24,7 @@ from vrm import __version__
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
 from vrm.vault.engine import Engine, Schema, SqliteEngine
 from vrm.vault.occupied import Occupied
+from vrm.vault.wholefile import sync, whole_file
 
 FORMAT: Final = 1  # of backups
 APPLICATION: Final = 0x76726D62  # "vrmb": SQLite's application id of a backup
@@ -80,49 +80,26 @@ def take(
 
     Its tables must have the newest shape. ConflictError where `target` exists and `force` is not given.
     """
-    _require_room(target, force=force)
-    part = target.with_name(f"{target.name}.part")
-    with _alone_with(part), _sqlite_errors():
-        try:
-            _make_empty(part, schemas)
-            _copy_rows(database, part, schemas, progress)
-            vaults = _finish_copy(part, schemas, now)
-            _sync(part)
-            _put_in_place(part, target, force=force)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        _sync(target.parent)
+    with whole_file(target, force=force) as part, _sqlite_errors():
+        _make_empty(part, schemas)
+        _copy_rows(database, part, schemas, progress)
+        vaults = _finish_copy(part, schemas, now)
+    with suppress(OSError):  # a note for `vrm doctor`; the backup is good without it
+        _note_of(database).write_text(f"{now}\n", encoding="ascii")
+        _note_of(database).chmod(0o600)
     return Taken(target, target.stat().st_size, vaults, now)
 
 
-def _require_room(target: Path, *, force: bool) -> None:
-    if target.is_dir():
-        raise ConflictError(f"{target} is a folder", hint="name a file in it")
-    if target.exists() and not force:
-        raise ConflictError(f"{target} is there already", hint="choose another name, or --force replaces it")
-
-
-@contextmanager
-def _alone_with(part: Path) -> Iterator[None]:
-    """The unfinished file is ours: empty and 0600, whatever a killed backup left there."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def last_taken(database: Path) -> int | None:
+    """When the last backup of this database was finished, in seconds; None where none is known."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _moved(descriptor, part):
-            raise BlockingIOError
-        os.ftruncate(descriptor, 0)
-        os.fchmod(descriptor, 0o600)
-        yield
-    except BlockingIOError:
-        raise ConflictError(f"another backup is being written to {part}") from None
-    finally:
-        os.close(descriptor)
+        return int(_note_of(database).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
-def _moved(descriptor: int, part: Path) -> bool:
-    """Whether this file was finished and renamed by another backup while we waited to open it."""
-    return not part.exists() or not os.path.samestat(os.fstat(descriptor), part.stat())
+def _note_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.last-backup")
 
 
 @contextmanager
@@ -206,27 +183,6 @@ def _in_copies(schemas: Sequence[Schema]) -> list[str]:
     return [statement for schema in schemas for statement in schema.in_copies]
 
 
-def _put_in_place(part: Path, target: Path, *, force: bool) -> None:
-    if force:
-        part.replace(target)
-        return
-    try:
-        os.link(part, target)  # unlike a rename it never replaces what came there meanwhile
-        part.unlink()
-    except FileExistsError:
-        raise ConflictError(f"{target} is there already", hint="choose another name") from None
-    except OSError:  # a file system without links
-        part.rename(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def require_backup(file: Path) -> None:
     """FormatError for a file that does not begin as a backup does; nothing of it is parsed."""
     with file.open("rb") as source:
@@ -268,7 +224,7 @@ def put_back(
             aside = _keep_aside(database, now) if database.exists() else None
             _drop_logs(database)
             fresh.replace(database)
-            _sync(folder)
+            sync(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return PutBack(vaults, taken, aside)
@@ -324,7 +280,7 @@ def _prepare(fresh: Path, schemas: Sequence[Schema], taken: int, now: int) -> in
         engine.close()
     with closing(_connect(fresh)) as raw:
         raw.execute("PRAGMA journal_mode=DELETE").close()  # so that the file alone is everything
-    _sync(fresh)
+    sync(fresh)
     return int(row[0]) if row else 0
 
 
@@ -346,8 +302,8 @@ def _keep_aside(database: Path, now: int) -> Path:
     aside.mkdir(mode=0o700)
     for path in _files(database):
         _second_name(path, aside / path.name)
-    _sync(aside)
-    _sync(database.parent)
+    sync(aside)
+    sync(database.parent)
     return aside
 
 
@@ -364,7 +320,7 @@ def _second_name(path: Path, other: Path) -> None:
     except OSError:  # a file system without links
         shutil.copyfile(path, other)
         other.chmod(0o600)
-        _sync(other)
+        sync(other)
 
 
 def _drop_logs(database: Path) -> None:
