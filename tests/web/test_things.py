@@ -10,6 +10,7 @@ from tests.web.actors import Customer
 from tests.web.conftest import Ask, purchase
 from vrm.consent.service import Consent
 from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.engine import SqliteEngine
 from vrm.vault.vault import Vault
 
 
@@ -302,3 +303,42 @@ def test_a_text_of_a_megabyte_is_refused_and_stores_nothing(alice: Customer, ope
     assert page.status == 400
     assert "at most 4000 characters" in page.text
     assert opened.records("purchases").count() == 0
+
+
+def test_an_older_record_put_back_is_named_when_she_opens_it(
+    alice: Customer, opened: Vault, shelf: dict[str, str], engine: SqliteEngine
+) -> None:
+    record = shelf["Piranesi"]
+    warning = "This is not what your vault stored last"
+    older = engine.one("SELECT revision, body FROM records WHERE record = ?", (record,))
+    assert older
+    page = alice.get(f"/things/{record}")
+    alice.submit(page.form(f"/things/{record}"), **{"context.motive": "mine"})
+    assert warning not in alice.get(f"/things/{record}").text
+    with engine.write() as transaction:
+        transaction.execute("UPDATE records SET revision = ?, body = ? WHERE record = ?", (*older, record))
+    page = alice.get(f"/things/{record}")
+    assert warning in page.text
+    alice.submit(page.form(f"/things/{record}"), **{"context.motive": "mine"})
+    assert warning not in alice.get(f"/things/{record}").text
+
+
+def test_a_removed_record_put_back_is_named_and_so_is_a_broken_journal(
+    alice: Customer, opened: Vault, shelf: dict[str, str], engine: SqliteEngine
+) -> None:
+    record, records = shelf["Piranesi"], opened.records("purchases")
+    row = engine.one("SELECT revision, import, body FROM records WHERE record = ?", (record,))
+    assert row
+    records.remove(record)
+    assert records.is_newest(record), "nothing is stored, and nothing should be"
+    with engine.write() as transaction:
+        transaction.execute(
+            "INSERT INTO records (vault, collection, record, revision, import, body)"
+            " VALUES (?, 'purchases', ?, ?, ?, ?)",
+            (opened.id, record, *row),
+        )
+    assert "not what your vault stored last" in alice.get(f"/things/{record}").text
+    assert records.is_newest(shelf["The Hobbit"])
+    with engine.write() as transaction:
+        transaction.execute("DELETE FROM journal WHERE seq = 2")
+    assert not records.is_newest(shelf["The Hobbit"])

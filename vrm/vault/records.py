@@ -154,6 +154,25 @@ class Records:
         """The document; RecordNotFoundError."""
         return self.read(record)[0]
 
+    def is_newest(self, record: str) -> bool:
+        """Whether what is stored is what was written last: an older state put back, or a removed one, is not.
+
+        Reads the whole journal (docs/performance.md): for the one record that the customer looks at.
+        """
+        row = self._engine.one(
+            f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?",
+            (self._vault, self.name, record),
+        )
+        stored = (row[0], body_hash(row[1])) if row else (0, "")
+        last = (0, "")
+        try:
+            for noted in self._journal.walk():
+                if noted.record == record and noted.collection == self.name:
+                    last = (noted.revision, noted.body_hash)
+        except TamperedError:
+            return False
+        return stored == last
+
     def contains(self, record: str) -> bool:
         """Whether there is such a record."""
         sql = f"SELECT 1 FROM records WHERE {_VISIBLE} AND record = ?"
@@ -189,7 +208,7 @@ class Records:
         )
 
     def facets(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every (id, values of one facet): a fifth of the work of opening all of each record."""
+        """Every (id, values of one facet): half the work of opening all of each record."""
         cipher = next(cipher for facet, cipher in self._ciphers if facet.name == name)
         for record, revision, body in self.stored():
             named = envelope.unpack_named(body)

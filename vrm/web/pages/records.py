@@ -216,6 +216,7 @@ def _form(
         wrong=wrong or {},
         clashes=clashes or [],
         name=_name(document),
+        older=bool(revision) and not at.records.is_newest(record),
     )
 
 
