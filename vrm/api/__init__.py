@@ -24,10 +24,10 @@ _OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|do
 
 
 def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:
-    """Put the vendor's side on the application; of the vaults only the engine: no reading opens one."""
+    """Put the vendor's side on the application; no reading opens a vault."""
     app.register_blueprint(v1.blueprint(consent, settings))
     app.register_blueprint(oauth.blueprint(consent, settings))
-    app.register_blueprint(operations.blueprint(vaults.engine, settings))
+    app.register_blueprint(operations.blueprint(vaults, settings))
     app.before_request(refuse_unrouted)
 
 

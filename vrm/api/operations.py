@@ -1,7 +1,8 @@
 """Health, the OpenAPI document and the pages that explain: the addresses that need no token.
 
 Promises: `/healthz` says that the process answers, `/readyz` that its storage does; neither tells anything
-about who lives here. The documents are made once, when first asked for.
+about who lives here. Only who holds the server key learns how many proxies a request came through. The
+documents are made once, when first asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, default_exceptions
 
@@ -18,9 +19,10 @@ from vrm.api.leaf import leaf, note
 from vrm.errors import VrmError
 from vrm.settings import Settings
 from vrm.vault.engine import Engine
+from vrm.vault.vault import Vaults
 
 
-def blueprint(engine: Engine, settings: Settings) -> Blueprint:
+def blueprint(vaults: Vaults, settings: Settings) -> Blueprint:
     """/healthz, /readyz, /openapi.json, /docs and /problems/<slug>."""
     routes = Blueprint("operations", __name__)
 
@@ -32,8 +34,8 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
     def page() -> Markup:
         return reference.page_body(openapi.document(settings))
 
-    routes.add_url_rule("/healthz", "healthz", lambda: _json('{"status":"ok"}'))
-    routes.add_url_rule("/readyz", "readyz", lambda: _ready(engine))
+    routes.add_url_rule("/healthz", "healthz", lambda: _healthy(vaults))
+    routes.add_url_rule("/readyz", "readyz", lambda: _ready(vaults.engine))
     routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written()))
     routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page()))
     routes.add_url_rule("/problems/<slug>", "problem", _problem)
@@ -46,6 +48,16 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
 
 def _json(text: str) -> Response:
     return Response(text, content_type="application/json")
+
+
+def _healthy(vaults: Vaults) -> Response:
+    """That we answer; to `vrm doctor`, which holds the server key, also how its request came through."""
+    proof = request.headers.get("VRM-Doctor")
+    if proof is None or not vaults.server_key.proves(proof, vaults.clock.now()):
+        return _json('{"status":"ok"}')
+    came = request.headers.get("X-Forwarded-For", "")
+    seen = {"for": len(came.split(",")) if came else 0, "https": request.is_secure}
+    return _json(json.dumps({"status": "ok", "seen": seen}))
 
 
 def _ready(engine: Engine) -> Response:

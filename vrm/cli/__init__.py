@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from vrm import __version__
-from vrm.cli import checking, importing, moving, serving, vaults, vendors
+from vrm.cli import checking, doctor, importing, moving, serving, vaults, vendors
 from vrm.cli.frame import Parser
 from vrm.errors import VrmError
 
-_GROUPS = (serving, vaults, importing, vendors, moving, checking)  # in the order of `vrm --help`
+_GROUPS = (serving, vaults, importing, vendors, moving, checking, doctor)  # in the order of `vrm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

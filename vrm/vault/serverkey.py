@@ -19,6 +19,7 @@ from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
 
 _PREFIX = "vrm-server-key-1 "
+_PROOF = 120  # seconds
 
 
 class ServerKey:
@@ -31,6 +32,8 @@ class ServerKey:
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
+        self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
+        self.typed = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "typed"), Purpose.SERVER_TYPED)
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
 
     def vouch(self, vault: str, name: str, public: bytes) -> bytes:
@@ -52,6 +55,17 @@ class ServerKey:
     def invitation(self, code: bytes) -> bytes:
         """16 bytes under which an invitation is stored, so that the database invites nobody."""
         return crypto.mac(self._invitations, Purpose.SERVER_INVITATION, code)[:16]
+
+    def proof(self, at: int) -> str:
+        """For two minutes around `at`, that its bearer holds this key: `vrm doctor` asks the server so."""
+        return f"{at}.{crypto.mac(self._doctor, Purpose.SERVER_DOCTOR, at).hex()}"
+
+    def proves(self, text: str, now: int) -> bool:
+        """Whether `text` is a `proof` of this moment."""
+        at = text.partition(".")[0]
+        if not at.isascii() or not at.isdigit() or len(at) > 12 or abs(int(at) - now) > _PROOF:
+            return False
+        return crypto.equal(self.proof(int(at)).encode(), text.encode("utf-8", "replace"))
 
 
 def load(path: Path) -> ServerKey:
