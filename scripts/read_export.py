@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Reads what `vrm vault export` wrote, without vrm: prints the vault as JSON on standard output.
 
     python read_export.py alice.vrm --passphrase-file passphrase.txt > alice.json

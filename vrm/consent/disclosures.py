@@ -258,6 +258,21 @@ class Disclosures:
             found[segment] = _entry_cipher(key, vault.id, segment)
         return found
 
+    def segments(self, vault: Vault) -> set[bytes]:
+        """The segments that this host started, or that were seen at an unlock, and that open."""
+        try:
+            return set(self._ciphers(vault, self._heads(vault)))
+        except TamperedError:
+            return set(self._ciphers(vault, {}))
+
+    def vouch_anew(self, transaction: Transaction, vault: Vault) -> None:
+        """For all segments of a vault that has just come to this host, whose rows are vouched for."""
+        rows = self._engine.all("SELECT segment, sealed_key FROM log_segments WHERE vault = ?", (vault.id,))
+        transaction.executemany(
+            "UPDATE log_segments SET mac = ? WHERE vault = ? AND segment = ?",
+            [(self._vouch(vault.id, segment, sealed), vault.id, segment) for segment, sealed in rows],
+        )
+
     def _heads(self, vault: Vault) -> dict[str, Any]:
         """Segment → (entry, hash) at the last unlock; TamperedError where they were altered or taken away."""
         row = self._engine.one("SELECT sealed FROM log_heads WHERE vault = ?", (vault.id,))

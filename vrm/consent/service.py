@@ -7,12 +7,14 @@ from vrm.consent import disclosures, endings, requests, tokens, vendors, views
 from vrm.consent.arrivals import Arrivals
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import Grants
+from vrm.consent.moves import Moves
 from vrm.consent.reader import Reader
 from vrm.consent.requests import Requests
 from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
 from vrm.vault.engine import Engine, Schema
+from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import Vault, Vaults
 
 SCHEMA = Schema(
@@ -60,6 +62,7 @@ class Consent:
         self.requests = Requests(
             engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
         )
+        self.moves = Moves(vaults, self.grants, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
 
     def at_unlock(self, vault: Vault) -> list[str]:

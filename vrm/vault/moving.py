@@ -50,6 +50,7 @@ SECTIONS = (
             "sealed": "b",
             "stopped": "t",
         },
+        "ORDER BY place",  # which is given anew: items stay in the order in which they came
     ),
     Section("mailbox_marks", {"sealed": "b"}),
     Section("mailbox_notes", {"origin": "t", "item": "b", "sealed": "b"}),
