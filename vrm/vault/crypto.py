@@ -104,6 +104,7 @@ class Purpose(StrEnum):
     SERVER_VENDOR_TAG = "server-vendor-tag"
     SERVER_ROUTING = "server-routing"
     SERVER_LIMITS = "server-limits"
+    SERVER_TYPED = "server-typed"
     SERVER_INVITATION = "server-invitation"
     SERVER_DOCTOR = "server-doctor"
 
