@@ -67,6 +67,10 @@ class Customer:
         document[facet] = {**document[facet], **values}
         self.put(document, record=record)
 
+    def titles(self) -> list[str]:
+        """Of all that she ordered."""
+        return sorted(document["item"]["title"] for _, document in self.vault.records("purchases").scan())
+
     def preview(self, request: StoredRequest, **choices: Any) -> Preview:
         return self.consent.requests.preview(self.vault, request.handle, Choices(**choices))
 

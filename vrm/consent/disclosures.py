@@ -4,8 +4,9 @@ Each thread of each process draws a segment key per vault, stores it once sealed
 (HPKE, vouched for by the server key) and chains its entries by associated data. Promises: no vendor
 credential, no stored key and no server key reads or edits an entry; an entry edited, swapped or dropped
 is found by `problems`, a cut tail or segment as far back as the heads sealed at the last unlock; a segment
-that this host did not start is not shown. If an entry cannot be written, nothing leaves. The segment
-keys in memory are the one key cache of the project (docs/adr): they open only what this process wrote.
+that this host did not start is not shown, and none goes on whose key an earlier root opens. If an entry
+cannot be written, nothing leaves. The segment keys in memory are the one key cache of the project
+(docs/adr): they open only what this process wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +27,8 @@ from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pad
+from vrm.vault.generations import require_current
+from vrm.vault.keyring import Keyring
 from vrm.vault.vault import Vault, Vaults
 
 TABLES = (
@@ -41,6 +45,9 @@ EVENTS = (
     "declined",
     "read",
     "refused",
+    "deposited",
+    "replaced",
+    "taken-back",
     "narrowed",
     "admitted",
     "revoked",
@@ -52,6 +59,7 @@ EVENTS = (
     "token-reused",
     "connected",
     "refreshed",
+    "new-keys",
 )
 _FIRST = bytes(32)
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -84,10 +92,11 @@ class Entry:
 class _Segment:
     """Where one thread stands in its own chain."""
 
-    __slots__ = ("cipher", "id", "link", "seq")
+    __slots__ = ("cipher", "generation", "id", "link", "seq")
 
-    def __init__(self, segment: bytes, cipher: Cipher) -> None:
+    def __init__(self, segment: bytes, generation: int, cipher: Cipher) -> None:
         self.id = segment
+        self.generation = generation  # of the root that opens its key
         self.cipher = cipher
         self.seq = 0
         self.link = _FIRST
@@ -113,22 +122,32 @@ class Disclosures:
         """
         if event not in EVENTS:
             raise ValueError(event)
+        text = pad(_compact({"event": event, **detail}).encode(), _BUCKET)
+        if not self._append(transaction, vault, text):  # the root was replaced since the segment began
+            self._segments().pop(vault, None)
+            self._append(transaction, vault, text)
+
+    def _append(self, transaction: Transaction, vault: str, text: bytes) -> bool:
+        """Append to this thread's segment, if the vault's root is still the one that opens its key."""
         segment = self._segment(transaction, vault)
         before = (segment.seq, segment.link)
-        now = self._clock.now()
-        text = _compact({"event": event, **detail}).encode()
-        sealed = segment.cipher.seal(pad(text, _BUCKET), segment.seq + 1, segment.link, now)
-        transaction.execute(
-            "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?)",
-            (vault, segment.id, segment.seq + 1, now, sealed),
-        )
-        segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
 
         def undo() -> None:
             segment.seq, segment.link = before
             self._segments().pop(vault, None)  # the row of a new segment may be undone with it
 
         transaction.on_rollback(undo)
+        now = self._clock.now()
+        sealed = segment.cipher.seal(text, segment.seq + 1, segment.link, now)
+        cursor = transaction.execute(
+            "INSERT INTO log_entries (vault, segment, seq, at, sealed) SELECT ?, ?, ?, ?, ? FROM vaults"
+            " WHERE vault = ? AND generation = ?",
+            (vault, segment.id, segment.seq + 1, now, sealed, vault, segment.generation),
+        )
+        if cursor.rowcount != 1:
+            return False
+        segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
+        return True
 
     def note_refusal(
         self,
@@ -174,12 +193,11 @@ class Disclosures:
         found = segments.get(vault)
         if found is None or found.seq >= _LONGEST_SEGMENT:
             name, key = crypto.random_bytes(16), crypto.random_key()
-            sealed = crypto.seal_to(
-                self._vaults.log_public(vault), key.reveal(), Purpose.LOG_SEGMENT, vault, name
-            )
+            public, generation = self._vaults.log_key(vault)
+            sealed = crypto.seal_to(public, key.reveal(), Purpose.LOG_SEGMENT, vault, name)
             mac = self._vouch(vault, name, sealed)
             transaction.execute("INSERT INTO log_segments VALUES (?, ?, ?, ?)", (vault, name, sealed, mac))
-            found = segments[vault] = _Segment(name, _entry_cipher(key, vault, name))
+            found = segments[vault] = _Segment(name, generation, _entry_cipher(key, vault, name))
             if len(segments) > _MOST_SEGMENTS:
                 segments.popitem(last=False)
         segments.move_to_end(vault)
@@ -244,19 +262,41 @@ class Disclosures:
 
     def _ciphers(self, vault: Vault, heads: Mapping[str, Any]) -> dict[bytes, Cipher]:
         """Of the segments that this host started, or that were seen at an unlock (should its key be lost)."""
-        private = vault.keyring.log_private()
         found = {}
-        for segment, sealed, mac in self._engine.all(
+        for row in self._engine.all(
             "SELECT segment, sealed_key, mac FROM log_segments WHERE vault = ?", (vault.id,)
         ):
-            if segment.hex() not in heads and not crypto.equal(mac, self._vouch(vault.id, segment, sealed)):
-                continue
-            try:
-                key = Key(crypto.open_sealed(private, sealed, Purpose.LOG_SEGMENT, vault.id, segment))
-            except TamperedError:
-                continue
-            found[segment] = _entry_cipher(key, vault.id, segment)
+            with suppress(TamperedError):
+                key = self._segment_key(vault.keyring, row, heads)
+                found[row[0]] = _entry_cipher(key, vault.id, row[0])
         return found
+
+    def _segment_key(self, keyring: Keyring, row: Sequence[Any], heads: Mapping[str, Any]) -> Key:
+        """The key of a row (segment, sealed key, mac); TamperedError for one that nobody vouches for."""
+        segment, sealed, mac = row
+        vault = keyring.vault
+        if segment.hex() not in heads and not crypto.equal(mac, self._vouch(vault, segment, sealed)):
+            raise TamperedError()
+        try:
+            private = keyring.log_private()
+            return Key(crypto.open_sealed(private, sealed, Purpose.LOG_SEGMENT, vault, segment))
+        except TamperedError:
+            if keyring.before is None:
+                raise
+            return self._segment_key(keyring.before, row, heads)
+
+    def reseal_segment(
+        self, transaction: Transaction, keyring: Keyring, row: Sequence[Any], heads: Mapping[str, Any]
+    ) -> None:
+        """Seal a segment's key to the newest pair; one that is not vouched for stays as it is."""
+        with suppress(TamperedError):
+            key, segment = self._segment_key(keyring, row, heads), row[0]
+            public = crypto.public_of(keyring.log_private())
+            sealed = crypto.seal_to(public, key.reveal(), Purpose.LOG_SEGMENT, keyring.vault, segment)
+            transaction.execute(
+                "UPDATE log_segments SET sealed_key = ?, mac = ? WHERE vault = ? AND segment = ?",
+                (sealed, self._vouch(keyring.vault, segment, sealed), keyring.vault, segment),
+            )
 
     def segments(self, vault: Vault) -> set[bytes]:
         """The segments that this host started, or that were seen at an unlock, and that open."""
@@ -283,6 +323,16 @@ class Disclosures:
         heads: dict[str, Any] = json.loads(vault.keyring.cipher(Purpose.LOG_HEADS).unseal(row[0]))
         return heads
 
+    def known_heads(self, keyring: Keyring) -> dict[str, Any]:
+        """The sealed heads; none where they are not there or do not open."""
+        row = self._engine.one("SELECT sealed FROM log_heads WHERE vault = ?", (keyring.vault,))
+        with suppress(TamperedError):
+            found: dict[str, Any] = json.loads(
+                keyring.cipher(Purpose.LOG_HEADS).unseal(row[0] if row else b"")
+            )
+            return found
+        return {}
+
     def seal_first_heads(self, vault: Vault) -> None:
         """At a vault's first grant: from now on there must be heads. Later ones are left to the unlock."""
         present = self._engine.one("SELECT 1 FROM log_heads WHERE vault = ?", (vault.id,))
@@ -298,13 +348,18 @@ class Disclosures:
             (vault.id, vault.id),
         )
         heads = {segment.hex(): [seq, crypto.digest(sealed).hex()] for segment, seq, sealed in rows}
-        text = vault.keyring.cipher(Purpose.LOG_HEADS).seal(json.dumps(heads).encode())
         with self._engine.write() as transaction:
-            transaction.execute(
-                "INSERT INTO log_heads VALUES (?, ?) ON CONFLICT (vault)"
-                " DO UPDATE SET sealed = excluded.sealed",
-                (vault.id, text),
-            )
+            require_current(self._engine, vault.keyring)
+            self.store_heads(transaction, vault.keyring, heads)
+
+    @staticmethod
+    def store_heads(transaction: Transaction, keyring: Keyring, heads: Mapping[str, Any]) -> None:
+        """Keep them, sealed under the root."""
+        transaction.execute(
+            "INSERT INTO log_heads (vault, sealed) VALUES (?, ?) ON CONFLICT (vault)"
+            " DO UPDATE SET sealed = excluded.sealed",
+            (keyring.vault, keyring.cipher(Purpose.LOG_HEADS).seal(json.dumps(dict(heads)).encode())),
+        )
 
     def problems(self, vault: Vault) -> list[str]:
         """Where the log is not what was written; empty if all is well."""

@@ -239,10 +239,14 @@ class Vaults:
 
     def log_public(self, vault: str) -> bytes:
         """The key to which this vault's disclosure log is sealed; TamperedError for a foreign one."""
-        row = self.engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (vault,))
+        return self.log_key(vault)[0]
+
+    def log_key(self, vault: str) -> tuple[bytes, int]:
+        """(that key, the generation of the root that it derives from)."""
+        row = self.engine.one("SELECT log_public, log_mac, generation FROM vaults WHERE vault = ?", (vault,))
         if row is None or not crypto.equal(row[1], self.server_key.vouch(vault, "log", row[0])):
             raise TamperedError()
-        return bytes(row[0])
+        return bytes(row[0]), int(row[2])
 
     def mailbox_public(self, vault: str) -> bytes:
         """The key to which this vault's mailbox is sealed; TamperedError for a foreign one.
