@@ -214,15 +214,34 @@ def test_without_grace_a_second_refresh_is_reuse(
     assert customer.events()[0] == "token-reused"
 
 
-def test_reuse_of_a_token_whose_grant_ended_is_noted_as_refused(
+def newest_refusal(customer: Customer) -> str:
+    newest = customer.consent.log.read(customer.vault, 1)[0]
+    assert newest.event == "refused"
+    return newest.reason
+
+
+def test_a_vendor_that_comes_after_the_end_is_not_accused_of_more(
     customer: Customer, vendor: Vendor, code: str
 ) -> None:
     tokens = vendor.redeem(code)
     customer.consent.grants.revoke(customer.vault, tokens.grant_id)
     with pytest.raises(CodeError):
         vendor.refresh(tokens.refresh_token)
-    newest = customer.consent.log.read(customer.vault, 1)[0]
-    assert (newest.event, newest.reason) == ("refused", "token-reused")
+    assert newest_refusal(customer) == "grant ended"
+    with pytest.raises(CodeError):
+        vendor.redeem(code)
+    assert newest_refusal(customer) == "code-reused"
+
+
+def test_a_used_token_that_comes_again_after_the_end_is_noted_as_reused(
+    customer: Customer, vendor: Vendor, code: str
+) -> None:
+    tokens = vendor.redeem(code)
+    vendor.refresh(tokens.refresh_token)
+    customer.consent.grants.revoke(customer.vault, tokens.grant_id)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    assert newest_refusal(customer) == "token-reused"
 
 
 # --- giving back (RFC 7009)

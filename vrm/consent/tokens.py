@@ -135,7 +135,7 @@ class Tokens:
         row, wrapping = self._find("code", raw)
         lookup, grant_id, spent = row[0], row[1], row[4]
         if spent is not None:
-            self._end_after_reuse(grant_id, "code-reused")
+            self._end_after_reuse(grant_id, "code-reused", spent)
             raise CodeError()
         key, client, uri, challenge = self._carried("code", row, wrapping)
         seen = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("utf-8", "replace")).digest()).rstrip(
@@ -202,7 +202,7 @@ class Tokens:
             client, answer = unpack(Cipher(wrapping, Purpose.REPLAY, lookup).unseal(replay))
             if crypto.equal(client, vendor.client_id.encode()):
                 return TokenSet(**json.loads(answer))
-        self._end_after_reuse(grant_id, "token-reused")
+        self._end_after_reuse(grant_id, "token-reused", spent)
         raise CodeError()
 
     def _seal_replay(self, wrapping: Key, lookup: bytes, vendor: Vendor, answer: TokenSet) -> bytes:
@@ -249,12 +249,14 @@ class Tokens:
             )
         self._engine.purge()
 
-    def _end_after_reuse(self, grant_id: str, event: str) -> None:
+    def _end_after_reuse(self, grant_id: str, event: str, spent: int | None) -> None:
+        """End the grant; where it had ended, say what was tried: 0 is one that never was used but ended."""
         with self._engine.write() as transaction:
             if endings.end(transaction, grant_id, "revoked", self._clock.now()):
                 self._log.note(transaction, self._vault_of(grant_id), event, grant_id=grant_id)
             else:
-                self._log.note_refusal(transaction, self._vault_of(grant_id), grant_id, event)
+                reason = event if spent else "grant ended"
+                self._log.note_refusal(transaction, self._vault_of(grant_id), grant_id, reason)
         self._engine.purge()
 
     def _find(self, kind: str, raw: bytes | None) -> tuple[tuple[Any, ...], Key]:
