@@ -1,4 +1,4 @@
-"""Deposits: what is taken in, what is told of it, and what is refused; what becomes of it stands in test_filing."""
+"""Deposits: what is taken in, told of it and refused; what becomes of it stands in test_filing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def size(engine: SqliteEngine, vault: str) -> int:
 def test_a_deposit_is_pending_until_it_is_filed(
     vendor: Vendor, tokens: TokenSet, customer: Customer, clock: SettableClock
 ) -> None:
-    state, tag = vendor.leave(tokens.access_token, RECEIPT)
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
     assert state.told() == {"id": state.item.hex(), "status": "pending", "updated_at": "2026-11-18T11:06:40Z"}
     assert vendor.state(tokens.access_token, state.item) == state
     clock.forward(60)

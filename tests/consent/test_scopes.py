@@ -51,7 +51,6 @@ def test_a_scope_string_becomes_one_required_part_per_collection() -> None:
         "purchases.item",
         "purchases.item:write",
         "profile:write",
-        "purchases.item:write",
         "inbox:read",
         "inbox.message:read",
         "purchases.item:read inbox:read",

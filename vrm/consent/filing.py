@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 from vrm.clock import Clock, day_of
@@ -43,7 +44,7 @@ class Opened:
     item: Item
     grant: OpenGrant
     collection: str
-    at: int
+    day: date
     document: Document | None
 
 
@@ -130,7 +131,7 @@ class Filing:
             return self._open(vault, item, marks)
         except _StoppedError as stopped:
             return str(stopped)
-        except (ValidationError, KeyError, TypeError, ValueError, RecursionError):
+        except (ValidationError, KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError):
             return INVALID
 
     def _open(self, vault: Vault, item: Item, marks: dict[str, int]) -> Opened:
@@ -148,7 +149,7 @@ class Filing:
             raise _StoppedError(AGAIN)
         said, [collection] = json.loads(text), made
         document = None if "withdrawn" in said else validated(collection, said["document"])
-        return Opened(item, grant, collection, int(said["at"]), document)
+        return Opened(item, grant, collection, day_of(int(said["at"])), document)
 
     def _genuine(self, vault: Vault, item: Item, text: bytes, pen: Pen) -> bool:
         return self._mailbox.genuine(vault.id, item, text, pen.deposit_key)
@@ -191,7 +192,7 @@ class Filing:
 
     def _apply(self, transaction: Transaction, batch: _Batch, found: Opened) -> None:
         origin, item, collection = found.item.origin, found.item.item, found.collection
-        vault, at = batch.vault, day_of(found.at)
+        vault, at = batch.vault, found.day
         note = self._note(vault, origin, item)
         if found.document is None:
             if note is None:
@@ -235,7 +236,8 @@ class Filing:
     def _tell(self, transaction: Transaction, vault: Vault, item: Item, status: str) -> None:
         """Let the writer see what became of it; "" where nothing is left to see."""
         row = self._engine.one(
-            "SELECT item, version, updated, sealed, shelf FROM deposits WHERE grant_id = ? AND item = ?",
+            "SELECT item, CAST(version AS INTEGER), CAST(updated AS INTEGER), CAST(sealed AS BLOB), shelf"
+            " FROM deposits WHERE grant_id = ? AND item = ?",
             (item.origin, item.item),
         )
         grant = self._grant(vault, item.origin)

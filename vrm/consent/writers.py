@@ -53,6 +53,11 @@ class State:
         return pad(json.dumps(values, ensure_ascii=False).encode(), _BUCKET)
 
 
+def state_cipher(scope_key: Key, grant_id: str, scope: str) -> Cipher:
+    """Seals the states of what was left under a scope."""
+    return Cipher(scope_key, Purpose.DEPOSIT_STATE, grant_id, scope, derive=True)
+
+
 class Pen:
     """What the key of one grant's write scope derives. The vault derives the same from its root."""
 
@@ -69,7 +74,7 @@ class Pen:
 
     @cached_property
     def _cipher(self) -> Cipher:
-        return Cipher(self._key, Purpose.DEPOSIT_STATE, self.grant_id, self.scope, derive=True)
+        return state_cipher(self._key, self.grant_id, self.scope)
 
     def seal(self, state: State) -> bytes:
         """The stored bytes of a state."""

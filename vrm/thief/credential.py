@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import SCOPES
+from vrm.consent.scopes import SCOPES, WRITES, write_scope
 from vrm.consent.tokens import read_token, split, wrap_cipher
 from vrm.consent.views import GrantKeys, RowCiphers, agreement_cipher
+from vrm.consent.writers import Pen
 from vrm.errors import TamperedError
 from vrm.thief import keys
 from vrm.thief.keys import Attempt, Database
@@ -32,6 +33,7 @@ class Loot:
     grant: str = ""
     scopes: list[str] = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
+    deposits: list[dict[str, Any]] = field(default_factory=list)  # states of what its vendor left
     agreement: dict[str, Any] | None = None
     tried: int = 0
     beyond: dict[str, int] = field(default_factory=dict)  # envelopes that are not the grant's, but opened
@@ -62,6 +64,7 @@ def _with_token(database: Database, pepper: bytes, kind: str, raw: bytes) -> Loo
         agreed = Agreement.decode(json.dumps(loot.agreement).encode()).scopes
         loot.scopes = [scope for scope in scopes if kind == "access" or scope in agreed]
         _take_view(database, loot, common, scopes)
+        _take_deposits(database, loot, common, scopes)
         held += [common, *scopes.values(), *([] if kind == "access" else [Key(carried[0])])]
     _try_beyond(database, loot, held)
     return loot
@@ -84,6 +87,18 @@ def _take_view(database: Database, loot: Loot, common: Key, scopes: dict[str, Ke
         if opened:
             parts = {scope.removesuffix(":read"): json.loads(text) for scope, (_, text) in opened.items()}
             loot.documents.append({"id": item.hex(), **parts})
+
+
+def _take_deposits(database: Database, loot: Loot, common: Key, scopes: dict[str, Key]) -> None:
+    pens = [
+        Pen(loot.grant, one, scopes[write_scope(one)], common) for one in WRITES if write_scope(one) in scopes
+    ]
+    sql = (
+        "SELECT shelf, item, version, updated, sealed FROM deposits"
+        " WHERE grant_id = ? AND sealed IS NOT NULL"
+    )
+    for shelf, *row in database.rows(sql, loot.grant):
+        loot.deposits += [pen.open(*row).told() for pen in pens if pen.shelf == shelf]
 
 
 def _try_beyond(database: Database, loot: Loot, held: list[Key]) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vrm.consent.scopes import SCOPES
+from vrm.consent.scopes import SCOPES, WRITES, write_scope
 from vrm.consent.tokens import split, wrap_cipher
 from vrm.consent.views import GrantKeys, agreement_cipher
+from vrm.consent.writers import state_cipher
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
@@ -157,6 +158,7 @@ def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Itera
         yield direct("grant wrap key", Purpose.GRANT_WRAP, wrapped, grant_id, grant=grant_id)
         yield direct("reserve key", Purpose.RESERVE, reserve, grant_id, grant=grant_id)
     yield from _of_slots(database, vault, most)
+    yield from _of_mailbox(database, vault, most)
     yield from _of_log(database, vault, most)
 
 
@@ -198,6 +200,32 @@ def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
         "SELECT lookup, expires, wrapped FROM sessions WHERE vault = ? LIMIT ?", vault, most
     ):
         yield session(*row)
+
+
+def _of_mailbox(database: Database, vault: str, most: int) -> Iterator[Attempt]:
+    def item(origin: str, number: int, name: bytes, sealed: bytes) -> Attempt:
+        place = (vault, origin, number, name)
+        return Attempt(
+            "mailbox private key",
+            origin,
+            "",
+            lambda key: crypto.open_sealed(key, sealed, Purpose.MAILBOX_ITEM, *place),
+        )
+
+    def note(origin: str, name: bytes, sealed: bytes) -> Attempt:
+        return Attempt(
+            "mailbox note key",
+            origin,
+            "",
+            lambda key: Cipher(key, Purpose.MAILBOX_NOTE, vault).unseal(sealed, origin, name),
+        )
+
+    sql = "SELECT origin, number, item, sealed FROM mailbox WHERE vault = ? LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield item(*row)
+    sql = "SELECT origin, item, sealed FROM mailbox_notes WHERE vault = ? LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield note(*row)
 
 
 def _of_log(database: Database, vault: str, most: int) -> Iterator[Attempt]:
@@ -247,6 +275,22 @@ def _of_grant(database: Database, grant_id: str, agreement: bytes, most: int) ->
         for blob in unpack_named(sealed).values():
             for scope in SCOPES:
                 yield part(scope, item, seq, blob)
+    sql = (
+        "SELECT item, version, updated, sealed FROM deposits"
+        " WHERE grant_id = ? AND sealed IS NOT NULL LIMIT ?"
+    )
+    for row in database.rows(sql, grant_id, most):
+        for collection in WRITES:
+            yield _of_state(grant_id, write_scope(collection), *row)
+
+
+def _of_state(grant_id: str, scope: str, item: bytes, version: int, updated: int, blob: bytes) -> Attempt:
+    return Attempt(
+        "scope key",
+        grant_id,
+        scope,
+        lambda key: state_cipher(key, grant_id, scope).unseal(blob, item, version, updated),
+    )
 
 
 def _of_tokens(database: Database, most: int) -> Iterator[Attempt]:

@@ -17,14 +17,15 @@ from typing import Any
 from vrm.errors import StorageError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
-from vrm.vault.engine import Engine, Transaction
+from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.envelope import pad
 from vrm.vault.keyring import Keyring
 
 TABLES = (
-    "CREATE TABLE mailbox (vault TEXT NOT NULL, origin TEXT NOT NULL, number INTEGER NOT NULL,"
-    " item BLOB NOT NULL, size INTEGER NOT NULL, mac BLOB NOT NULL, sealed BLOB NOT NULL,"
-    " stopped TEXT NOT NULL, PRIMARY KEY (vault, origin, number))",
+    "CREATE TABLE mailbox (place INTEGER PRIMARY KEY, vault TEXT NOT NULL, origin TEXT NOT NULL,"
+    " number INTEGER NOT NULL, item BLOB NOT NULL, size INTEGER NOT NULL, mac BLOB NOT NULL,"
+    " sealed BLOB NOT NULL, stopped TEXT NOT NULL)",
+    "CREATE UNIQUE INDEX mailbox_number ON mailbox (vault, origin, number)",
     "CREATE INDEX mailbox_size ON mailbox (vault, origin, item, size)",
     "CREATE INDEX mailbox_waiting ON mailbox (vault, stopped, origin, number)",
     "CREATE TABLE mailbox_marks (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
@@ -33,7 +34,11 @@ TABLES = (
 )
 _BUCKET = 1024  # bytes: most messages and receipts fill one
 _NOTE_BUCKET = 512  # bytes
-_COLUMNS = "origin, number, item, mac, sealed, stopped"
+# As bytes, whatever somebody wrote there: one bad row must not keep the others from being read.
+_COLUMNS = (
+    "place, CAST(origin AS BLOB), CAST(number AS INTEGER), CAST(item AS BLOB), CAST(mac AS BLOB),"
+    " CAST(sealed AS BLOB), CAST(stopped AS BLOB)"
+)
 
 Vouch = Callable[[str, str, bytes], bytes]  # the server key's MAC of (vault, name, public key)
 
@@ -92,17 +97,31 @@ def problems(engine: Engine, keyring: Keyring, vouch: Vouch) -> list[str]:
 class Item:
     """One stored item. `item` is the id under which its origin knows it, `number` counts per origin."""
 
+    place: int
     origin: str
     number: int
     item: bytes
     mac: bytes
     sealed: bytes
-    stopped: str = ""
+    stopped: str
 
 
 def _mac(key: Key, vault: str, origin: str, number: int, item: bytes, text: bytes) -> bytes:
     """Of the text, not of its seal: so that a new root can seal it anew without the origin's key."""
     return crypto.mac(key, Purpose.DEPOSIT, vault, origin, number, item, crypto.digest(text))
+
+
+def _item(row: Row) -> Item:
+    place, origin, number, item, mac, sealed, stopped = row
+    return Item(
+        place,
+        origin.decode("utf-8", "replace"),
+        number,
+        item,
+        mac,
+        sealed,
+        stopped.decode("utf-8", "replace"),
+    )
 
 
 class Mailbox:
@@ -160,7 +179,7 @@ class Mailbox:
             " ORDER BY origin, number LIMIT ?",
             (vault, limit),
         )
-        return [Item(*row) for row in rows]
+        return [_item(row) for row in rows]
 
     def stopped(self, vault: str) -> list[Item]:
         """The items that could not be filed."""
@@ -168,10 +187,12 @@ class Mailbox:
             f"SELECT {_COLUMNS} FROM mailbox WHERE vault = ? AND stopped <> '' ORDER BY origin, number",
             (vault,),
         )
-        return [Item(*row) for row in rows]
+        return [_item(row) for row in rows]
 
     def open(self, keyring: Keyring, item: Item) -> bytes:
         """What was left; TamperedError for anything that was not sealed to this vault in this place."""
+        if item.number < 0:
+            raise TamperedError()
         place = (keyring.vault, item.origin, item.number, item.item)
         for ring in (keyring, keyring.before):
             if ring is not None:
@@ -190,25 +211,24 @@ class Mailbox:
     def holds(self, vault: str, item: Item) -> bool:
         """Whether the item still waits."""
         row = self._engine.one(
-            "SELECT 1 FROM mailbox WHERE vault = ? AND origin = ? AND number = ? AND mac = ?"
-            " AND stopped = ''",
-            (vault, item.origin, item.number, item.mac),
+            "SELECT 1 FROM mailbox WHERE vault = ? AND place = ? AND mac = ? AND stopped = ''",
+            (vault, item.place, item.mac),
         )
         return row is not None
 
     def take(self, transaction: Transaction, vault: str, item: Item) -> bool:
         """Delete an item in the transaction that files it; False where somebody else was faster."""
         cursor = transaction.execute(
-            "DELETE FROM mailbox WHERE vault = ? AND origin = ? AND number = ? AND mac = ?",
-            (vault, item.origin, item.number, item.mac),
+            "DELETE FROM mailbox WHERE vault = ? AND place = ? AND CAST(mac AS BLOB) = ?",
+            (vault, item.place, item.mac),
         )
         return bool(cursor.rowcount == 1)
 
     def stop(self, transaction: Transaction, vault: str, item: Item, reason: str) -> bool:
         """Put an item aside with the reason; False where it is not there any more."""
         cursor = transaction.execute(
-            "UPDATE mailbox SET stopped = ? WHERE vault = ? AND origin = ? AND number = ? AND mac = ?",
-            (reason, vault, item.origin, item.number, item.mac),
+            "UPDATE mailbox SET stopped = ? WHERE vault = ? AND place = ? AND CAST(mac AS BLOB) = ?",
+            (reason, vault, item.place, item.mac),
         )
         return bool(cursor.rowcount == 1)
 
@@ -219,7 +239,9 @@ class Mailbox:
 
         TamperedError where they were altered or taken away: they are there as long as the pair is.
         """
-        row = self._engine.one("SELECT sealed FROM mailbox_marks WHERE vault = ?", (keyring.vault,))
+        row = self._engine.one(
+            "SELECT CAST(sealed AS BLOB) FROM mailbox_marks WHERE vault = ?", (keyring.vault,)
+        )
         if row is None:
             raise TamperedError()
         found: dict[str, int] = json.loads(keyring.cipher(Purpose.MAILBOX_MARKS).unseal(row[0]))
@@ -237,7 +259,7 @@ class Mailbox:
     def note(self, keyring: Keyring, origin: str, item: bytes) -> dict[str, Any] | None:
         """What the filing of an earlier item of this id noted, or None; TamperedError."""
         row = self._engine.one(
-            "SELECT sealed FROM mailbox_notes WHERE vault = ? AND origin = ? AND item = ?",
+            "SELECT CAST(sealed AS BLOB) FROM mailbox_notes WHERE vault = ? AND origin = ? AND item = ?",
             (keyring.vault, origin, item),
         )
         if row is None:
@@ -279,7 +301,7 @@ class Mailbox:
             " ORDER BY origin, number LIMIT ?",
             (vault, origin, number, limit),
         )
-        return [Item(*row) for row in rows]
+        return [_item(row) for row in rows]
 
     def notes_after(self, vault: str, origin: str, item: bytes, limit: int) -> list[tuple[str, bytes]]:
         """(origin, item) of the notes behind this place."""
@@ -296,6 +318,6 @@ class Mailbox:
         text = pad(self.open(keyring, item), _BUCKET)
         sealed = crypto.seal_to(_public(keyring), text, Purpose.MAILBOX_ITEM, *place)
         transaction.execute(
-            "UPDATE mailbox SET sealed = ?, size = ? WHERE vault = ? AND origin = ? AND number = ?",
-            (sealed, len(sealed), *place[:3]),
+            "UPDATE mailbox SET sealed = ?, size = ? WHERE vault = ? AND place = ?",
+            (sealed, len(sealed), keyring.vault, item.place),
         )

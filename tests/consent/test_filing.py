@@ -1,0 +1,305 @@
+"""Filing: what vendors left becomes records, each thing once, and only what is theirs to say changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.attacks.actors import Customer, Vendor, part, writing
+from tests.conftest import SettableClock
+from tests.consent.test_deposits import MESSAGE, RECEIPT
+from vrm.consent.service import Consent
+from vrm.consent.tokens import TokenSet
+from vrm.vault.engine import SqliteEngine
+from vrm.vault.importers.documents import document as from_export
+from vrm.vault.importers.rows import Line
+
+
+@pytest.fixture
+def tokens(customer: Customer, vendor: Vendor) -> TokenSet:
+    return vendor.connect(customer, writing(), writing("inbox"))
+
+
+def file(customer: Customer) -> int:
+    return customer.consent.filing.run(customer.vault)
+
+
+def only(customer: Customer, collection: str = "purchases") -> tuple[str, dict[str, Any]]:
+    [found] = customer.vault.records(collection).scan()
+    return found
+
+
+def replace(vendor: Vendor, tokens: TokenSet, item: bytes, body: Any, collection: str = "purchases") -> None:
+    access = vendor.consent.reader.authenticate(tokens.access_token)
+    vendor.consent.deposits.replace(access, collection, item.hex(), body, ["*"])
+
+
+def withdraw(vendor: Vendor, tokens: TokenSet, item: bytes, collection: str = "purchases") -> None:
+    access = vendor.consent.reader.authenticate(tokens.access_token)
+    vendor.consent.deposits.withdraw(access, collection, item.hex(), ["*"])
+
+
+def test_a_receipt_becomes_a_purchase_that_says_who_told_of_it(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    assert file(customer) == 1
+    _, document = only(customer)
+    assert document["item"] == {
+        "title": "Kindred",
+        "asin": "0807083690",
+        "isbn": "9780807083697",
+        "category": "books",
+        "category_basis": "said",
+    }
+    assert document["order"] == {
+        "seller": "Corner Books",
+        "order_number": "R-1",
+        "ordered": "2026-11-01",
+        "status": "ordered",
+        "line": 1,
+        "learned_from": "Corner Books: left in this vault",
+    }
+    assert document["notes"]["left_by"] == "Corner Books"
+    assert document["context"] == document["experience"] == {}
+
+
+def test_a_category_that_was_not_said_is_guessed(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    vendor.leave(tokens.access_token, {"item": {"title": "Kindred", "isbn": "9780807083697"}})
+    file(customer)
+    item = only(customer)[1]["item"]
+    assert (item["category"], item["category_basis"]) == ("books", "guessed")
+
+
+def test_a_message_is_from_whom_she_knows_on_the_day_it_was_left(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, clock: SettableClock
+) -> None:
+    vendor.leave(tokens.access_token, MESSAGE, collection="inbox")
+    clock.forward(5 * 86_400)
+    file(customer)
+    assert only(customer, "inbox")[1]["message"] == {
+        "from": "Corner Books",
+        "subject": "Your order",
+        "text": "It is on its way.",
+        "order_number": "R-1",
+        "received": "2026-11-18",
+    }
+
+
+def test_what_was_left_is_in_no_view_before_she_sorted_it(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, clock: SettableClock
+) -> None:
+    reader = Vendor.register(customer.consent, "Reader")
+    everything = reader.connect(
+        customer, part("purchases.item"), unsorted=True, for_whom=frozenset({"self"}), fresh=""
+    )
+    vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    assert reader.titles(everything.access_token) == []
+    record, _ = only(customer)
+    customer.change(record, "context", **{"for": "self"})
+    assert reader.titles(everything.access_token) == ["Kindred"]
+    assert customer.consent.grants.differences(customer.vault) == []
+
+
+def test_a_line_that_an_import_brought_is_not_stored_twice(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    line = Line(1, "corner.example", "R-1", "0807083690", 1, title="Kindred (1979)", ordered="2026-11-02")
+    records = customer.vault.records("purchases")
+    with records.staging() as staging:
+        print_ = customer.vault.keyring.fingerprint(*line.fingerprint)
+        [record] = staging.add([(print_, from_export(line, "export: Test"))])
+        staging.publish(lambda current, newer: newer)
+    customer.change(record, "context", **{"for": "gift", "use_for_taste": False})
+    order = {**RECEIPT["order"], "seller": "Corner.example", "status": "delivered"}
+    vendor.leave(tokens.access_token, {**RECEIPT, "order": order})
+    file(customer)
+    found, document = only(customer)
+    assert found == record
+    assert document["item"]["title"] == "Kindred (1979)"  # what is known stays
+    assert document["order"]["ordered"] == "2026-11-02"
+    assert document["order"]["status"] == "delivered"  # a status moves on
+    assert document["price"] == RECEIPT["price"]  # a gap is filled
+    assert document["order"]["learned_from"] == "export: Test"
+    assert document["context"] == {"for": "gift", "use_for_taste": False}
+    assert "left_by" not in document["notes"]
+
+
+def test_an_import_knows_again_what_was_left(vendor: Vendor, tokens: TokenSet, customer: Customer) -> None:
+    vendor.leave(tokens.access_token, {**RECEIPT, "order": {**RECEIPT["order"], "seller": "corner.example"}})
+    file(customer)
+    line = Line(1, "corner.example", "R-1", "0807083690", 1)
+    with customer.vault.records("purchases").staging() as staging:
+        known = staging.known()
+    assert known == {customer.vault.keyring.fingerprint(*line.fingerprint): only(customer)[0]}
+
+
+def test_the_same_order_line_left_twice_is_one_purchase(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    vendor.leave(tokens.access_token, {**RECEIPT, "price": {"total": "13.99", "currency": "EUR"}})
+    file(customer)
+    assert only(customer)[1]["price"]["total"] == "12.99"  # the second may only fill gaps
+    vendor.leave(tokens.access_token, {"item": {"title": "Without a number"}})
+    vendor.leave(tokens.access_token, {"item": {"title": "Without a number"}})
+    file(customer)
+    assert customer.vault.records("purchases").count() == 3
+
+
+def test_a_later_word_changes_only_what_was_the_senders(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    record, _ = only(customer)
+    customer.change(record, "context", **{"for": "self", "occasion": "mine"})
+    customer.change(record, "experience", rating=5)
+    customer.change(record, "notes", text="lovely")
+    customer.change(record, "item", title="My name for it", category="toys")
+    newer = {
+        "item": {"title": "Kindred, 2nd", "asin": "0807083690", "category": "music"},
+        "order": {"order_number": "R-1", "status": "delivered", "delivered": "2026-11-20"},
+    }
+    replace(vendor, tokens, state.item, newer)
+    file(customer)
+    _, document = only(customer)
+    assert document["item"]["title"] == "My name for it"
+    assert document["item"]["category"] == "toys"
+    assert document["order"]["status"] == "delivered"
+    assert document["order"]["delivered"] == "2026-11-20"
+    assert "ordered" not in document["order"]  # not said any more
+    assert document["price"] == {}
+    assert document["context"] == {"for": "self", "occasion": "mine"}
+    assert document["experience"] == {"rating": 5}
+    assert document["notes"]["text"] == "lovely"
+    assert vendor.state(tokens.access_token, state.item).status == "filed"
+
+
+def test_what_is_taken_back_after_filing_is_a_cancelled_order(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    customer.change(only(customer)[0], "context", **{"for": "gift"})
+    withdraw(vendor, tokens, state.item)
+    assert vendor.state(tokens.access_token, state.item).status == "pending"
+    file(customer)
+    _, document = only(customer)
+    assert document["order"]["status"] == "cancelled"
+    assert document["item"]["title"] == "Kindred"
+    assert document["context"] == {"for": "gift"}
+    assert vendor.consent.deposits.page(
+        vendor.consent.reader.authenticate(tokens.access_token), "purchases", limit=9, cursor=None
+    ) == ([], None)
+
+
+def test_a_message_that_was_read_can_be_changed_and_taken_back_but_says_so(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, clock: SettableClock
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, MESSAGE, collection="inbox")
+    file(customer)
+    clock.forward(86_400)
+    tokens = vendor.refresh(tokens.refresh_token)
+    replace(vendor, tokens, state.item, {"message": {"subject": "Your order", "text": "Late."}}, "inbox")
+    file(customer)
+    message = only(customer, "inbox")[1]["message"]
+    assert (message["text"], message["received"], message["revised"]) == ("Late.", "2026-11-18", "2026-11-19")
+    clock.forward(86_400)
+    tokens = vendor.refresh(tokens.refresh_token)
+    withdraw(vendor, tokens, state.item, "inbox")
+    file(customer)
+    message = only(customer, "inbox")[1]["message"]
+    assert (message["text"], message["withdrawn"], message["revised"]) == ("Late.", True, "2026-11-20")
+
+
+def test_what_she_removed_does_not_come_back(vendor: Vendor, tokens: TokenSet, customer: Customer) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    customer.vault.records("purchases").remove(only(customer)[0])
+    replace(vendor, tokens, state.item, RECEIPT)
+    file(customer)
+    withdraw(vendor, tokens, state.item)
+    file(customer)
+    assert customer.vault.records("purchases").count() == 0
+
+
+def test_what_was_accepted_before_the_end_is_filed_after_it(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    customer.consent.grants.revoke(customer.vault, tokens.grant_id)
+    assert customer.consent.at_unlock(customer.vault) == []
+    assert only(customer)[1]["item"]["title"] == "Kindred"
+    assert engine.all("SELECT 1 FROM mailbox_notes") == []  # nobody can follow it any more
+
+
+def test_what_is_left_while_an_import_runs_waits_for_its_end(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    with customer.vault.records("purchases").staging():
+        assert file(customer) == 0
+    assert file(customer) == 1
+
+
+def test_many_items_are_filed_in_batches_that_stay_filed(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vrm.consent.filing.BATCH", 7)
+    for number in range(20):
+        vendor.leave(tokens.access_token, {"item": {"title": f"Book {number}"}})
+    run, calls = customer.consent.filing._file, []
+
+    def stop_after_two(vault: Any, items: Any) -> int:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(items))
+        return run(vault, items)
+
+    monkeypatch.setattr(customer.consent.filing, "_file", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        file(customer)
+    assert customer.vault.records("purchases").count() == 14
+    monkeypatch.undo()
+    assert file(customer) == 6
+    titles = {document["item"]["title"] for _, document in customer.vault.records("purchases").scan()}
+    assert titles == {f"Book {number}" for number in range(20)}
+
+
+def test_an_altered_record_stops_only_the_item_that_belongs_to_it(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    with engine.write() as transaction:
+        transaction.execute(
+            "UPDATE records SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
+        )
+    replace(vendor, tokens, state.item, {"item": {"title": "Other"}})
+    vendor.leave(tokens.access_token, {"item": {"title": "Next"}})
+    assert file(customer) >= 1
+    assert [one.reason for one in customer.consent.filing.put_aside(customer.vault)] == ["invalid"]
+    assert customer.vault.records("purchases").count() == 2
+
+
+def test_filing_twice_changes_nothing(vendor: Vendor, tokens: TokenSet, customer: Customer) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    assert [file(customer), file(customer)] == [1, 0]
+    before = only(customer)
+    assert customer.consent.at_unlock(customer.vault) == []
+    assert only(customer) == before
+    assert customer.vault.check() == []
+
+
+def test_two_vendors_of_one_shop_name_are_told_apart(customer: Customer, consent: Consent) -> None:
+    one, other = Vendor.register(consent, "Corner Books"), Vendor.register(consent, "Corner Books")
+    first, second = one.connect(customer, writing()), other.connect(customer, writing())
+    left, _ = one.leave(first.access_token, RECEIPT)
+    access = consent.reader.authenticate(second.access_token)
+    assert not consent.deposits.owns(access, "purchases", left.item.hex())
+    assert consent.deposits.page(access, "purchases", limit=9, cursor=None) == ([], None)
