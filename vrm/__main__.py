@@ -1,4 +1,14 @@
-"""`python -m vrm` is `vrm`."""
+"""`python -m vrm` is `vrm`. An older Python is told so here: the rest it could not even read."""
+
+import sys
+
+if not (3, 11) <= sys.version_info[:2] < (3, 15):
+    found = f"{sys.version_info[0]}.{sys.version_info[1]} ({sys.executable})"
+    sys.stderr.write(
+        f"error: vrm needs Python 3.11, 3.12, 3.13 or 3.14; this is {found}\n"
+        "hint: run it with such a one: python3.12 -m vrm; a checkout finds one itself: make setup\n"
+    )
+    raise SystemExit(1)
 
 from vrm.cli import main
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -21,6 +22,11 @@ from vrm.errors import SettingsError
 from vrm.settings import Settings
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
+
+_ELSEWHERE = {
+    errno.EADDRINUSE: "choose another with --port, or stop what listens there",
+    errno.EACCES: "ports below 1024 are the system's: choose another with --port, and put a proxy in front",
+}
 
 
 def application() -> Flask:
@@ -50,14 +56,18 @@ def require_free(settings: Settings) -> None:
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-                hint="choose another with --port, or stop what listens there",
+                hint=_ELSEWHERE.get(error.errno or 0, "VRM_HOST names an address of this machine"),
             ) from None
+
+
+def prepare(settings: Settings) -> None:
+    """Whatever can be refused before serving is refused here; the data is made, or lifted, once."""
+    require_free(settings)
+    open_host(settings).engine.close()  # here, not once per worker
 
 
 def serve(settings: Settings, *, self_signed: bool = False) -> None:
     """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced."""
-    require_free(settings)
-    open_host(settings).engine.close()  # first start: create the data once, not once per worker
     export(settings)
     with (
         Occupied(settings.database_path),  # also between two workers: nobody replaces the data of a server

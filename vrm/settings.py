@@ -63,7 +63,9 @@ class Settings:
         "VRM_PUBLIC_URL", "address under which people and vendors reach this host; also the issuer", ""
     )
     signup: str = _setting(
-        "VRM_SIGNUP", "who may create a vault: closed, invite or open; empty: open on loopback, else closed", ""
+        "VRM_SIGNUP",
+        "who may create a vault: closed, invite or open; empty: open on loopback, else closed",
+        "",
     )
     trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
     host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")

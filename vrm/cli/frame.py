@@ -76,7 +76,7 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
     flags = {name: getattr(chosen, name, None) for name in ("data_dir", "host", "port", "workers")}
     toml = chosen.config or Path("vrm.toml")
     if chosen.config and not chosen.config.exists():
-        raise SettingsError(f"{chosen.config}: no such file")
+        raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
     return settings_module.load(flags, toml=toml)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from vrm import __version__, serve
@@ -36,15 +37,9 @@ def add(commands: Any) -> None:
 def _run_serve(chosen: argparse.Namespace) -> int:
     settings = settings_of(chosen)
     if chosen.tls_self_signed and not settings.public_url:
-        settings = settings_module.load(
-            {
-                "data_dir": settings.data_dir,
-                "host": settings.host,
-                "port": settings.port,
-                "workers": settings.workers,
-            }
-            | {"public_url": settings.issuer.replace("http://", "https://")}
-        )
+        https = settings.issuer.replace("http://", "https://")
+        settings = settings_module.checked(replace(settings, public_url=https))
+    serve.prepare(settings)
     print(
         f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
         file=sys.stderr,

@@ -23,11 +23,17 @@ from typing import Any, Protocol
 from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import lifting
 from vrm.vault.occupied import Occupied
+from vrm.vault.refusals import refused
 
 Row = tuple[Any, ...]
 
 _BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
 _PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
+
+_NEWER = (
+    "install that version again, or put a copy from before in its place: docs/self-hosting.md, going back"
+    " ({}: data {}, this version {})"
+)
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -130,7 +136,7 @@ class _Connection:
         except _OURS:
             raise
         except sqlite3.Error as error:
-            raise StorageError(hint=str(error)) from error
+            raise refused(error) from error
 
     def executemany(
         self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]
@@ -142,7 +148,7 @@ class _Connection:
         except _OURS:
             raise
         except sqlite3.Error as error:
-            raise StorageError(hint=str(error)) from error
+            raise refused(error) from error
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         """Every row; a damaged page shows only while rows are fetched."""
@@ -151,7 +157,7 @@ class _Connection:
         except _OURS:
             raise
         except sqlite3.Error as error:
-            raise StorageError(hint=str(error)) from error
+            raise refused(error) from error
 
     def _require_transaction(self) -> None:
         # A full disk makes SQLite roll back by itself; what followed would be committed row by row.
@@ -169,11 +175,11 @@ class _Connection:
     def finish(self, *, commit: bool) -> None:
         """End the outermost block; the callbacks of the way it ended run afterwards."""
         self.depth, self.writing, self.doomed = 0, False, False
-        refused = None
+        undone = None
         try:
             self.raw.execute("COMMIT" if commit else "ROLLBACK")
         except sqlite3.Error as error:
-            refused = error if commit else None
+            undone = error if commit else None
             commit = False
             if self.raw.in_transaction:
                 with suppress(sqlite3.Error):
@@ -182,8 +188,8 @@ class _Connection:
         self.committed, self.rolled_back = [], []
         for act in acts:
             act()
-        if refused is not None:
-            raise StorageError(hint=str(refused)) from refused
+        if undone is not None:
+            raise refused(undone) from undone
 
     def close(self) -> None:
         """Give back what the connection holds."""
@@ -206,10 +212,7 @@ class SqliteEngine:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            make_folder(path.parent)
-        except OSError as error:
-            raise StorageError(hint=str(error)) from error
+        make_folder(path.parent)
         self._occupied = Occupied(path)
         for name in (path, self._lock_path("write")):
             os.close(_touched(name))
@@ -236,14 +239,14 @@ class SqliteEngine:
         try:
             raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise StorageError(hint=str(error)) from error
+            raise refused(error, self._path) from error
         try:
             for pragma in _PRAGMAS:
                 raw.execute(pragma).close()
             return _Connection(raw, _touched(self._lock_path("write")))
         except sqlite3.Error as error:
             raw.close()
-            raise StorageError(hint=str(error)) from error
+            raise refused(error, self._path) from error
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -341,7 +344,7 @@ class SqliteEngine:
             for schema in schemas:
                 if present.get(schema.name, 0) > schema.version:
                     found = present[schema.name]
-                    raise DataNewerError(hint=f"{schema.name}: data {found}, this version {schema.version}")
+                    raise DataNewerError(hint=_NEWER.format(schema.name, found, schema.version))
             due = [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
             copy = lifting.keep(self._path) if any(schema.name in present for schema in due) else None
             for schema in due:
@@ -435,14 +438,17 @@ os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 def make_folder(folder: Path) -> None:
     """Make a folder (0700) and what is missing above it, so that a loss of power does not take it away."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for one in reversed(missing):
-        above = os.open(one.parent, os.O_RDONLY)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
+    try:
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in reversed(missing):
+            above = os.open(one.parent, os.O_RDONLY)
+            try:
+                os.fsync(above)
+            finally:
+                os.close(above)
+    except OSError as error:
+        raise refused(error, folder) from error
 
 
 def _touched(path: Path) -> int:
@@ -450,4 +456,4 @@ def _touched(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StorageError(hint=str(error)) from error
+        raise refused(error, path) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from vrm.errors import ConflictError, StorageError
+from vrm.vault.refusals import refused
 
 
 class Occupied:
@@ -25,7 +26,7 @@ class Occupied:
                 database.with_name(f"{database.name}.open.lock"), os.O_RDWR | os.O_CREAT, 0o600
             )
         except OSError as error:
-            raise StorageError(hint=str(error)) from error
+            raise refused(error, database) from error
         self.leave = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)

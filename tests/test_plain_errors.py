@@ -1,0 +1,275 @@
+"""What goes wrong in a host's first hour ends in `error:` and `hint:`, by the real command, no traceback."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.small_disk import on_small_disk
+from vrm.app import open_host
+from vrm.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+VRM = [sys.executable, "-m", "vrm"]
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def made(folder: Path) -> Settings:
+    """A data folder as the first start makes it."""
+    settings = Settings(data_dir=folder)
+    open_host(settings).engine.close()
+    return settings
+
+
+@pytest.fixture
+def complain(tmp_path: Path, folder: Path) -> Run:
+    """Run a command that must fail; the lines that it says, the last two being error and hint."""
+
+    def run(*arguments: object, environ: dict[str, str] | None = None) -> list[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        environment |= {"VRM_DATA_DIR": str(folder), **(environ or {})}
+        command = [*VRM, *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return told(done)
+
+    return run
+
+
+def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a failed command said: one error, one hint, nothing on standard output."""
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"], done.stderr
+    return lines
+
+
+# ---- the port --------------------------------------------------------------------------------------------
+
+
+def test_a_taken_port(complain: Run) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        error, hint = complain("serve", "--port", port)
+    assert error == f"error: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert "--port" in hint
+
+
+def test_a_port_of_the_system(tmp_path: Path) -> None:
+    if Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text().strip() == "0":
+        pytest.skip("every port is open to everybody here")
+    command = [*VRM, "serve", "--port", "80", "--data-dir", tmp_path / "small"]
+    error, hint = told(on_small_disk(tmp_path / "small", "8m", *command))  # there nobody is the real root
+    assert error == "error: cannot listen on 127.0.0.1:80: Permission denied"
+    assert "below 1024" in hint
+
+
+def test_an_address_that_is_not_here(complain: Run) -> None:
+    error, hint = complain(
+        "serve", "--host", "192.0.2.1", environ={"VRM_PUBLIC_URL": "https://vault.example"}
+    )
+    assert "cannot listen on 192.0.2.1" in error
+    assert "VRM_HOST" in hint
+
+
+# ---- the data folder -------------------------------------------------------------------------------------
+
+
+def test_a_file_where_the_folder_should_be(complain: Run, folder: Path) -> None:
+    folder.write_text("")
+    error, hint = complain("vault", "list")
+    assert error == f"error: {folder} is no folder"
+    assert "VRM_DATA_DIR" in hint
+
+
+def test_a_folder_below_a_file(complain: Run, folder: Path) -> None:
+    folder.write_text("")
+    error, hint = complain("vault", "list", "--data-dir", folder / "vrm")
+    assert "leads through something that is no folder" in error
+    assert "VRM_DATA_DIR" in hint
+
+
+def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    error, hint = told(on_small_disk(small, "1m,ro", *VRM, "vault", "list", "--data-dir", small))
+    assert "can only be read" in error
+    assert "mount it for writing" in hint
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    error, hint = told(on_small_disk(small, "64k", *VRM, "vault", "list", "--data-dir", small))
+    assert error == "error: the disk is full; nothing was changed"
+    assert "make room" in hint
+
+
+def test_a_folder_of_somebody_else(tmp_path: Path, made: Settings) -> None:
+    small = tmp_path / "small"
+    if os.geteuid() != 0:
+        made.data_dir.chmod(0o500)
+        made.database_path.chmod(0o400)
+    else:  # in its own namespace root is nobody to the files of others
+        pytest.importorskip("os").chown(made.database_path, 4321, 4321)
+    error, hint = told(on_small_disk(small, "1m", *VRM, "vault", "list", "--data-dir", made.data_dir))
+    assert "cannot be opened for writing" in error
+    assert "vrm doctor" in hint
+
+
+# ---- the database ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_where_the_database_should_be(complain: Run, folder: Path) -> None:
+    (folder / "vrm.db").mkdir(parents=True)
+    error, hint = complain("vault", "list")
+    assert error == f"error: {folder / 'vrm.db'} is a folder, not a file"
+    assert "VRM_DATABASE_URL" in hint
+
+
+def test_something_else_than_a_database(complain: Run, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "vrm.db").write_bytes(b"this is no database\n" * 1000)
+    error, hint = complain("serve")
+    assert error == f"error: {folder / 'vrm.db'} is not a database"
+    assert "restore" in hint
+
+
+def test_a_damaged_database(complain: Run, made: Settings) -> None:
+    whole = made.database_path.read_bytes()
+    made.database_path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    error, hint = complain("vault", "list")
+    assert error == "error: the database is damaged"
+    assert "restore" in hint
+
+
+@pytest.mark.slow
+def test_a_database_that_another_program_keeps_to_itself(complain: Run, made: Settings) -> None:
+    with closing(sqlite3.connect(made.database_path)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE held (id INTEGER)")
+        error, hint = complain("vault", "list")
+    assert "another program keeps the database to itself" in error
+    assert "try again" in hint
+
+
+def test_data_of_a_newer_version(complain: Run, made: Settings) -> None:
+    with closing(sqlite3.connect(made.database_path)) as raw:
+        raw.execute("UPDATE schemas SET version = 99 WHERE name = 'consent'")
+        raw.commit()
+    error, hint = complain("serve")
+    assert error == "error: The data was written by a newer version of vrm"
+    assert "docs/self-hosting.md" in hint
+    assert "consent: data 99" in hint
+
+
+# ---- the server key --------------------------------------------------------------------------------------
+
+
+def test_a_server_key_that_is_none(complain: Run, made: Settings) -> None:
+    made.server_key_path.write_text("-----BEGIN SOMETHING ELSE-----")
+    error, hint = complain("vault", "list")
+    assert error == f"error: {made.server_key_path} is not a server key"
+    assert "restore it from your copy" in hint
+
+
+def test_a_server_key_in_a_folder_that_is_not_there(complain: Run, tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "usb" / "server.key")
+    error, hint = complain("serve", environ={"VRM_SERVER_KEY_FILE": nowhere})
+    assert error == f"error: {nowhere}: No such file or directory"
+    assert "VRM_SERVER_KEY_FILE" in hint
+
+
+# ---- settings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = ", "vrm.toml: Invalid value"),
+        ("prot = 8600", "unknown setting 'prot'"),
+        ("port = '80x'", "is not a whole number"),
+        ("port = 70000", "VRM_PORT: 70000"),
+        ("signup = 'all'", "VRM_SIGNUP: 'all'"),
+        ("public_url = 'http://vault.example'", "neither https nor http on this machine"),
+    ],
+)
+def test_a_settings_file_with_a_mistake(complain: Run, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "vrm.toml").write_text(text)
+    error, _ = complain("serve")
+    assert words in error
+
+
+def test_a_settings_file_that_is_not_there(complain: Run) -> None:
+    error, hint = complain("serve", "--config", "/etc/vrm/vrm.toml")
+    assert error == "error: /etc/vrm/vrm.toml: no such file"
+    assert "--config" in hint
+
+
+# ---- Python ----------------------------------------------------------------------------------------------
+
+
+def test_an_older_python_is_told_which_one_to_take() -> None:
+    older = "import runpy, sys; sys.version_info = (3, 9, 18); runpy.run_module('vrm', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", older], cwd=ROOT, capture_output=True, text=True)
+    error, hint = told(done)
+    assert error.startswith("error: vrm needs Python 3.11, 3.12, 3.13 or 3.14; this is 3.9")
+    assert "make setup" in hint
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
+def test_what_an_older_python_reads_first_it_can_read(name: str) -> None:
+    ast.parse((ROOT / "vrm" / name).read_text(encoding="utf-8"), feature_version=(3, 6))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """As much of a checkout as setting up needs, before it was set up."""
+    target = tmp_path / "checkout"
+    for name in ("scripts/setup", "scripts/test", "requirements/dev.txt", "pyproject.toml"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target / name)
+    return target
+
+
+def python(folder: Path, name: str, script: str) -> None:
+    """A program of this name."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_setting_up_with_only_an_older_python_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
+    python(tmp_path / "bin", "python3", "case $1 in --version) echo Python 3.9.18;; *) exit 1;; esac")
+    for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
+        python(tmp_path / "bin", name, "exit 1")
+    system = Path("/usr/bin/python3").resolve()
+    cover = f"mount --bind {tmp_path / 'bin' / 'python3.11'} {system} && cd {checkout} && exec scripts/test"
+    run = ["env", f"PATH={tmp_path / 'bin'}:/usr/bin:/bin", "bash", "-c", cover]
+    error, hint = told(on_small_disk(tmp_path / "small", "1m", *run))
+    assert error == "error: no Python 3.11, 3.12, 3.13 or 3.14 found; python3 is Python 3.9.18"
+    assert "VRM_PYTHON=" in hint
+    assert not (checkout / ".venv").exists()
+
+
+def test_setting_up_without_venv_says_what_to_install(checkout: Path, tmp_path: Path) -> None:
+    python(tmp_path / "bin", "python3", 'case "$1" in -m) exit 1;; --version) echo Python 3.12.3;; esac')
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(["scripts/test"], cwd=checkout, env=environment, capture_output=True, text=True)
+    first, *lines = done.stderr.splitlines()
+    assert first == "setting up .venv with Python 3.12.3"
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"]
+    assert "python3-venv" in lines[1]
