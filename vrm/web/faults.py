@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from flask import Flask, g, render_template, request
+from flask import Flask, g, make_response, render_template, request
 from flask.wrappers import Response
 from flask_babel import gettext
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from vrm import errors
 from vrm.vault.catalog import CATALOG
-from vrm.web import headers, session
+from vrm.web import again, headers, session
 from vrm.web.desk import web
 from vrm.web.gate import StaleForm
 
@@ -73,7 +73,7 @@ def vault_fault(error: errors.VrmError) -> Response:
     """The page for an error of the vault or of consent."""
     if isinstance(error, errors.SessionExpiredError):
         g.vault, g.secret = None, ""
-        return page(403, "expired")
+        return _locked()
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status >= 500:
         LOG.error("%s: %s", error.slug, error.hint or error)
@@ -87,7 +87,7 @@ def http_fault(error: HTTPException) -> Response:
         return error.response  # type: ignore[return-value]
     status = error.code or 500
     if isinstance(error, StaleForm) and g.vault is None:
-        return page(403, "expired")
+        return _locked()
     slug = error.description if status == 403 and error.description in {"csrf", "elsewhere"} else ""
     answer = page(status if status in KNOWN else 400 if status < 500 else 500, slug)
     answer.status_code = status
@@ -101,6 +101,12 @@ def unforeseen(error: Exception) -> Response:
     """Our own mistake: logged with its trace, told without it."""
     LOG.error("a page failed", exc_info=error)
     return page(500, "")
+
+
+def _locked() -> Response:
+    """The session has ended: the log-in with what was typed, or a page that says so."""
+    kept = again.locked()
+    return page(403, "expired") if kept is None else make_response(kept)
 
 
 def page(status: int, slug: str, wait: int = 0) -> Response:

@@ -47,8 +47,7 @@ def resume() -> None:
         g.vault = desk().vaults.resume(secret)
         g.secret = secret
     except SessionExpiredError:
-        g.expired = True
-        forget(SESSION)
+        g.expired = True  # the cookie stays: with it, a form typed meanwhile shows that it is hers
 
 
 def begin(vault: Vault) -> None:
@@ -74,7 +73,7 @@ def end() -> None:
 def csrf_token() -> str:
     """The token for a form on the page being made."""
     if g.secret:
-        return _token(g.secret, "session")
+        return token_of(form_key(g.secret), g.vault.id)
     return _token(_form_secret(), "form")
 
 
@@ -82,7 +81,7 @@ def token_is_good() -> bool:
     """Whether the posted form carries the token of this session (or, before it, of this browser)."""
     sent = request.form.get("csrf_token", "")
     if g.secret:
-        expected = _token(g.secret, "session")
+        expected = token_of(form_key(g.secret), g.vault.id)
     else:
         cookie = request.cookies.get(desk().cookie(FORM), "")
         if not cookie:
@@ -108,8 +107,18 @@ def from_here() -> bool:
         return False
 
 
+def form_key(secret: str) -> str:
+    """What the form tokens of a session are made of; it opens nothing."""
+    return crypto.digest(secret.encode("utf-8", "surrogatepass")).hex()
+
+
+def token_of(key: str, vault: str) -> str:
+    """The form token of a session and the vault that it opened."""
+    return crypto.mac(Key(bytes.fromhex(key)), Purpose.CSRF, "session", vault).hex()
+
+
 def _token(secret: str, purpose: str) -> str:
-    return crypto.mac(Key(crypto.digest(secret.encode())), Purpose.CSRF, purpose).hex()
+    return crypto.mac(Key(bytes.fromhex(form_key(secret))), Purpose.CSRF, purpose).hex()
 
 
 def _form_secret() -> str:

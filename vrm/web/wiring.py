@@ -9,7 +9,7 @@ from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault import catalog
 from vrm.vault.vault import Vaults
-from vrm.web import faults, forms, gate, headers, language, session, wording
+from vrm.web import again, faults, forms, gate, headers, language, session, wording
 from vrm.web.desk import EXTENSION, Desk, desk, web
 from vrm.web.limits import SCHEMA, Limits
 from vrm.web.pages import companies, entrance, home, imports, log, me, records, requests, sorting, things
@@ -63,6 +63,7 @@ def _teach_templates(app: Flask) -> None:
     app.jinja_env.tests["in_purchases"] = wording.in_purchases
     app.jinja_env.globals.update(
         catalog=catalog,
+        chosen=again.chosen,
         csrf_token=session.csrf_token,
         notice=wording.notice,
         text_direction=language.direction,

@@ -18,7 +18,7 @@ from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import source_of
 from vrm.errors import ScopeError, ValidationError
-from vrm.web import consenting, session, wording
+from vrm.web import again, consenting, session, wording
 from vrm.web.desk import desk, vault, web
 
 Page = Response | str | tuple[str, int]
@@ -130,6 +130,18 @@ def stop(grant_id: str) -> Page:
     desk().consent.grants.revoke(vault(), grant_id)
     session.notify("stopped")
     return _back(grant_id)
+
+
+@again.page_for("web.narrow")
+def narrow_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the templates ask for it
+    """What she was about to take from them."""
+    return _company_page(grant_id)
+
+
+@again.page_for("web.answer_arrivals")
+def arrivals_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001
+    """Which new ones she had ticked."""
+    return arrivals(grant_id)
 
 
 def _back(grant_id: str) -> Response:

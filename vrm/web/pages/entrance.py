@@ -24,7 +24,7 @@ from vrm.errors import (
 from vrm.vault.engine import Transaction
 from vrm.vault.invitations import Invitations
 from vrm.vault.vault import normal_username
-from vrm.web import passphrases, session
+from vrm.web import again, passphrases, session
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody, own_token_check
 
@@ -126,9 +126,10 @@ def login() -> Page:
 @own_token_check
 def log_in() -> Page:
     """Open the vault, or answer alike for an unknown name and a wrong passphrase."""
-    name = request.form.get("username", "").strip()
+    name, kept = request.form.get("username", "").strip(), request.form.get(again.FIELD, "")
+    shown = {"username": name[:NAME_MOST], "kept": kept[: again.SEALED_MOST]}
     if not session.token_is_good():
-        return render_template("login.html", username=name[:NAME_MOST], wrong=(), stale=True), 403
+        return render_template("login.html", wrong=(), stale=True, **shown), 403
     address = request.remote_addr or ""
     desk().limits.count_entry(name, address)
     try:
@@ -136,14 +137,14 @@ def log_in() -> Page:
     except (UnlockError, ValidationError, TamperedError) as refused:
         _log_tampering(refused)
         wrong = [gettext("This name and passphrase open no vault here.")]
-        return render_template("login.html", username=name[:NAME_MOST], wrong=wrong), 403
+        return render_template("login.html", wrong=wrong, **shown), 403
     except BusyError:
         desk().limits.give_back(name, address)
         raise
     desk().limits.give_back(name, address)
     desk().consent.at_unlock(opened)
     session.begin(opened)
-    return redirect(url_for("web.home"), 303)
+    return (again.show(kept, opened) if kept else None) or redirect(url_for("web.home"), 303)
 
 
 @web.get("/recover")

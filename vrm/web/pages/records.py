@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from vrm.vault import crypto
 from vrm.vault.catalog import Collection, collection
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.records import Records
-from vrm.web import forms, session
+from vrm.web import again, forms, session
 from vrm.web.desk import desk, vault, web
 
 Page = Response | str | tuple[str, int]
@@ -100,7 +101,7 @@ def save_record(place: str, record: str) -> Page:
     written = forms.read(at.spec, request.form, current)
     if at.collection == "purchases":
         _mark_as_said(current, written)
-    return _store(at, record, _revision(), written, current, done="saved")
+    return _store(at, record, _revision(request.form), written, current, done="saved")
 
 
 @web.get("/profile")
@@ -121,7 +122,9 @@ def save_profile() -> Page:
     at = PLACES["profile"]
     record = _profile_id(at)
     current = at.records.get(record) if at.records.contains(record) else {}
-    return _store(at, record, _revision(), forms.read(at.spec, request.form, current), current, done="saved")
+    return _store(
+        at, record, _revision(request.form), forms.read(at.spec, request.form, current), current, done="saved"
+    )
 
 
 @web.get("/preferences")
@@ -131,6 +134,32 @@ def preferences() -> Page:
         vault().records("preferences").scan(), key=lambda row: row[1]["statement"].get("topic", "").casefold()
     )
     return render_template("preferences.html", rows=rows, strength=_strength())
+
+
+@again.page_for("web.add_record")
+def add_again(form: again.Form, place: str) -> Page:
+    """The new record, as far as it was typed."""
+    record = form.get("record", "")
+    if not RECORD_ID.fullmatch(record):
+        raise BadRequest
+    return _form(PLACES[place], record, 0, {}, forms.typed(form))
+
+
+@again.page_for("web.save_record")
+def save_again(form: again.Form, place: str, record: str) -> Page:
+    """The record with what was typed over it."""
+    at = PLACES[place]
+    document, _ = at.records.read(record)
+    return _form(at, record, _revision(form), document, forms.typed(form))
+
+
+@again.page_for("web.save_profile")
+def profile_again(form: again.Form) -> Page:
+    """The profile with what was typed over it."""
+    at = PLACES["profile"]
+    record = _profile_id(at)
+    document = at.records.get(record) if at.records.contains(record) else {}
+    return _form(at, record, _revision(form), document, forms.typed(form))
 
 
 # ---- delete, and back ----------------------------------------------------------------------------
@@ -157,7 +186,7 @@ def delete_record(place: str, record: str) -> Page:
     """Delete, and hold the record out for a while in case it was a slip."""
     at = PLACES[place]
     document = at.records.get(record)
-    at.records.remove(record, revision=_revision())
+    at.records.remove(record, revision=_revision(request.form))
     held = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     until = str(desk().clock.now() + UNDO_SECONDS)
     return render_template(
@@ -241,8 +270,8 @@ def _store(
     return redirect(at.home, 303)
 
 
-def _revision() -> int:
-    text = request.form.get("revision", "")
+def _revision(form: Mapping[str, str]) -> int:
+    text = form.get("revision", "")
     if not text.isdecimal() or len(text) > 12:
         raise BadRequest
     return int(text)

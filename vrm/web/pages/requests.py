@@ -11,12 +11,13 @@ import json
 from typing import Any, Final
 
 from flask import g, render_template, request
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.requests import Choices, Decision, Preview, StoredRequest
 from vrm.errors import RequestChangedError, RequestNotFoundError
-from vrm.web import consenting, headers, session, wording
+from vrm.web import again, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 
@@ -55,10 +56,13 @@ def show_request(handle: str) -> Page:
     session.remember_waiting(handle)
     if g.vault is None:
         return render_template("request_waits.html", number=stored.number)
-    choices = consenting.first_choices(stored)
+    typed = again.choices_for(handle, vault())
+    choices = consenting.first_choices(stored) if typed is None else consenting.read_choices(typed, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
-        return _sensitive_page(handle, stored, sensitive)
+        return _sensitive_page(handle, stored, sensitive, typed or request.form)
+    if typed is not None:
+        g.again = typed
     return _consent_page(handle, stored, choices)
 
 
@@ -72,7 +76,7 @@ def decide_request(handle: str) -> Page:
     choices = consenting.read_choices(request.form, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
-        return _sensitive_page(handle, stored, sensitive)
+        return _sensitive_page(handle, stored, sensitive, request.form)
     if decision != "approve":
         return _consent_page(handle, stored, choices, with_json=decision == "show")
     try:
@@ -119,16 +123,18 @@ def _consent_page(
     )
 
 
-def _sensitive_page(handle: str, stored: StoredRequest, sensitive: list[str]) -> str:
+def _sensitive_page(
+    handle: str, stored: StoredRequest, sensitive: list[str], form: MultiDict[str, str]
+) -> str:
     return render_template(
-        "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=_kept()
+        "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=_kept(form)
     )
 
 
-def _kept() -> list[tuple[str, str]]:
+def _kept(form: MultiDict[str, str]) -> list[tuple[str, str]]:
     return [
         (name, value)
-        for name, value in request.form.items(multi=True)
+        for name, value in form.items(multi=True)
         if name not in {"csrf_token", "decision", "aware", "digest", "seen"}
     ]
 

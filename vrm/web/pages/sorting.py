@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import render_template, request
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
 from vrm.errors import ConflictError
 from vrm.vault import sorting
 from vrm.vault.catalog import FOR_WHOM
 from vrm.vault.sorting import Group
+from vrm.web import again
 from vrm.web.desk import vault, web
 
 Documents = dict[str, dict[str, dict[str, Any]]]
@@ -38,8 +40,7 @@ class Asked:
     later: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_form(cls) -> Asked:
-        form = request.form
+    def from_form(cls, form: MultiDict[str, str]) -> Asked:
         level = form.get("level", "places")
         return cls(
             place=form.get("place", "")[:64],
@@ -58,7 +59,7 @@ def sort() -> str:
 @web.post("/sort")
 def answer() -> str:
     """Take an answer, or go nearer or further, and ask the next question."""
-    asked, form, held = Asked.from_form(), request.form, _Held()
+    asked, form, held = Asked.from_form(request.form), request.form, _Held()
     if "undo" in form:
         held.take_back(form.getlist("changed"), form.get("undo", ""))
         return _question(held, asked, said="undone")
@@ -76,6 +77,12 @@ def answer() -> str:
     ids = held.ids_of(asked, form.get("group", ""))
     changed = held.sort(ids, whom, use_for_taste=False if form.get("not_taste") else None)
     return _question(held, asked, changed=changed, whom=whom, said="sorted")
+
+
+@again.page_for("web.answer")
+def sort_again(form: again.Form) -> str:
+    """The question that was being answered, with the answer."""
+    return _question(_Held(), Asked.from_form(form))
 
 
 class _Held:
