@@ -1,6 +1,6 @@
 """The law of the project: after any sequence of acts, what a vendor reads is what the policy says, no more.
 
-And narrowing never widens; revoking is final.
+And narrowing never widens; revoking is final. What is read by a filter is what a plain one would leave of it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.attacks import posted
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.clock import today
 from vrm.consent import policy
+from vrm.consent.filters import Wanted
 from vrm.consent.grants import DAY, arrived_since
 from vrm.consent.scopes import CORRECTIONS, source_of
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
@@ -59,6 +61,8 @@ parts = st.lists(
             part("purchases.item", "purchases.price", period="P2Y"),
             part("purchases.price", period="P3M"),
             part("purchases.order", fields=["ordered"], filter={"category": ["toys"]}),
+            part("purchases.item", "purchases.order"),
+            part("purchases.item", "purchases.order", period="P1Y", fields=["title", "seller", "ordered"]),
             part("answers.corrections"),
         ]
     ),
@@ -67,6 +71,14 @@ parts = st.lists(
 )
 words = st.frozensets(st.sampled_from(WORDS))
 pick = st.integers(0, 1000)
+days = st.none() | st.sampled_from(["2023-02-28", "2024-01-01", "2025-11-20", "2026-10-15", "2026-11-17"])
+asked_for = st.builds(
+    Wanted,
+    category=st.sampled_from([None, None, "books", "toys", "garden"]),
+    seller=st.sampled_from([None, None, "books.example", "toys.example"]),
+    ordered_from=days,
+    ordered_to=days,
+)
 
 
 class Law(RuleBasedStateMachine):
@@ -204,6 +216,8 @@ class Law(RuleBasedStateMachine):
         if self.consent.grants.get(self.customer.vault, grant_id).state != "live":
             self.revoked[grant_id] = self.tokens.pop(grant_id)
             return
+        entries = posted.entries(self.engine, grant_id)
+        assert {seq for _, seq in entries} <= posted.in_view(self.engine, grant_id), "a posting tells of more"
         after = self._shared(grant_id)
         for item, document in after.items():
             assert item in before, "narrowing showed a row"
@@ -257,6 +271,19 @@ class Law(RuleBasedStateMachine):
         for grant_id in self.tokens:
             assert self._shared(grant_id) == self._decided(grant_id)
 
+    @precondition(lambda self: self.tokens)
+    @rule(number=pick, asked=asked_for, limit=st.sampled_from([1, 2, 500]))
+    def filter(self, number: int, asked: Wanted, limit: int) -> None:
+        grant_id = self._grant(number)
+        assert grant_id
+        token = self.tokens[grant_id].access_token
+        access = self.consent.reader.authenticate(token)
+        names = self.consent.reader.filters(access, "purchases")
+        wanted = Wanted(**{name: getattr(asked, name) for name in names})
+        if wanted:
+            rows = posted.plainly(self.vendors[grant_id].read(token), wanted)
+            assert posted.filtered(self.consent.reader, access, wanted, limit) == rows
+
     def _shared(self, grant_id: str) -> dict[str, Any]:
         """What the vendor reads: (stream, id) → facets, corrections as they are."""
         access = self.consent.reader.authenticate(self.tokens[grant_id].access_token)
@@ -308,6 +335,17 @@ class Law(RuleBasedStateMachine):
             for record, arrived in arrived_since(self.customer.vault, grant.agreement)
             if policy.leaves_on(arrived) <= today(self.clock)
         }
+
+    @invariant()
+    def what_left_is_not_posted(self) -> None:
+        for grant_id in self.tokens:
+            seqs = {seq for _, seq in posted.entries(self.engine, grant_id)}
+            assert seqs - {0} <= posted.in_view(self.engine, grant_id)
+
+    @invariant()
+    def nothing_of_what_ended_is_posted(self) -> None:
+        for grant_id in self.revoked:
+            assert posted.entries(self.engine, grant_id) == []
 
     @invariant()
     def revoking_is_final(self) -> None:

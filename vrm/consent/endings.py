@@ -1,7 +1,8 @@
 """How a grant ends: one place, for every reason. It needs no root key.
 
-The row stays as a tombstone, so that nothing deleted can ever widen access; view rows and every wrap of
-its tokens are deleted in the same transaction. Whoever ends a grant empties the write-ahead log after it.
+The row stays as a tombstone, so that nothing deleted can ever widen access; view rows, postings and every
+wrap of its tokens are deleted in the same transaction. Whoever ends a grant empties the write-ahead log
+after it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ TABLES = (
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER,"
     " reads INTEGER NOT NULL, seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL,"
     " agreement BLOB NOT NULL,"
-    " reserve BLOB NOT NULL, routing BLOB NOT NULL)",
+    " reserve BLOB NOT NULL, routing BLOB NOT NULL, edition INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX grants_vault ON grants (vault, state)",
     "CREATE INDEX grants_expires ON grants (state, expires)",
 )
@@ -41,4 +42,6 @@ def end(transaction: Transaction, grant_id: str, state: str, now: int) -> bool:
         return False
     end_tokens(transaction, grant_id)
     transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
+    transaction.execute("DELETE FROM deposits WHERE grant_id = ?", (grant_id,))
+    transaction.execute("DELETE FROM postings WHERE grant_id = ?", (grant_id,))
     return True

@@ -399,6 +399,13 @@ class Grants:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
 
+    def post(self, vault: Vault) -> None:
+        """At unlock: views are posted for their vendors' filters where enough has changed."""
+        for grant in self._views.live_grants(vault.keyring)[0]:
+            with self._engine.write() as transaction:
+                if self._views.stale(grant):
+                    self._views.post(transaction, self.open(vault, grant.grant_id))
+
     def end_paused(self, vault: Vault) -> None:
         """At the first unlock after a restore: what was connected in the copy ends, and the log says why."""
         rows = self._engine.all(

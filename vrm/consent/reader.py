@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vrm.clock import Clock, rfc3339, today
+from vrm.consent import filters
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.filters import Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import ANSWERS, SCOPES, member_of, stream_of
+from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
@@ -34,6 +37,8 @@ from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
+EVERYTHING = Wanted()
+Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 
 
@@ -102,14 +107,21 @@ class Reader:
         with self._engine.write() as transaction:
             self._log.note_refusal(transaction, vault, grant_id, reason, client_id, what)
 
-    def grant(self, access: Access) -> dict[str, Any]:
-        """The told limits of this token's grant."""
+    def _agreement(self, access: Access) -> Agreement:
         row = self._engine.one(
             f"SELECT agreement FROM grants WHERE {_LIVE}", (access.grant_id, self._clock.now())
         )
         if row is None:
             raise self._inactive(access)
-        agreement = Agreement.decode(agreement_cipher(access.common, access.grant_id).unseal(row[0]))
+        return Agreement.decode(agreement_cipher(access.common, access.grant_id).unseal(row[0]))
+
+    def filters(self, access: Access, collection: str) -> frozenset[str]:
+        """The parameters by which this token may filter a list: of fields that leave under its scopes."""
+        return filters.open_to(collection, self._agreement(access), access.scopes)
+
+    def grant(self, access: Access) -> dict[str, Any]:
+        """The told limits of this token's grant."""
+        agreement = self._agreement(access)
         granted = [part for part in agreement.parts if _touches(part, access.scopes)]
         return {
             "grant_id": access.grant_id,
@@ -127,12 +139,17 @@ class Reader:
         limit: int = 100,
         cursor: str | None = None,
         updated_since: int | None = None,
+        wanted: Wanted = EVERYTHING,
     ) -> tuple[list[bytes], str | None]:
         """Up to `limit` rows as JSON bytes and the cursor of the next page, or None at the end.
 
-        Raises InsufficientScopeError, ParameterError (cursor), GrantInactiveError.
+        `wanted` asks by what `filters` says is open. Raises InsufficientScopeError, ParameterError
+        (cursor), GrantInactiveError.
         """
         opener = self._opener(access, collection)
+        if wanted:
+            selection = Selection(self._engine, access, opener, wanted, updated_since or 0)
+            return self._selected(access, opener, selection, limit, cursor)
         after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
         items: list[bytes] = []
         while True:
@@ -147,6 +164,32 @@ class Reader:
                 return items, None
             if len(items) == limit:
                 return items, self._cursor(access, collection, after)
+
+    def _selected(
+        self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
+    ) -> tuple[list[bytes], str | None]:
+        """A filtered page. Rows are judged before the write lock is taken, and once more if any changed."""
+        bound = selection.wanted.bound()
+        start = None if cursor is None else self._unsealed(access, opener.stream, cursor, bound)
+        try:
+            with self._engine.read():
+                state, (items, following) = self._state(access), selection.page(limit, start)
+            with self._engine.write() as transaction:
+                self._enter(transaction, access)
+                if self._state(access) != state:
+                    items, following = selection.page(limit, start)
+                self._note_read(transaction, access, opener, len(items))
+        except GrantInactiveError:
+            raise self._inactive(access) from None
+        if following is None:
+            return items, None
+        return items, self._sealed(access, opener.stream, following, bound)
+
+    def _state(self, access: Access) -> Row | None:
+        """What is another one after every change of what this grant shows."""
+        return self._engine.one(
+            "SELECT seq, edition, agreement FROM grants WHERE grant_id = ?", (access.grant_id,)
+        )
 
     def changes(
         self, access: Access, collection: str, *, limit: int = 100, cursor: str | None = None
@@ -188,14 +231,14 @@ class Reader:
         opened = (opener.bare(seq, item, sealed) for seq, item, _, sealed in rows)
         return b"[" + b",".join(text for text in opened if text is not None) + b"]"
 
-    def _opener(self, access: Access, stream: str, known: Container[str] = CATALOG_BY_NAME.keys()) -> _Opener:
+    def _opener(self, access: Access, stream: str, known: Container[str] = CATALOG_BY_NAME.keys()) -> Opener:
         if stream not in known:  # an answer is no collection: its rows have no ids and times for vendors
             raise NotInViewError()
         scopes = access.stream_scopes(stream)
         if not scopes:
             self.refuse(access, "not granted", stream)
             raise InsufficientScopeError()
-        return _Opener(access, stream, scopes, today(self._clock).toordinal())
+        return Opener(access, stream, scopes, today(self._clock).toordinal())
 
     def _enter(self, transaction: Transaction, access: Access) -> None:
         """The state check: part of the transaction that writes the log entry."""
@@ -212,7 +255,7 @@ class Reader:
         self.refuse(access, "grant ended", "")
         return GrantInactiveError()
 
-    def _take_one(self, access: Access, opener: _Opener, item: bytes) -> Row | None:
+    def _take_one(self, access: Access, opener: Opener, item: bytes) -> Row | None:
         try:
             with self._engine.write() as transaction:
                 self._enter(transaction, access)
@@ -227,7 +270,7 @@ class Reader:
             raise self._inactive(access) from None
 
     def _take(
-        self, access: Access, opener: _Opener, count: int, after: int, since: int, *, gone: bool = False
+        self, access: Access, opener: Opener, count: int, after: int, since: int, *, gone: bool = False
     ) -> list[Row]:
         kept = "" if gone else " AND sealed IS NOT NULL"
         try:
@@ -243,7 +286,7 @@ class Reader:
         except GrantInactiveError:
             raise self._inactive(access) from None
 
-    def _note_read(self, transaction: Transaction, access: Access, opener: _Opener, count: int) -> None:
+    def _note_read(self, transaction: Transaction, access: Access, opener: Opener, count: int) -> None:
         self._log.note(
             transaction,
             access.vault,
@@ -261,13 +304,20 @@ class Reader:
         )
 
     def _cursor(self, access: Access, stream: str, seq: int) -> str:
-        sealed = self._cursor_cipher(access, stream).seal(seq.to_bytes(8, "big"))
-        return base64.urlsafe_b64encode(sealed).decode()
+        return self._sealed(access, stream, seq.to_bytes(8, "big"))
 
     def _open_cursor(self, access: Access, stream: str, cursor: str) -> int:
+        return int.from_bytes(self._unsealed(access, stream, cursor), "big")
+
+    def _sealed(self, access: Access, stream: str, place: bytes, *bound: bytes) -> str:
+        sealed = self._cursor_cipher(access, stream).seal(place, *bound)
+        return base64.urlsafe_b64encode(sealed).decode()
+
+    def _unsealed(self, access: Access, stream: str, cursor: str, *bound: bytes) -> bytes:
+        """The place in a cursor that was given for this grant, list and filter."""
         try:
             sealed = base64.urlsafe_b64decode(cursor.encode("ascii"))
-            return int.from_bytes(self._cursor_cipher(access, stream).unseal(sealed), "big")
+            return self._cursor_cipher(access, stream).unseal(sealed, *bound)
         except (binascii.Error, ValueError, TamperedError):
             raise ParameterError(fields={"cursor": ["is not one of this list"]}) from None
 
@@ -276,7 +326,7 @@ def _touches(part: Mapping[str, Any], scopes: Sequence[str]) -> bool:
     return any(f"{datatype}:read" in scopes for datatype in part["datatypes"])
 
 
-class _Opener:
+class Opener:
     """Opens the rows of one stream for one token and writes them as JSON."""
 
     def __init__(self, access: Access, stream: str, scopes: Sequence[str], day: int) -> None:
@@ -288,15 +338,18 @@ class _Opener:
         self.ciphers = RowCiphers(access.grant_id, access.common, keys)
         self._times: dict[int, bytes] = {}
 
-    def row(self, seq: int, item: bytes, updated: int, sealed: bytes) -> bytes | None:
-        """The record as it leaves, or None where nothing of it is in period and in these scopes."""
-        parts = [
-            _MEMBERS[scope] + text
-            for scope, (last, text) in self.ciphers.open(sealed, item, seq).items()
-            if in_period(last, self._day)
-        ]
-        if not parts:
+    def row(
+        self, seq: int, item: bytes, updated: int, sealed: bytes, *, fits: Fits | None = None
+    ) -> bytes | None:
+        """The record as it leaves, or None where nothing of it is in period and in these scopes.
+
+        None, too, where what would leave does not fit.
+        """
+        opened = self.ciphers.open(sealed, item, seq)
+        kept = {scope: text for scope, (last, text) in opened.items() if in_period(last, self._day)}
+        if not kept or (fits is not None and not fits(kept)):
             return None
+        parts = [_MEMBERS[scope] + text for scope, text in kept.items()]
         when = self._times.get(updated) or self._time(updated)
         return b'{"id":"%b","updated_at":"%b"%b}' % (item.hex().encode(), when, b"".join(parts))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vrm.clock import Clock
-from vrm.consent import disclosures, endings, requests, tokens, vendors, views
+from vrm.consent import disclosures, endings, postings, requests, tokens, vendors, views
 from vrm.consent.arrivals import Arrivals
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import Grants
@@ -24,15 +24,20 @@ SCHEMA = Schema(
         *vendors.TABLES,
         *endings.TABLES,
         *views.TABLES,
+        *postings.TABLES,
         *tokens.TABLES,
         *requests.TABLES,
         *disclosures.TABLES,
         "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
-    left_out=("tokens", "requests", "views", "refusals", "sweeps"),
+    left_out=("tokens", "requests", "views", "postings", "refusals", "sweeps"),
     in_copies=(endings.PAUSE,),
     steps={
-        2: (),
+        2: (
+            "ALTER TABLE grants ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE views ADD COLUMN posted BLOB",
+            *postings.TABLES,
+        ),
     },
 )
 
@@ -74,6 +79,7 @@ class Consent:
         self.grants.end_paused(vault)
         self.grants.retire(vault)
         self.arrivals.ripen(vault)
+        self.grants.post(vault)
         if not found:
             self.log.seal_heads(vault)
             self.grants.settle(vault)

@@ -7,17 +7,19 @@ The initial order is that of the ids, which are random: positions tell nothing a
 Rows whose bytes do not change are not touched. Writes happen in the transaction of the change itself.
 A grant that does not fit what was noted under the root (planted, altered, an older state put back) is
 ended by the customer's next act: its view could not be kept in step, and a removal must never wait.
+The rows stand in postings, too (`vrm.consent.postings`), by which a vendor's filters find them.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, policy
+from vrm.consent import endings, filters, policy, postings
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 
 TABLES = (
     "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
-    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB,"
+    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB, posted BLOB,"
     " PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
+_INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed, posted)"
+_MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
 _DAY = 4  # bytes of the last day before the text
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
@@ -227,24 +231,74 @@ class Views:
         self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
     ) -> None:
         """Write a new grant's view: stream → (item id → what leaves)."""
-        ciphers, now, seq, stored = grant.ciphers(), self._clock.now(), 0, []
-        for stream, verdicts in rows.items():
-            place = shelf(grant.keys.common, stream)
-            for item in sorted(verdicts):
-                seq += 1
-                stored.append(
-                    (grant.grant_id, place, seq, item, now, ciphers.seal(verdicts[item], item, seq))
+        ciphers, now, stored = grant.ciphers(), self._clock.now(), []
+        items = [(stream, item) for stream, verdicts in rows.items() for item in sorted(verdicts)]
+        verdicts = {seq: rows[stream][item] for seq, (stream, item) in enumerate(items, 1)}
+        texts = ((stream, seq, verdicts[seq].scopes) for seq, (stream, _) in enumerate(items, 1))
+        posted = _lay(transaction, grant, len(items) + 1, texts)
+        for seq, (stream, item) in enumerate(items, 1):
+            place, sealed = shelf(grant.keys.common, stream), ciphers.seal(verdicts[seq], item, seq)
+            stored.append((grant.grant_id, place, seq, item, now, sealed, posted.get(seq)))
+        transaction.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", stored)
+        transaction.execute(
+            "UPDATE grants SET seq = ?, edition = ? WHERE grant_id = ?",
+            (len(items), len(items) + 1, grant.grant_id),
+        )
+
+    def post(self, transaction: Transaction, grant: OpenGrant) -> None:
+        """Post a view anew; nothing of what had left is left then. Nothing happens to one that has ended."""
+        cursor = transaction.execute(
+            "UPDATE grants SET edition = seq + 1 WHERE grant_id = ? AND state = 'live'", (grant.grant_id,)
+        )
+        row = self._engine.one("SELECT edition FROM grants WHERE grant_id = ?", (grant.grant_id,))
+        if row is None or cursor.rowcount != 1:
+            return
+        postings.clear(transaction, grant.grant_id)
+        posted = _lay(transaction, grant, row[0], self._texts(grant))
+        transaction.executemany(
+            "UPDATE views SET posted = ? WHERE grant_id = ? AND shelf = ? AND seq = ?",
+            (
+                (posted.get(seq), grant.grant_id, place, seq)
+                for place, seq in self._engine.all(
+                    "SELECT shelf, seq FROM views WHERE grant_id = ? AND sealed IS NOT NULL",
+                    (grant.grant_id,),
                 )
-        transaction.executemany("INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)", stored)
-        transaction.execute("UPDATE grants SET seq = ? WHERE grant_id = ?", (seq, grant.grant_id))
+            ),
+        )
+
+    def _texts(self, grant: OpenGrant) -> Iterator[tuple[str, int, Mapping[str, bytes]]]:
+        """(stream, seq, scope → JSON) of a view's rows in their order; altered ones are left out."""
+        ciphers = grant.ciphers()
+        for stream in grant.agreement.streams:
+            rows = self._engine.all(
+                "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND shelf = ? AND sealed IS NOT NULL"
+                " ORDER BY seq",
+                (grant.grant_id, shelf(grant.keys.common, stream)),
+            )
+            for item, seq, sealed in rows:
+                with suppress(TamperedError):
+                    parts = ciphers.open(sealed, item, seq)
+                    yield stream, seq, {scope: text for scope, (_, text) in parts.items()}
+
+    def stale(self, grant: OpenGrant) -> bool:
+        """Whether a view should be posted anew: never posted, or enough has changed to be worth it."""
+        row = self._engine.one("SELECT seq, edition FROM grants WHERE grant_id = ?", (grant.grant_id,))
+        if row is None or not any(filters.posted(one, grant.agreement) for one in grant.agreement.streams):
+            return False
+        changed = row[0] + 1 - row[1]
+        return row[1] == 0 or changed > _MANY or (changed > 0 and self.count(grant.grant_id) <= _FEW)
 
     def drop_other_shelves(self, transaction: Transaction, grant: OpenGrant) -> None:
-        """After narrowing: rows of collections that are no longer granted are deleted, without a trace."""
+        """After narrowing: rows of collections that are no longer granted are deleted, without a trace.
+
+        The rest is posted anew, so that nothing tells of what left.
+        """
         places = [shelf(grant.keys.common, stream) for stream in grant.agreement.streams]
         marks = ", ".join("?" * len(places))
         transaction.execute(
             f"DELETE FROM views WHERE grant_id = ? AND shelf NOT IN ({marks})", (grant.grant_id, *places)
         )
+        self.post(transaction, grant)
 
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
         """Let parts leave whose period has ended (reading withholds them), and rows that were altered."""
@@ -291,6 +345,20 @@ class Views:
         return found
 
 
+def _lay(
+    transaction: Transaction,
+    grant: OpenGrant,
+    edition: int,
+    rows: Iterable[tuple[str, int, Mapping[str, bytes]]],
+) -> dict[int, bytes]:
+    """Post a view's rows, (stream, seq, texts): seq → its labels."""
+    fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
+    scopes = {field.scope for some in fields.values() for field in some}
+    keys = {scope: grant.keys.scope_key(scope) for scope in scopes}
+    labels = postings.Labels(grant.grant_id, edition, keys)
+    return postings.lay(transaction, labels, ((fields[stream], seq, texts) for stream, seq, texts in rows))
+
+
 def in_period(last: int, day: int) -> bool:
     """Whether a part whose last day is `last` may still be read on `day`."""
     return last in (policy.FOREVER, day) or last > day
@@ -304,6 +372,7 @@ class _Writer:
         self._transaction = transaction
         self._grant = grant
         self._now = now
+        self._left: list[bytes] = []  # labels of rows that left their place
         row = engine.one("SELECT seq FROM grants WHERE grant_id = ?", (grant.grant_id,))
         self._seq = self._start = int(row[0]) if row else 0
 
@@ -314,28 +383,33 @@ class _Writer:
     def set(self, stream: str, item: bytes, verdict: policy.Verdict) -> None:
         """Store, replace or retire one row; nothing happens where the same bytes would leave."""
         key = (self._grant.grant_id, item)
-        row = self._engine.one("SELECT shelf, seq, sealed FROM views WHERE grant_id = ? AND item = ?", key)
+        row = self._engine.one(
+            "SELECT shelf, seq, sealed, posted FROM views WHERE grant_id = ? AND item = ?", key
+        )
         if row is None and not verdict.scopes:
             return
         if row is not None and self._unchanged(row, item, verdict):
             return
         self._seq += 1
         self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
+        if row and row[3]:
+            self._left.append(row[3])
         sealed = self._ciphers.seal(verdict, item, self._seq) if verdict.scopes else None
         place = row[0] if row else shelf(self._grant.keys.common, stream)
         self._transaction.execute(
-            "INSERT INTO views VALUES (?, ?, ?, ?, ?, ?)",
+            f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL)",
             (self._grant.grant_id, place, self._seq, item, self._now, sealed),
         )
 
     def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
-        _, seq, sealed = row
+        _, seq, sealed, _ = row
         if sealed is None or not verdict.scopes:
             return sealed is None and not verdict.scopes
         return self._ciphers.holds(sealed, item, seq, verdict)
 
     def finish(self) -> None:
-        """Keep the grant's position."""
+        """Keep the grant's position; what left its place is no longer posted."""
+        postings.take_back(self._engine, self._transaction, self._grant.grant_id, self._left)
         if self._seq != self._start:
             self._transaction.execute(
                 "UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id)

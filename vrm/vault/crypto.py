@@ -45,6 +45,7 @@ KEY_BYTES: Final = 32
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _NONCE = slice(envelope.HEADER, envelope.HEADER + envelope.NONCE)  # where it stands in an envelope
 _SEALED = slice(_NONCE.stop, None)
+_BLOCK = 16  # bytes of a block of AES
 _SHA256 = SHA256()  # names the algorithm; holds nothing
 _HPKE_SUITE = b"\x01"  # first byte of every sealed-to-a-public-key blob, so that a hybrid KEM can follow
 
@@ -183,15 +184,15 @@ def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
     return hmac.digest(key.reveal(), context(purpose, *parts), "sha256")
 
 
-def numbered(key: Key, first: int, count: int) -> list[bytes]:
-    """16 bytes for each number from `first` on, which without the key look like chance: AES-256 of the number.
+def numbered(key: Key, first: int, count: int, size: int) -> list[bytes]:
+    """For each number from `first` on `size` bytes (16 at most) that without the key look like chance.
 
-    The key serves for nothing else. No number gives the bytes of another, so they name `count` rows.
+    They are the first of AES-256 of the number (u128); the key serves for nothing else. Equal numbers give
+    equal bytes, so what they name can be found again.
     """
-    size = 16
-    counter = CTR(first.to_bytes(size, "big"))  # the key stream itself: AES of one number after the other
-    stream = BlockCipher(AES256(key.reveal()), counter).encryptor().update(bytes(size * count))
-    return [stream[at : at + size] for at in range(0, len(stream), size)]
+    counter = CTR(first.to_bytes(_BLOCK, "big"))  # the key stream itself: AES of one number after the other
+    stream = BlockCipher(AES256(key.reveal()), counter).encryptor().update(bytes(_BLOCK * count))
+    return [stream[at : at + size] for at in range(0, len(stream), _BLOCK)]
 
 
 class Cipher:
