@@ -291,8 +291,9 @@ def _keep_aside(database: Path, now: int) -> Path:
             if (old / database.name).samefile(database):
                 (old / database.name).unlink()
                 old.rmdir()
-    with suppress(sqlite3.Error), closing(_connect(database)) as raw:
-        raw.execute("PRAGMA journal_mode=DELETE").close()  # brings the write-ahead log into the file
+    if _has_log(database):
+        with suppress(sqlite3.Error), closing(_connect(database)) as raw:
+            raw.execute("PRAGMA journal_mode=DELETE").close()  # brings the write-ahead log into the file
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = database.with_name(f"before-restore-{stamp}")
     number = 1
@@ -305,6 +306,13 @@ def _keep_aside(database: Path, now: int) -> Path:
     sync(aside)
     sync(database.parent)
     return aside
+
+
+def _has_log(database: Path) -> bool:
+    """Whether SQLite takes the log beside it for the database's own: any other one it would delete."""
+    with database.open("rb") as source:
+        head = source.read(_HEADER)
+    return head.startswith(_SQLITE) and head[18:20] == b"\2\2"
 
 
 def _files(database: Path) -> list[Path]:
