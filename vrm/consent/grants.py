@@ -18,7 +18,7 @@ from vrm.consent import endings, policy
 from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.periods import with_period
 from vrm.consent.policy import Agreement, Reserve
-from vrm.consent.scopes import member_of, source_of
+from vrm.consent.scopes import is_reading, member_of, scopes_of, source_of, subject_of
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import (
     GRANT_COLUMNS,
@@ -65,8 +65,13 @@ class GrantView:
 
     @property
     def facets(self) -> list[str]:
-        """The datatypes granted."""
-        return [scope.removesuffix(":read") for scope in self.agreement.scopes]
+        """The datatypes that the vendor may read."""
+        return [subject_of(scope) for scope in self.agreement.scopes if is_reading(scope)]
+
+    @property
+    def writes(self) -> list[str]:
+        """The collections into which it may put something."""
+        return [subject_of(scope) for scope in self.agreement.scopes if not is_reading(scope)]
 
 
 class Grants:
@@ -284,7 +289,7 @@ class Grants:
             raise ValidationError(fields={"days": ["must end sooner than now agreed"]})
         parts = []
         for part in agreement.parts:
-            kept = [datatype for datatype in part["datatypes"] if f"{datatype}:read" not in drop]
+            kept = [subject_of(scope) for scope in scopes_of(part) if scope not in drop]
             if kept:
                 shorter = {**part, "datatypes": kept}
                 parts.append(shorter if period is None else with_period(shorter, period))
@@ -316,6 +321,13 @@ class Grants:
             self._views.keep(transaction, vault.keyring)
             self._set_roster(transaction, vault)
             self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
+
+    def revoke_all(self, transaction: Transaction, vault: Vault) -> int:
+        """Stop every connection, in the given transaction; the caller empties the write-ahead log after it."""
+        live = self._views.keep(transaction, vault.keyring)
+        for grant in live:
+            self._revoke(transaction, vault, grant.grant_id, grant.agreement)
+        return len(live)
 
     def block(self, client_id: str) -> int:
         """The host blocks a vendor: its grants in every vault end, locked or not. Returns how many."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from vrm.clock import Clock
-from vrm.consent import disclosures, endings, postings, requests, tokens, vendors, views
+from vrm.consent import deposits, disclosures, endings, postings, requests, tokens, vendors, views
 from vrm.consent.arrivals import Arrivals
+from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.filing import Filing
 from vrm.consent.grants import Grants
 from vrm.consent.moves import Moves
 from vrm.consent.reader import Reader
+from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
 from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
-from vrm.vault.engine import Engine, Schema
+from vrm.vault.engine import Engine, Schema, Transaction
+from vrm.vault.generations import require_current
+from vrm.vault.rotation import Rotated
 from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import Vault, Vaults
 
@@ -28,15 +33,17 @@ SCHEMA = Schema(
         *tokens.TABLES,
         *requests.TABLES,
         *disclosures.TABLES,
+        *deposits.TABLES,
         "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
-    left_out=("tokens", "requests", "views", "postings", "refusals", "sweeps"),
+    left_out=("tokens", "requests", "views", "postings", "refusals", "deposits", "deposit_numbers", "sweeps"),
     in_copies=(endings.PAUSE,),
     steps={
         2: (
             "ALTER TABLE grants ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
             "ALTER TABLE views ADD COLUMN posted BLOB",
             *postings.TABLES,
+            *deposits.TABLES,
         ),
     },
 )
@@ -54,6 +61,7 @@ class Consent:
         access_life: int = 900,
         refresh_grace: int = 20,
         request_life: int = 3600,
+        quota: Quota | None = None,
     ) -> None:
         key = vaults.server_key
         self._grace = refresh_grace
@@ -61,6 +69,7 @@ class Consent:
         self.log = Disclosures(engine, vaults, clock)
         self.views = Views(engine, self.log, clock)
         vaults.watcher = self.views
+        vaults.parts += [GrantsPart(engine), LogPart(engine, self.log)]
         self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
         self.grants = Grants(engine, key, self.vendors, self.views, self.log, clock)
         self.arrivals = Arrivals(engine, self.grants, self.views, clock)
@@ -69,27 +78,57 @@ class Consent:
         )
         self.moves = Moves(vaults, self.grants, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
+        self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
+        self.filing = Filing(engine, clock)
 
     def at_unlock(self, vault: Vault) -> list[str]:
         """What a log-in does; returns problems.
 
-        Rows past their period leave, those whose wait is over enter, the log's heads are sealed.
+        Rows past their period leave, those whose wait is over enter, what vendors left is filed, the log's
+        heads are sealed.
         """
+        require_current(vault.engine, vault.keyring)
         found = self.problems(vault)
         self.grants.end_paused(vault)
         self.grants.retire(vault)
         self.arrivals.ripen(vault)
+        self.filing.run(vault)
+        found += [problem for problem in self.filing.problems(vault) if problem not in found]
         self.grants.post(vault)
         if not found:
             self.log.seal_heads(vault)
             self.grants.settle(vault)
         return found
 
+    def rotate(
+        self, vault: Vault, passphrase: str, new: str | None = None, *, keep_connections: bool = False
+    ) -> tuple[Rotated, int]:
+        """A new root (`Vault.rotate`); in the same transaction every connection ends, unless they are kept.
+
+        Returns what changed, and how many connections ended. `Vault.go_on_rotating` does what is left.
+        """
+        ended = 0
+
+        def beside(transaction: Transaction) -> None:
+            nonlocal ended
+            self.log.note(transaction, vault.id, "new-keys")
+            if not keep_connections:
+                ended = self.grants.revoke_all(transaction, vault)
+
+        rotated = vault.rotate(passphrase, new, beside)
+        return rotated, ended
+
     def problems(self, vault: Vault) -> list[str]:
         """Whatever does not fit in keyslots, grants, views and log; empty if all is well."""
-        return [*vault.problems(), *self.grants.problems(vault), *self.log.problems(vault)]
+        return [
+            *vault.problems(),
+            *self.grants.problems(vault),
+            *self.log.problems(vault),
+            *self.filing.problems(vault),
+        ]
 
     def sweep(self) -> bool:
         """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""
         self.grants.drop_old_replays(self._grace)
+        self.deposits.sweep()
         return self.grants.sweep()
