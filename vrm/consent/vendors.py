@@ -17,6 +17,7 @@ from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, Row
+from vrm.vault.naming import is_plain
 from vrm.vault.serverkey import ServerKey
 
 TABLES = (
@@ -86,8 +87,10 @@ class Vendors:
         Raises ValidationError for a bad name or redirect URI, ScopeError for an unknown purpose.
         """
         clean = " ".join(name.split())
-        if not 0 < len(clean) <= 80 or not clean.isprintable():
+        if len(clean) > 80 or not is_plain(clean):
             raise ValidationError(fields={"name": ["needs 1 to 80 printable characters"]})
+        if not all(is_plain(seller) and len(seller) <= 120 for seller in sells_as):
+            raise ValidationError(fields={"sells_as": ["needs 1 to 120 printable characters each"]})
         if not redirect_uris and not resource_server:
             raise ValidationError(fields={"redirect_uri": ["is missing"]})
         uris = [check_redirect_uri(uri) for uri in redirect_uris]

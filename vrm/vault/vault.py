@@ -37,6 +37,7 @@ from vrm.vault.generations import generation_of, open_keyring
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
+from vrm.vault.naming import is_plain
 from vrm.vault.records import Records, Watcher
 from vrm.vault.renewal import MailboxPart
 from vrm.vault.roster import Roster, open_roster, seal_roster
@@ -107,7 +108,7 @@ class SessionLimits:
 def normal_username(username: str) -> str:
     """The one spelling under which a name is stored; ValidationError for what is no name."""
     name = unicodedata.normalize("NFKC", username).strip().casefold()
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or not is_plain(name):
         raise ValidationError(
             fields={"username": ["needs 2 to 40 letters, digits, dots, dashes or underscores"]}
         )

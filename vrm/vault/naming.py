@@ -1,0 +1,17 @@
+"""Names by which people tell one thing from another: of vaults, vendors, sellers.
+
+Promises: a name shows all that it holds. Refuses control characters, marks that change the direction of
+text, whatever has no width, and letters that show nothing: two names that look alike would be two vendors.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Letters and symbols for Unicode, but nothing for the eye: fillers, the empty Braille cell, a joiner.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
+
+
+def is_plain(name: str) -> bool:
+    """Whether every character of the name can be seen, and there is one."""
+    return bool(name.strip()) and name.isprintable() and not _BLANK.search(name)
