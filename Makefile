@@ -30,13 +30,16 @@ demo: ## the one story over real HTTP, then vault on 8600 and bookshop on 8601 (
 bench: ## the benchmark suite; writes bench/results.json
 	@scripts/bench
 
+flip: ## take each defence away in a copy, one at a time, and show that its tests notice
+	@scripts/flip
+
 docs: ## write the generated pages in docs/
 	@scripts/docs
 
 build: ## source archive and wheel in dist/
 	@scripts/build
 
-system: ## Debian packages the browser tests and the benchmark want (the only target that uses apt)
+system: ## Debian packages the tests and the benchmark want (the only target that uses apt)
 	@scripts/system
 
 lock: ## renew the hash-locked requirements
@@ -45,4 +48,4 @@ lock: ## renew the hash-locked requirements
 clean: ## remove everything made, except .venv and .tools
 	@scripts/clean
 
-.PHONY: help setup test lint types layers fast demo bench docs build system lock clean
+.PHONY: help setup test lint types layers fast demo bench flip docs build system lock clean

@@ -150,6 +150,17 @@ def test_what_is_not_shared_any_more_does_not_come_back_with_a_change(
     assert vendor.titles(tokens.access_token) == ["Beloved", "Emma"]
 
 
+def test_what_was_taken_out_stays_out_with_the_next_narrowing(
+    customer: Customer, vendor: Vendor, books: list[str]
+) -> None:
+    tokens = vendor.connect(customer)
+    narrow(customer, tokens.grant_id, exclude=frozenset({books[0]}))
+    shown = narrow(customer, tokens.grant_id, exclude=frozenset({books[1]}))
+    assert shown.reserve.exclude >= {books[0], books[1]}
+    customer.change(books[0], "item", title="Kindred, second edition")
+    assert vendor.titles(tokens.access_token) == ["Emma"]
+
+
 def test_many_records_are_narrowed_in_steps(
     customer: Customer, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +303,9 @@ def test_what_left_its_period_leaves_the_disk_at_the_next_unlock(
     grant = consent.grants.open(customer.vault, tokens.grant_id)
     [contents] = consent.views.contents(grant).values()
     assert sorted(len(scopes) for scopes in contents.values()) == [1, 2]
+    stored = engine.all("SELECT item, seq, sealed FROM views WHERE sealed IS NOT NULL")
+    opened = [grant.ciphers().open(sealed, item, seq) for item, seq, sealed in stored]
+    assert sorted(map(len, opened)) == [1, 2]  # not only withheld: it is no longer there
     assert consent.grants.differences(customer.vault) == []
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.faults.disk import SYNCS, Call, Disk, record
 from tests.faults.ledger import Ledger
@@ -14,6 +17,13 @@ from tests.faults.ledger import Ledger
 STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
 ACTS = 1000 if STRICT else 40
 LOOKS = 1 << 30 if STRICT else 10  # crash points of either kind that are looked at
+
+
+@pytest.fixture
+def lair() -> Iterator[Path]:
+    """Where disks are laid out; in memory where there is room, for what is looked at is thrown away."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder) / "lair"
 
 
 def lived(tmp_path: Path, acts: int, *flags: str) -> list[Call]:
@@ -47,15 +57,14 @@ def looks(calls: list[Call], root: Path, lair: Path, points: list[tuple[int, flo
             else:
                 disk.take(call)
         at = point
+        lair.mkdir()
         disk.write(lair, chance, draw)
         yield [f"call {point}, {chance}: {one}" for one in ledger.differences(lair / "data")]
         shutil.rmtree(lair)
-        lair.mkdir()
 
 
-def test_what_was_acknowledged_survives_a_loss_of_power(tmp_path: Path) -> None:
-    calls, lair = lived(tmp_path, ACTS), tmp_path / "lair"
-    lair.mkdir()
+def test_what_was_acknowledged_survives_a_loss_of_power(tmp_path: Path, lair: Path) -> None:
+    calls = lived(tmp_path, ACTS)
     acknowledged = sum(b'"done"' in call.text for call in calls if call.name == "tell")
     assert acknowledged > ACTS
     points = list(crashes(calls, random.Random(1)))
@@ -64,10 +73,9 @@ def test_what_was_acknowledged_survives_a_loss_of_power(tmp_path: Path) -> None:
     assert lost == []
 
 
-def test_with_fewer_syncs_acknowledged_acts_would_be_lost(tmp_path: Path) -> None:
+def test_with_fewer_syncs_acknowledged_acts_would_be_lost(tmp_path: Path, lair: Path) -> None:
     """The simulation sees what `synchronous=FULL` is for."""
-    calls, lair = lived(tmp_path, 30, "normal"), tmp_path / "lair"
-    lair.mkdir()
+    calls = lived(tmp_path, 30, "normal")
     points = [(at, 0.0) for at in range(len(calls) // 2, len(calls), len(calls) // 20)]
     lost = [one for found in looks(calls, tmp_path / "machine", lair, points) for one in found]
     assert any("acknowledged was" in one for one in lost)

@@ -1,0 +1,51 @@
+"""The disk refuses a write or a sync, each of an act in turn: 503, nothing half done, and then it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disk import strace
+from tests.faults.failing import WHEN
+from tests.faults.household import ENVIRON, ROOT
+
+STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
+GOOD = {"read": 200, "edit": 303, "bring": 200, "approve": 303, "redeem": 200, "refresh": 200, "revoke": 303}
+EVERYDAY = [("read", "pwrite64"), ("approve", "fdatasync"), ("bring", "fdatasync")]
+ALL = [(act, call) for act in GOOD for call in ("pwrite64", "fdatasync")]
+
+
+@pytest.mark.parametrize(("act", "call"), ALL if STRICT else EVERYDAY)
+def test_a_write_or_sync_that_fails_is_said_and_nothing_is_half_done(
+    tmp_path: Path, act: str, call: str
+) -> None:
+    error = {"pwrite64": "ENOSPC", "fdatasync": "EIO"}[call]
+    inject = f"inject={call}:error={error}:when={WHEN}"
+    command = [strace(), "-f", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"]
+    done = subprocess.run(
+        [*command, sys.executable, "-m", "tests.faults.failing", act, call, tmp_path / "data"],
+        cwd=ROOT,
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told, done.stderr
+    assert told[-1]["over"], done.stderr  # every write had its turn
+    assert len(told) > 1
+    for one in told:
+        assert one["status"] in (GOOD[act], 503), one
+        assert one["changed"] == (one["status"] == GOOD[act]), one
+        assert one["problems"] == [], one
+        assert one["last"], one
+        if one["status"] == 503:
+            assert one["second"] == GOOD[act], one
+            assert act != "read" or "Dune" not in one["body"], one
+            assert "rror" not in one["body"].partition("</head>")[2], one  # a plain reason, no trace
+    assert 503 in {one["status"] for one in told}
