@@ -378,8 +378,9 @@ def test_keys_do_not_show_where_an_error_would_print_them(story: Story) -> None:
     grant = story.customer.consent.grants.open(story.customer.vault, story.tokens.grant_id)
     ciphers = RowCiphers(access.grant_id, access.common, access.keys)
     shown = repr([access, grant.keys, story.customer.vault, story.tokens, ciphers, access.keys])
-    assert access.common.reveal().hex() not in shown
-    assert repr(access.common.reveal())[2:-1] not in shown
+    for key in (access.common, *access.keys.values(), grant.keys.key, grant.keys.common):
+        assert key.reveal().hex() not in shown
+        assert repr(key.reveal())[2:-1] not in shown
     assert story.tokens.access_token not in shown
 
 
