@@ -329,7 +329,7 @@ def test_nothing_can_be_written(shop: Shop, tokens: dict[str, Any], method: str,
 
 
 @pytest.mark.parametrize(
-    "name", ["category", "seller", "ordered_from", "for", "context", "gift", "offset", "x"]
+    "name", ["seller", "ordered_from", "ordered_to", "for", "context", "gift", "offset", "x"]
 )
 def test_unknown_parameters_are_one_400_whatever_they_name(
     shop: Shop, tokens: dict[str, Any], name: str

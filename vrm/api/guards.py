@@ -15,7 +15,9 @@ from datetime import datetime
 from flask import Request, Response
 from werkzeug.datastructures import MultiDict
 
-from vrm.errors import InsufficientScopeError, ParameterError, VrmError
+from vrm.consent.filters import EVERYTHING, FILTERED, Filtered, Wanted
+from vrm.errors import InsufficientScopeError, ParameterError, ValidationError, VrmError
+from vrm.vault import schemas
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
 MAX_CURSOR = 1024  # characters
@@ -92,6 +94,7 @@ class PageQuery:
     limit: int
     cursor: str | None
     updated_since: int | None
+    wanted: Wanted = EVERYTHING
 
 
 def no_parameters(args: MultiDict[str, str]) -> None:
@@ -101,7 +104,10 @@ def no_parameters(args: MultiDict[str, str]) -> None:
 
 
 def page_query(args: MultiDict[str, str], known: frozenset[str] = LIST) -> PageQuery:
-    """Parse `limit`, `cursor`, `updated_since`; anything not `known` is refused without naming it."""
+    """Parse `limit`, `cursor`, `updated_since` and filters; anything not `known` is refused without a name.
+
+    What is not open to a token is not known, however it was written: so the refusal tells nothing.
+    """
     if not args.keys() <= known:
         raise ParameterError(_UNKNOWN)
     for name in args:
@@ -111,7 +117,33 @@ def page_query(args: MultiDict[str, str], known: frozenset[str] = LIST) -> PageQ
         limit=_limit(args.get("limit")),
         cursor=_cursor(args.get("cursor")),
         updated_since=_moment(args.get("updated_since")),
+        wanted=_wanted(args),
     )
+
+
+def _wanted(args: MultiDict[str, str]) -> Wanted:
+    given = {
+        name: _value(field, name, args[name])
+        for field in FILTERED
+        for name in field.parameters
+        if name in args
+    }
+    wanted = Wanted(**given)
+    if wanted.ordered_from and wanted.ordered_to and wanted.ordered_from > wanted.ordered_to:
+        raise _wrong("ordered_to", "is before ordered_from")
+    return wanted
+
+
+def _value(field: Filtered, name: str, text: str) -> str:
+    """A value as the vault writes it down, so that what is equal looks equal."""
+    collection, _, facet = field.datatype.partition(".")
+    try:
+        value: str = schemas.clean(collection, facet, field.name, text)
+    except ValidationError as error:
+        raise _wrong(name, "; ".join(error.fields[field.name])) from None
+    if not value:
+        raise _wrong(name, "is empty")
+    return value
 
 
 def _wrong(name: str, reason: str) -> ParameterError:

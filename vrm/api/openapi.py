@@ -14,10 +14,10 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from vrm.api import guards
 from vrm.api.oauth.metadata import DETAILS_TYPES
 from vrm.api.problems import MEDIA_TYPE
-from vrm.consent import scopes
+from vrm.consent import filters, scopes
 from vrm.settings import Settings
 from vrm.vault import schemas
-from vrm.vault.catalog import CATALOG, Collection
+from vrm.vault.catalog import CATALOG, Collection, Field
 
 Node = dict[str, Any]
 _ANSWERS = "answers."
@@ -247,9 +247,36 @@ def _list_of(collection: Collection, record: Node) -> Node:
             _parameter("limit", limit, "records in one page; pages are always full"),
             _parameter("cursor", CURSOR, "`next` of a page"),
             _parameter("updated_since", moment, "only what changed, for this grant, at or after that moment"),
+            *_filters_of(collection),
         ],
         "responses": {"200": {"description": "A page", "content": _json(page)}, **_GUARDED},
     }
+
+
+def _filters_of(collection: Collection) -> list[Node]:
+    """The filters of a list, each open only where its field leaves in the grant."""
+    found = []
+    for field in filters.FILTERED:
+        source, _, facet = field.datatype.partition(".")
+        if source == collection.name:
+            shape = _value_of(collection.facet(facet).field(field.name))
+            says = f"needs `{facet}.{field.name}` in the grant; else it is refused as an unknown parameter is"
+            found += [_parameter(name, shape, _FILTERS[name] + "; " + says) for name in field.parameters]
+    return found
+
+
+def _value_of(field: Field) -> Node:
+    if field.kind == "date":
+        return {"type": "string", "format": "date"}
+    return {"type": "string", "minLength": 1, "maxLength": field.max}
+
+
+_FILTERS = {
+    "category": "only this category",
+    "seller": "only from this seller",
+    "ordered_from": "only what was ordered on this day or later",
+    "ordered_to": "only what was ordered on this day or before, and not before `ordered_from`",
+}
 
 
 def _changes_of(collection: Collection, record: Node) -> Node:

@@ -16,6 +16,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, problems
+from vrm.consent.filters import PARAMETERS
 from vrm.consent.reader import Access, Reader
 from vrm.consent.service import Consent
 from vrm.errors import TokenError, VrmError
@@ -48,11 +49,19 @@ class Readings:
         self._reader = reader
 
     def page(self, collection: str) -> Response:
-        """One page of a collection, in the order of this grant's feed."""
+        """One page of a collection, in the order of this grant's feed; filtered by what it shows."""
         access = self._access()
-        query = guards.page_query(request.args)
+        known = guards.LIST
+        if not PARAMETERS.isdisjoint(request.args):  # the rest need not know what is open
+            known |= self._reader.filters(access, collection)
+        query = guards.page_query(request.args, known)
         rows, following = self._reader.page(
-            access, collection, limit=query.limit, cursor=query.cursor, updated_since=query.updated_since
+            access,
+            collection,
+            limit=query.limit,
+            cursor=query.cursor,
+            updated_since=query.updated_since,
+            wanted=query.wanted,
         )
         end = json.dumps(following).encode() if following else b"null"
         return Response(b'{"items":[' + b",".join(rows) + b'],"next":' + end + b"}", content_type=JSON)

@@ -14,7 +14,7 @@ from datetime import date
 from itertools import pairwise
 
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import stream_of, subject_of
+from vrm.consent.scopes import scopes_of, stream_of, subject_of
 from vrm.vault import envelope
 
 # Sizes in days of the blocks under which a date is posted. A range of days is a short union of blocks.
@@ -93,6 +93,9 @@ class Wanted:
         return value != ABSENT and early <= value <= late  # written so, days compare as texts
 
 
+EVERYTHING = Wanted()
+
+
 def values_of(fields: Sequence[Filtered], texts: Mapping[str, bytes]) -> list[str]:
     """The values of some fields in what leaves of a row, ABSENT for those that do not."""
     read: dict[str, Mapping[str, str]] = {}  # each text once
@@ -112,7 +115,7 @@ def posted(stream: str, agreement: Agreement) -> tuple[Filtered, ...]:
         for field in FILTERED
         if stream_of(field.datatype) == stream
         and any(
-            field.datatype in part["datatypes"] and field.name in part.get("fields", (field.name,))
+            field.scope in scopes_of(part) and field.name in part.get("fields", (field.name,))
             for part in agreement.parts
         )
     )

@@ -16,7 +16,7 @@ from typing import Any
 from vrm.clock import Clock, rfc3339, today
 from vrm.consent import filters
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.filters import Wanted
+from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import ANSWERS, SCOPES, member_of, stream_of
 from vrm.consent.selection import Selection
@@ -37,7 +37,6 @@ from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
-EVERYTHING = Wanted()
 Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 

@@ -180,6 +180,14 @@ def facet_schema(collection: str, facet: str) -> Schema:
     return _facet_schema(collection, CATALOG_BY_NAME[collection].facet(facet))(unknown=EXCLUDE)
 
 
+def clean(collection: str, facet: str, name: str, value: Any) -> Any:
+    """One value as the schemas take it; ValidationError with the reason under the field's name."""
+    try:
+        return facet_schema(collection, facet).fields[name].deserialize(value, name, {})
+    except ValidationError as error:
+        raise errors.ValidationError(fields={name: [str(text) for text in error.messages]}) from None
+
+
 def _flatten(messages: Any, path: str = "") -> dict[str, list[str]]:
     if isinstance(messages, dict):
         found: dict[str, list[str]] = {}
