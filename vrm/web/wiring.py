@@ -12,10 +12,22 @@ from vrm.vault.vault import Vaults
 from vrm.web import again, faults, forms, gate, headers, language, session, wording
 from vrm.web.desk import EXTENSION, Desk, desk, web
 from vrm.web.limits import SCHEMA, Limits
-from vrm.web.pages import companies, entrance, home, imports, log, me, records, requests, sorting, things
+from vrm.web.pages import (
+    companies,
+    entrance,
+    home,
+    imports,
+    log,
+    me,
+    moving,
+    records,
+    requests,
+    sorting,
+    things,
+)
 from vrm.web.upload import InMemoryRequest
 
-PAGES = (companies, entrance, home, imports, log, me, records, requests, sorting, things)
+PAGES = (companies, entrance, home, imports, log, me, moving, records, requests, sorting, things)
 
 PHRASES = (
     wording.category_text,

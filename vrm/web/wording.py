@@ -49,6 +49,7 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "ended": ("todo", N_("That permission had ended already.")),
     "gone": ("todo", N_("That is not there any more.")),
     "language": ("", N_("Language changed.")),
+    "vault-deleted": ("", N_("Your vault is deleted. Nothing of it is left here.")),
 }
 
 # What happens to purchases that come in after the approval: the rule, in few words
@@ -66,6 +67,7 @@ EVENTS: Final[dict[str, str]] = {
     "narrowed": N_("You narrowed what they see"),
     "admitted": N_("You let something new in"),
     "revoked": N_("You stopped it"),
+    "restored": N_("Ended, because this vault came from a copy"),
     "expired": N_("The time ran out"),
     "given-back": N_("They gave it back"),
     "blocked": N_("This vault’s host blocked the company"),
@@ -89,7 +91,12 @@ WITHHELD: Final[dict[str, tuple[str, str]]] = {
     "": PN_("%(num)d kept for another reason", "%(num)d kept for another reason"),
 }
 
-STATES: Final = {"live": N_("sharing"), "revoked": N_("stopped"), "expired": N_("ended")}
+STATES: Final = {
+    "live": N_("sharing"),
+    "paused": N_("paused"),
+    "revoked": N_("stopped"),
+    "expired": N_("ended"),
+}
 
 
 def translated(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from flask import g, render_template
 
+from vrm.vault import copies
 from vrm.web import session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
@@ -40,6 +41,8 @@ def home() -> str:
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
         problems=desk().consent.problems(vault()),
         names=names(recent),
+        restored=copies.restored(vault().engine, vault().id),
+        ended=sorted({entry.vendor_name for entry in recent if entry.event == "restored"}),
     )
 
 
