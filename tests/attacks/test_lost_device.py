@@ -145,12 +145,12 @@ def test_no_entry_goes_into_a_part_of_the_log_whose_key_the_old_root_opens(
     token = vendor.connect(customer).access_token
     vendor.read(token)
     before = {row[0] for row in engine.all("SELECT segment FROM log_segments")}
-    count = dict(engine.all("SELECT segment, count(*) FROM log_entries GROUP BY segment"))
+    count: dict[bytes, int] = dict(engine.all("SELECT segment, count(*) FROM log_entries GROUP BY segment"))
     clock.forward(1)
     customer.consent.rotate(customer.vault, PASSPHRASE, keep_connections=True)
     vendor.read(token)  # the thread's segment began under the old root
     vendor.read(token)
-    after = dict(engine.all("SELECT segment, count(*) FROM log_entries GROUP BY segment"))
+    after: dict[bytes, int] = dict(engine.all("SELECT segment, count(*) FROM log_entries GROUP BY segment"))
     assert {segment: after[segment] for segment in before} == count
     assert sum(after.values()) == sum(count.values()) + 3
     assert len(after) == len(before) + 1

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import PASSPHRASE
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, ValidationError
 from vrm.vault import crypto, keyslots, rotation
+from vrm.vault.journal import Journal
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import RecoverySlot
@@ -253,7 +254,7 @@ def test_edits_and_imports_go_on_while_keys_are_renewed(alice: tuple[Vault, str]
 
 def test_the_journal_is_written_anew_and_counts_on(alice: tuple[Vault, str], engine: SqliteEngine) -> None:
     vault, _ = alice
-    journal = rotation.Journal
+    journal = Journal
     before = journal(engine, vault.keyring).position()
     vault.rotate(PASSPHRASE)
     vault.go_on_rotating()

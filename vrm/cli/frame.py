@@ -97,10 +97,15 @@ def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
         if twice and getpass.getpass("Again: ") != typed:
             raise ValidationError("the two passphrases differ")
         return typed
+    return read_passphrase(chosen.passphrase_file)
+
+
+def read_passphrase(path: str) -> str:
+    """The passphrase in a file, or in standard input for `-`; ValidationError where it is no text."""
     with ExitStack() as stack:
         source: BinaryIO = sys.stdin.buffer
-        if chosen.passphrase_file != "-":
-            source = stack.enter_context(Path(chosen.passphrase_file).open("rb"))
+        if path != "-":
+            source = stack.enter_context(Path(path).open("rb"))
         raw = source.read(2 * PASSPHRASE_MAX)
     try:
         return raw.decode().removesuffix("\n").removesuffix("\r")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vrm.cli import inviting, moving
+from vrm.cli import inviting, moving, rotating
 from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
 from vrm.clock import rfc3339
 from vrm.vault.vault import normal_username
@@ -13,7 +13,7 @@ from vrm.vault.vault import normal_username
 
 def add(commands: Any) -> None:
     """The group `vault`."""
-    group = group_of(commands, "vault", "create, list, move and delete vaults, invite others")
+    group = group_of(commands, "vault", "create, list, move, re-key and delete vaults, invite others")
     made = command(
         group,
         "create",
@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
     add_json(made)
     add_json(command(group, "list", _run_list, "list the vaults of this host", "vrm vault list"))
     moving.add_to_vault(group)
+    rotating.add(group)
     inviting.add(group)
 
 

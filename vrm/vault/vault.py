@@ -238,6 +238,14 @@ class Vaults:
         rows = self.engine.all("SELECT vault, username, created FROM vaults ORDER BY username")
         return [VaultEntry(*row) for row in rows]
 
+    def is_rotating(self, username: str) -> bool:
+        """Whether the keys of this vault are being renewed; False for a name that is not there."""
+        sql = "SELECT 1 FROM rotations r JOIN vaults v ON v.vault = r.vault WHERE v.username = ?"
+        try:
+            return self.engine.one(sql, (normal_username(username),)) is not None
+        except ValidationError:
+            return False
+
     def log_public(self, vault: str) -> bytes:
         """The key to which this vault's disclosure log is sealed; TamperedError for a foreign one."""
         return self.log_key(vault)[0]
