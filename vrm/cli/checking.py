@@ -8,7 +8,9 @@ from typing import Any
 from vrm import thief
 from vrm.app import Host, open_host
 from vrm.cli.frame import add_json, add_passphrase, command, settings_of, show, unlock
+from vrm.consent import chains
 from vrm.errors import StorageError, ValidationError
+from vrm.vault import chains as vault_chains
 
 
 def add(commands: Any) -> None:
@@ -45,6 +47,7 @@ def _run_check(chosen: argparse.Namespace) -> int:
         raise ValidationError("a passphrase, but no vault to open", hint="add --vault NAME")
     host = open_host(settings)
     problems = list(host.engine.integrity()) + host.consent.vendors.problems()
+    problems += vault_chains.problems(host.engine) + chains.problems(host.engine)
     if chosen.vault:
         vault = unlock(host, chosen)
         problems += vault.check() + host.consent.grants.problems(vault) + host.consent.log.problems(vault)
@@ -56,7 +59,10 @@ def _run_check(chosen: argparse.Namespace) -> int:
         "problems": problems,
     }
     text = "\n".join(["ok" if not problems else "PROBLEMS", *problems])
-    show(chosen, values, f"{text}\n{values['records']} records, {values['logs']} log entries")
+    text += f"\n{values['records']} records, {values['logs']} log entries"
+    if paused := chains.paused(host.engine):
+        text += f"\n{paused} grants of a restored copy are paused; they end when their customers log in"
+    show(chosen, values, text)
     return 0 if not problems else 1
 
 
