@@ -63,18 +63,23 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.GrantNotFoundError: Row(404, "There is no such grant"),
     errors.NotInViewError: Row(404, "There is no such record for this token"),
     errors.ParameterError: Row(400, "A parameter is not understood"),
+    errors.QuotaError: Row(429, "More waits for this customer than may"),
+    errors.KeyReusedError: Row(409, "The key was used for something else"),
+    errors.ConditionMissingError: Row(428, "A change must say what it changes"),
+    errors.ConditionError: Row(412, "Not the newest state"),
 }
 
 HTTP_SLUGS: dict[int, str] = {
     400: "bad-request",
     404: "no-such-path",
     405: "method-not-allowed",
+    411: "length-required",
     413: "body-too-large",
     414: "address-too-long",
     415: "unsupported-media-type",
     429: "rate-limited",
     500: "internal-error",
-    503: "storage-unavailable",
+    503: "busy",
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
-from vrm.api import guards, problems
+from vrm.api import deposits, guards, problems
 from vrm.consent.filters import PARAMETERS
 from vrm.consent.reader import Access, Reader
 from vrm.consent.service import Consent
@@ -29,12 +29,16 @@ JSON = "application/json"
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     """The routes under /api/v1."""
     routes = Blueprint("api_v1", __name__, url_prefix=PREFIX)
-    views = Readings(consent.reader)
+    writings = deposits.Writings(consent.reader, consent.deposits)
+    views = Readings(consent.reader, writings)
     routes.add_url_rule("/grant", "grant", views.grant)
     routes.add_url_rule("/answers/<question>", "answer", views.answer)
     routes.add_url_rule("/<collection>", "page", views.page)
     routes.add_url_rule("/<collection>/changes", "changes", views.changes)
     routes.add_url_rule("/<collection>/<id>", "one", views.one)
+    routes.add_url_rule("/<collection>", "submit", writings.submit, methods=["POST"])
+    routes.add_url_rule("/<collection>/<id>", "replace", writings.replace, methods=["PUT"])
+    routes.add_url_rule("/<collection>/<id>", "withdraw", writings.withdraw, methods=["DELETE"])
     routes.after_request(guards.protect)
     routes.register_error_handler(VrmError, _refuser(settings.issuer))
     for code in default_exceptions:  # by code: otherwise the app's own pages for that code come first
@@ -45,12 +49,18 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
 class Readings:
     """One view per address, over the one reader."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, writings: deposits.Writings) -> None:
         self._reader = reader
+        self._writings = writings
 
     def page(self, collection: str) -> Response:
-        """One page of a collection, in the order of this grant's feed; filtered by what it shows."""
+        """One page of a collection, in the order of this grant's feed; filtered by what it shows.
+
+        To a token that only writes, the states of what it left.
+        """
         access = self._access()
+        if self._writings.follows(access, collection):
+            return self._writings.page(access, collection)
         known = guards.LIST
         if not PARAMETERS.isdisjoint(request.args):  # the rest need not know what is open
             known |= self._reader.filters(access, collection)
@@ -75,9 +85,11 @@ class Readings:
         return Response(b'{"items":[' + b",".join(rows) + end, content_type=JSON)
 
     def one(self, collection: str, id: str) -> Response:
-        """One record, with an ETag of what this grant sees of it."""
+        """One record, with an ETag of what this grant sees of it; or the state of an own deposit."""
         access = self._access()
         guards.no_parameters(request.args)
+        if self._writings.follows(access, collection, id):
+            return self._writings.one(access, collection, id)
         body, etag = self._reader.one(access, collection, id)
         response = Response(body, content_type=JSON)
         response.headers["ETag"] = etag
@@ -123,7 +135,9 @@ def _scope(response: Response) -> str:
     wanted = request.view_args or {}
     if response.status_code != 403:
         return ""
-    return f"{wanted['collection']}:read" if "collection" in wanted else f"answers.{wanted['question']}:read"
+    if "question" in wanted:
+        return f"answers.{wanted['question']}:read"
+    return deposits.scope_for(wanted["collection"], request.method)
 
 
 def _http(error: HTTPException) -> Response:

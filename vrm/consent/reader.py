@@ -18,7 +18,7 @@ from vrm.consent import filters
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import ANSWERS, SCOPES, member_of, stream_of
+from vrm.consent.scopes import ANSWERS, SCOPES, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
@@ -322,7 +322,7 @@ class Reader:
 
 
 def _touches(part: Mapping[str, Any], scopes: Sequence[str]) -> bool:
-    return any(f"{datatype}:read" in scopes for datatype in part["datatypes"])
+    return any(scope in scopes for scope in scopes_of(part))
 
 
 class Opener:

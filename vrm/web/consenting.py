@@ -83,7 +83,7 @@ def delicate(parts: Iterable[Mapping[str, Any]]) -> list[str]:
     for part in parts:
         for datatype in part["datatypes"]:
             collection, _, name = datatype.partition(".")
-            if collection not in CATALOG_BY_NAME:
+            if collection not in CATALOG_BY_NAME or not name:  # an answer, or something to put in
                 continue
             facet = CATALOG_BY_NAME[collection].facet(name)
             if (facet.sensitive or facet.about_others) and datatype not in found:

@@ -14,9 +14,11 @@ from vrm.web.desk import EXTENSION, Desk, desk, web
 from vrm.web.limits import SCHEMA, Limits
 from vrm.web.pages import (
     companies,
+    devices,
     entrance,
     home,
     imports,
+    inbox,
     log,
     me,
     moving,
@@ -27,9 +29,24 @@ from vrm.web.pages import (
 )
 from vrm.web.upload import InMemoryRequest
 
-PAGES = (companies, entrance, home, imports, log, me, moving, records, requests, sorting, things)
+PAGES = (
+    companies,
+    devices,
+    entrance,
+    home,
+    imports,
+    inbox,
+    log,
+    me,
+    moving,
+    records,
+    requests,
+    sorting,
+    things,
+)
 
 PHRASES = (
+    wording.aside_text,
     wording.category_text,
     wording.choice_text,
     wording.datatype_text,
@@ -51,6 +68,7 @@ PHRASES = (
     wording.thing_title,
     wording.translated,
     wording.withheld_text,
+    wording.writes_text,
 )
 
 __all__ = ["PAGES", "register"]

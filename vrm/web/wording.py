@@ -12,6 +12,7 @@ from flask_babel import format_date, format_datetime, gettext, ngettext
 from vrm.clock import today
 from vrm.consent import policy
 from vrm.consent.disclosures import Entry
+from vrm.consent.scopes import WRITES, is_reading, subject_of
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM, N_, Field
 from vrm.vault.importers.categories import LABELS
 from vrm.web import session
@@ -47,6 +48,7 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "kept-back": ("", N_("Done. It stays with you.")),
     "unchanged": ("", N_("Nothing was changed.")),
     "ended": ("todo", N_("That permission had ended already.")),
+    "discarded": ("", N_("Thrown away.")),
     "gone": ("todo", N_("That is not there any more.")),
     "language": ("", N_("Language changed.")),
     "vault-deleted": ("", N_("Your vault is deleted. Nothing of it is left here.")),
@@ -62,8 +64,12 @@ EVENTS: Final[dict[str, str]] = {
     "declined": N_("You shared nothing"),
     "connected": N_("Picked up its key"),
     "refreshed": N_("Renewed its key"),
+    "new-keys": N_("You made new keys for this vault"),
     "read": N_("Read"),
     "refused": N_("Refused"),
+    "deposited": N_("Left something for you"),
+    "replaced": N_("Changed what it left"),
+    "taken-back": N_("Took back what it left"),
     "narrowed": N_("You narrowed what they see"),
     "admitted": N_("You let something new in"),
     "revoked": N_("You stopped it"),
@@ -228,6 +234,7 @@ REFUSALS: Final[dict[str, str]] = {
     "token expired": N_("came with a key that had run out"),
     "code-reused": N_("came again with a code that was used up"),
     "token-reused": N_("came again with a key that was used up"),
+    "too much": N_("wanted to leave more than there is room for"),
     "more": N_("came so often within an hour that further tries of that hour are left out here"),
 }
 
@@ -241,16 +248,44 @@ def entry_text(entry: Entry) -> str:
     elif entry.reason:
         said.append(gettext(REFUSALS[entry.reason]) if entry.reason in REFUSALS else entry.reason)
     if entry.event in {"refused", "granted", "narrowed"} and entry.scopes:
-        said.append(datatypes_text(scope.removesuffix(":read") for scope in entry.scopes))
+        said.append(scopes_text(entry.scopes))
     if entry.detail:
         said.append(entry.detail)
     return " · ".join(said)
+
+
+def scopes_text(scopes: Iterable[str]) -> str:
+    """What may be read, then what may be put in."""
+    held = list(scopes)
+    reading = datatypes_text(subject_of(scope) for scope in held if is_reading(scope))
+    writing = writes_text(subject_of(scope) for scope in held if not is_reading(scope))
+    return "; ".join(text for text in (reading, writing) if text)
+
+
+def writes_text(collections: Iterable[str]) -> str:
+    """`Put purchases into your vault; Leave messages in your inbox`."""
+    return "; ".join(gettext(WRITES[name]) for name in collections if name in WRITES)
+
+
+ASIDE: Final[dict[str, str]] = {
+    "invalid": N_("What it left does not fit into your vault."),
+    "foreign": N_("It was not left by anybody whom you allowed to."),
+    "unreadable": N_("It was changed where it is stored, so it does not open."),
+    "again": N_("It was filed before and came a second time."),
+}
+
+
+def aside_text(reason: str) -> str:
+    """Why something that was left could not be filed."""
+    return gettext(ASIDE.get(reason, ASIDE["unreadable"]))
 
 
 def stream_text(stream: str) -> str:
     """Where rows were read from."""
     if stream in CATALOG_BY_NAME:
         return gettext(CATALOG_BY_NAME[stream].label)
+    if stream == "deposits":
+        return gettext("what it left itself")
     return gettext("corrections") if stream.startswith("answers.") else stream
 
 

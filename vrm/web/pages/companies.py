@@ -20,6 +20,7 @@ from vrm.consent.scopes import source_of
 from vrm.errors import ScopeError, ValidationError
 from vrm.web import again, consenting, session, wording
 from vrm.web.desk import desk, vault, web
+from vrm.web.pages.inbox import count_messages
 
 Page = Response | str | tuple[str, int]
 
@@ -51,6 +52,7 @@ def companies() -> Page:
     return render_template(
         "companies.html",
         live=[grant for grant in found if grant.state == LIVE],
+        messages=count_messages(),
         ended=[grant for grant in found if grant.state != LIVE],
     )
 
@@ -67,7 +69,7 @@ def narrow(grant_id: str) -> Page:
     form = request.form
     days, period = form.get("days", ""), form.get("period", "")
     exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
-    drop = frozenset(f"{datatype}:read" for datatype in form.getlist("drop"))
+    drop = frozenset(_scope(name) for name in form.getlist("drop"))
     fresh = form.get("fresh") or None
     if not (exclude or drop or days or period or fresh):
         session.notify("unchanged")
@@ -142,6 +144,11 @@ def narrow_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the
 def arrivals_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001
     """Which new ones she had ticked."""
     return arrivals(grant_id)
+
+
+def _scope(name: str) -> str:
+    """A datatype stands for reading it; what may be put in is named with its verb."""
+    return name if name.endswith(":write") else f"{name}:read"
 
 
 def _back(grant_id: str) -> Response:

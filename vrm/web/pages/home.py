@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from flask import g, render_template
@@ -11,6 +12,7 @@ from vrm.web import session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 from vrm.web.pages.companies import live_grants
+from vrm.web.pages.inbox import count_messages
 from vrm.web.pages.log import names
 from vrm.web.pages.requests import waiting_requests
 
@@ -39,6 +41,8 @@ def home() -> str:
         grants=grants,
         readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
+        messages=count_messages(),
+        aside=Counter(one.vendor_name for one in desk().consent.filing.put_aside(vault())),
         problems=desk().consent.problems(vault()),
         names=names(recent),
         restored=copies.restored(vault().engine, vault().id),

@@ -53,11 +53,18 @@ class Place:
     def home(self) -> str:
         return url_for(f"web.{self.path}")
 
+    def page(self, record: str) -> str:
+        """The address of one record."""
+        if self.path == "inbox":
+            return url_for("web.message", record=record)
+        return url_for("web.record", place=self.path, record=record)
+
 
 PLACES: Final = {
     "things": Place("things", "purchases", "things"),
     "preferences": Place("preferences", "preferences", "me"),
     "profile": Place("profile", "profile", "me"),
+    "inbox": Place("inbox", "inbox", "companies"),
 }
 
 
@@ -165,7 +172,7 @@ def profile_again(form: again.Form) -> Page:
 # ---- delete, and back ----------------------------------------------------------------------------
 
 
-@web.get("/<any(things, preferences):place>/<record>/delete")
+@web.get("/<any(things, preferences, inbox):place>/<record>/delete")
 def ask_delete(place: str, record: str) -> Page:
     """Ask once."""
     at = PLACES[place]
@@ -181,7 +188,7 @@ def ask_delete(place: str, record: str) -> Page:
     )
 
 
-@web.post("/<any(things, preferences):place>/<record>/delete")
+@web.post("/<any(things, preferences, inbox):place>/<record>/delete")
 def delete_record(place: str, record: str) -> Page:
     """Delete, and hold the record out for a while in case it was a slip."""
     at = PLACES[place]
@@ -202,7 +209,7 @@ def delete_record(place: str, record: str) -> Page:
     )
 
 
-@web.post("/<any(things, preferences):place>/<record>/undo")
+@web.post("/<any(things, preferences, inbox):place>/<record>/undo")
 def undo_delete(place: str, record: str) -> Page:
     """Put a record back that was deleted in this session, under its own id."""
     at = PLACES[place]
@@ -219,7 +226,7 @@ def undo_delete(place: str, record: str) -> Page:
         session.notify("restored")
         return redirect(at.home, 303)
     session.notify("restored")
-    return redirect(url_for("web.record", place=place, record=record), 303)
+    return redirect(at.page(record), 303)
 
 
 # ---- shared --------------------------------------------------------------------------------------
@@ -289,7 +296,9 @@ def _profile_id(at: Place) -> str:
 
 def _name(document: forms.Document) -> str:
     item, statement = document.get("item", {}), document.get("statement", {})
-    return str(item.get("title") or statement.get("topic") or "")
+    return str(
+        item.get("title") or statement.get("topic") or document.get("message", {}).get("subject") or ""
+    )
 
 
 def _strength() -> dict[str, str]:

@@ -8,6 +8,7 @@ what is approved is, row for row, what was shown, or the page is shown again wit
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 from flask import g, render_template, request
@@ -15,7 +16,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from vrm.consent.purposes import PURPOSES
-from vrm.consent.requests import Choices, Decision, Preview, StoredRequest
+from vrm.consent.requests import Choices, Decision, PartView, Preview, StoredRequest
+from vrm.consent.scopes import writes
 from vrm.errors import RequestChangedError, RequestNotFoundError
 from vrm.web import again, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
@@ -111,7 +113,9 @@ def _consent_page(
         kept=[
             (reason, preview.withheld[reason]) for reason in wording.WITHHELD if preview.withheld.get(reason)
         ],
-        shared=[datatype for part in preview.parts if part.ticked for datatype in part.part["datatypes"]],
+        shared=_subjects(part for part in preview.parts if part.ticked and not writes(part.part)),
+        put_in=_subjects(part for part in preview.parts if part.ticked and writes(part.part)),
+        reads=any(not writes(part) for part in stored.parts),
         answer_titles=_answer_titles() if preview.answers else {},
         json_text=_json(preview) if with_json else "",
         json_rest=max(0, len(preview.rows) - JSON_ROWS),
@@ -121,6 +125,10 @@ def _consent_page(
         rows_most=ROWS_MOST,
         aware=request.form.get("aware") == "yes",
     )
+
+
+def _subjects(parts: Iterable[PartView]) -> list[str]:
+    return [datatype for part in parts for datatype in part.part["datatypes"]]
 
 
 def _sensitive_page(
