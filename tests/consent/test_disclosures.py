@@ -129,8 +129,9 @@ def test_a_segment_cut_after_the_unlock_is_found_by_the_next_heads_only(
     assert customer.consent.at_unlock(customer.vault) == []
     for table in ("log_entries", "log_segments"):
         run(engine, f"DELETE FROM {table} WHERE segment = ?", newest)
-    [problem] = customer.consent.log.problems(customer.vault)
-    assert problem == f"a part of the log is missing (segment {newest.hex()[:8]})"
+    assert customer.consent.log.problems(customer.vault) == [
+        f"a part of the log is missing (segment {newest.hex()[:8]})"
+    ]
 
 
 def test_what_does_not_open_is_not_shown(customer: Customer, read: str, engine: SqliteEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -151,3 +152,58 @@ def test_no_reading_that_starts_after_the_revocation_succeeds(
     assert set(before) <= {200, 401}
     assert late
     assert set(late) == {401}
+
+
+def test_revoking_against_sixteen_readers_and_sixteen_refreshers_leaves_nothing(
+    servers: list[str], shop: Shop, customer: Customer, consent: Consent, engine: SqliteEngine
+) -> None:
+    """In two processes: no answer is logged after the end, no wrap is left, all stop at once."""
+    first = connect(shop, customer)
+    gate, tokens = threading.Barrier(33), {first["access_token"]}
+    last: list[int] = []
+
+    def act(number: int) -> None:
+        base, mine = servers[number % 2], first
+        with httpx.Client(timeout=60) as http:
+            gate.wait(timeout=60)
+            for _ in range(40):
+                if number < MANY:
+                    headers = {"Authorization": f"Bearer {first['access_token']}"}
+                    answer = http.get(f"{base}/api/v1/purchases", headers=headers)
+                else:
+                    fields = {"grant_type": "refresh_token", "refresh_token": mine["refresh_token"]}
+                    form = shop.form(**fields)
+                    answer = http.post(f"{base}/oauth/token", data=form, headers=shop.basic)
+                if answer.status_code != 200:
+                    last.append(answer.status_code)
+                    return
+                if number >= MANY:
+                    tokens.add(answer.json()["access_token"])
+
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(2 * MANY)]
+    for thread in threads:
+        thread.start()
+    gate.wait(timeout=60)
+    consent.grants.revoke(customer.vault, first["grant_id"])
+    for thread in threads:
+        thread.join()
+    assert sorted(last) == [400] * MANY + [401] * MANY
+    assert consent.log.problems(customer.vault) == []
+    assert _events_after_the_end(consent, customer, engine) <= {"refused"}
+    assert engine.all("SELECT 1 FROM tokens WHERE wrapped IS NOT NULL OR replay IS NOT NULL") == []
+    assert engine.all("SELECT 1 FROM views") == []
+    for token in tokens:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{servers[0]}/api/v1/purchases", headers=headers).status_code == 401
+
+
+def _events_after_the_end(consent: Consent, customer: Customer, engine: SqliteEngine) -> set[str]:
+    """What was written into the log after the entry of the revocation, in the order of the table."""
+    log, vault = consent.log, customer.vault
+    rows = engine.all("SELECT segment, seq, at, sealed FROM log_entries ORDER BY rowid")
+    ciphers = log._ciphers(vault, {})
+    events = [
+        json.loads(ciphers[segment].unseal(sealed, seq, log._link(vault.id, segment, seq - 1), at))["event"]
+        for segment, seq, at, sealed in rows
+    ]
+    return set(events[events.index("revoked") + 1 :])
