@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 
 from tests.small_disk import on_small_disk
 from vrm.app import open_host
+from vrm.cli import main
 from vrm.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -207,10 +209,21 @@ def test_a_server_key_in_a_folder_that_is_not_there(complain: Run, tmp_path: Pat
         ("public_url = 'http://vault.example'", "neither https nor http on this machine"),
     ],
 )
-def test_a_settings_file_with_a_mistake(complain: Run, tmp_path: Path, text: str, words: str) -> None:
+def test_a_settings_file_with_a_mistake(
+    folder: Path,
+    tmp_path: Path,
+    text: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "vrm.toml").write_text(text)
-    error, _ = complain("serve")
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "--data-dir", str(folder)]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
     assert words in error
+    assert hint.startswith("hint: ")
+    assert not folder.exists()
 
 
 def test_a_settings_file_that_is_not_there(complain: Run) -> None:
@@ -227,6 +240,14 @@ def test_an_older_python_is_told_which_one_to_take() -> None:
     done = subprocess.run([sys.executable, "-c", older], cwd=ROOT, capture_output=True, text=True)
     error, hint = told(done)
     assert error.startswith("error: vrm needs Python 3.11, 3.12, 3.13 or 3.14; this is 3.9")
+    assert "make setup" in hint
+
+
+def test_a_python_without_the_libraries_is_told_how_to_get_them(tmp_path: Path) -> None:
+    bare = [sys.executable, "-S", "-m", "vrm", "vault", "list", "--data-dir", str(tmp_path)]
+    done = subprocess.run(bare, cwd=ROOT, env={"PATH": "/usr/bin"}, capture_output=True, text=True)
+    error, hint = told(done)
+    assert re.fullmatch(r"error: \w+ is not installed for .*", error)
     assert "make setup" in hint
 
 

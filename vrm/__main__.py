@@ -1,4 +1,4 @@
-"""`python -m vrm` is `vrm`. An older Python is told so here: the rest it could not even read."""
+"""`python -m vrm` is `vrm`. An older or bare Python is told so here: the rest it could not even read."""
 
 import sys
 
@@ -10,6 +10,15 @@ if not (3, 11) <= sys.version_info[:2] < (3, 15):
     )
     raise SystemExit(1)
 
-from vrm.cli import main
+try:
+    from vrm.cli import main
+except ModuleNotFoundError as missing:
+    if (missing.name or "vrm").partition(".")[0] == "vrm":
+        raise
+    sys.stderr.write(
+        f"error: {missing.name} is not installed for {sys.executable}\n"
+        "hint: in a checkout: make setup, then .venv/bin/vrm; else install vrm with what it needs, by pip or pipx\n"
+    )
+    raise SystemExit(1) from None
 
 raise SystemExit(main())

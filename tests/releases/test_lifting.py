@@ -157,6 +157,20 @@ def test_the_views_are_what_the_policy_says(release: Release, host: Host) -> Non
         assert host.consent.grants.differences(host.vaults.unlock(name, told["passphrase"])) == []
 
 
+@pytest.mark.parametrize("years", [1, 20])
+def test_years_later_everything_is_found_as_well(release: Release, years: int) -> None:
+    release.clock.forward(years * 365 * 86_400)
+    host = release.open()
+    host.consent.sweep()
+    test_every_record_opens_with_the_passphrase(release, host)
+    for name, told in release.told["vaults"].items():
+        vault = host.vaults.unlock(name, told["passphrase"])
+        assert host.consent.at_unlock(vault) == []
+        assert host.consent.grants.differences(vault) == []
+        assert len(host.consent.log.read(vault, 10_000)) >= len(told["log"])
+    host.engine.close()
+
+
 def test_the_command_that_checks_finds_nothing(
     release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
