@@ -17,7 +17,7 @@ except ModuleNotFoundError as missing:
         raise
     sys.stderr.write(
         f"error: {missing.name} is not installed for {sys.executable}\n"
-        "hint: in a checkout: make setup, then .venv/bin/vrm; else install vrm with what it needs, by pip or pipx\n"
+        "hint: in a checkout: make setup, then .venv/bin/vrm; else install vrm by pip or pipx\n"
     )
     raise SystemExit(1) from None
 
