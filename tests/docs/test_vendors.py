@@ -58,10 +58,10 @@ class Shell:
     environ: dict[str, str]
 
     def type(self, command: str) -> str:
-        """What the command prints; it must succeed. Earlier assignments still hold."""
+        """What the command prints; it must succeed. Earlier assignments and functions still hold."""
         keep = self.folder / ".shell"
         before = f"set -euo pipefail\nset -a\nif [ -e {keep} ]; then . {keep}; fi\n"
-        script = f"{before}{command}\ndeclare -px > {keep}\n"
+        script = f"{before}{command}\n(declare -px; declare -f) > {keep}\n"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environ, capture_output=True, text=True
         )
@@ -87,11 +87,22 @@ class Stage:
         handle = path.rpartition("/")[2]
         return self.alice.submit(page.form(handle), ("decision", "approve"), tick=tick, follow=False).location
 
+    def agree(self, link: str) -> None:
+        """She approves what the link asks; the code is what comes back."""
+        returned = dict(parse_qsl(urlsplit(self.decide(link)).query))
+        assert returned["iss"] == self.host.settings.issuer
+        self.code = returned["code"]
+
     def change(self, title: str, whom: str) -> None:
         """She sorts one of her purchases differently."""
         records = self.vault.records("purchases")
         ((record, document),) = [one for one in records.scan() if one[1]["item"]["title"] == title]
         records.put({**document, "context": {"for": whom}}, record)
+
+    def come_back(self) -> None:
+        """She logs out, and opens her vault again."""
+        self.alice.submit(self.alice.get("/me").form("/logout"))
+        self.alice.log_in()
 
     def stop(self) -> None:
         """She presses Stop for whoever can see something."""
@@ -149,10 +160,7 @@ def typed(stage: Stage, section: str, turn: int = 0) -> str:
 def test_everything_typed_on_the_page_works(stage: Stage) -> None:
     typed(stage, "Be registered")
     typed(stage, "Discover")
-    link = typed(stage, "Ask").strip()
-    returned = dict(parse_qsl(urlsplit(stage.decide(link)).query))
-    assert returned["iss"] == stage.host.settings.issuer
-    stage.code = returned["code"]
+    stage.agree(typed(stage, "Ask").strip())
     typed(stage, "Exchange")
     typed(stage, "Read")
     typed(stage, "Read", 1)
@@ -161,10 +169,14 @@ def test_everything_typed_on_the_page_works(stage: Stage) -> None:
     stage.change("The Hobbit", "gift")
     typed(stage, "Stay in step", 1)
     typed(stage, "Refresh")
+    stage.agree(typed(stage, "Put something in").strip())
+    typed(stage, "Put something in", 1)
+    stage.come_back()
+    typed(stage, "Put something in", 2)
     typed(stage, "When it is refused")
     typed(stage, "Give it back")
     shown = [block for block in PAGE if block.kind == "console"]
-    assert len(shown) == 12  # and every one of them was typed
+    assert len(shown) == 15  # and every one of them was typed
     assert not [block for block in shown if block.why_not]
 
 
