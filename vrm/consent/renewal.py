@@ -40,14 +40,15 @@ class GrantsPart:
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
         """A batch in the order of the grants' ids."""
         rows = self._engine.all(
-            "SELECT grant_id, wrapped, agreement, reserve, state FROM grants WHERE vault = ? AND grant_id > ?"
-            " ORDER BY grant_id LIMIT ?",
+            "SELECT grant_id, wrapped, agreement, reserve, state IN ('live', 'paused') OR EXISTS"
+            " (SELECT 1 FROM mailbox m WHERE m.vault = grants.vault AND m.origin = grants.grant_id)"
+            " FROM grants WHERE vault = ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
             (keyring.vault, after, limit),
         )
         entries, fresh = {}, []
-        for *row, state in rows:
+        for *row, used in rows:
             with suppress(TamperedError):  # an altered one stays so, and ends at the customer's next act
-                sealed = _resealed(keyring, *row, living=state in ("live", "paused"))
+                sealed = _resealed(keyring, *row, keep=bool(used))
                 fresh.append((*sealed, row[0]))
                 entries[roster_entry(row[0], *row[2:])] = roster_entry(row[0], *sealed[1:])
         transaction.executemany(
@@ -65,15 +66,16 @@ class GrantsPart:
 
 
 def _resealed(
-    keyring: Keyring, grant_id: str, wrapped: bytes, agreement: bytes, reserve: bytes, *, living: bool
+    keyring: Keyring, grant_id: str, wrapped: bytes, agreement: bytes, reserve: bytes, *, keep: bool
 ) -> tuple[bytes, bytes, bytes]:
-    """(key, agreement, reserve) under the new root. One that has ended gets another key, too.
+    """(key, agreement, reserve) under the new root; with another key, too, unless that one is still in use.
 
-    The key of a living one stays: its view is sealed under it, and its vendor's tokens carry it.
+    It is while the grant lives, for its view is sealed under it and its tokens carry it, and while something
+    waits in the mailbox that was left with it.
     """
     wraps, reserves = keyring.cipher(Purpose.GRANT_WRAP), keyring.cipher(Purpose.RESERVE)
     key = wraps.unwrap(wrapped, grant_id)
-    if not living:
+    if not keep:
         text = agreement_cipher(GrantKeys(grant_id, key).common, grant_id).unseal(agreement)
         key = crypto.random_key()
         agreement = agreement_cipher(GrantKeys(grant_id, key).common, grant_id).seal(text)

@@ -13,10 +13,18 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vrm.clock import Clock
-from vrm.errors import SessionExpiredError, TamperedError, UnlockError, UsernameTakenError, ValidationError
+from vrm.errors import (
+    SessionExpiredError,
+    StorageError,
+    TamperedError,
+    UnlockError,
+    UsernameTakenError,
+    ValidationError,
+)
 from vrm.vault import (
     checking,
     copies,
@@ -183,7 +191,7 @@ class Vaults:
             raise UnlockError()
         opened = self._opened(name, *self._try_passphrase(rows, raw))
         opened.renew_vouchers()
-        opened.go_on_rotating(_AT_UNLOCK)
+        opened.try_to_go_on()
         return opened
 
     def recover(self, username: str, code: str, new_passphrase: str) -> Vault:
@@ -206,7 +214,7 @@ class Vaults:
             opened.replace_passphrase(new_passphrase)
             if row.handed:
                 opened.take_over(RecoverySlot.rewrap(row, code, root, opened.keyring.generation))
-            opened.go_on_rotating(_AT_UNLOCK)
+            opened.try_to_go_on()
             return opened
         raise UnlockError()
 
@@ -573,6 +581,11 @@ class Vault:
     ) -> rotation.Progress | None:
         """Go on with an unfinished rotation; returns what is left, None where there is nothing."""
         return rotation.proceed(self, batches, tell)
+
+    def try_to_go_on(self) -> None:
+        """At an unlock: a while of what an unfinished rotation left; a full disk keeps nobody out."""
+        with suppress(StorageError):
+            self.go_on_rotating(_AT_UNLOCK)
 
     def _watched_by_nobody(self) -> bool:
         row = self.engine.one("SELECT watched FROM vaults WHERE vault = ?", (self.id,))
