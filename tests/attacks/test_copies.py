@@ -17,12 +17,15 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import thief as robbery
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
-from vrm.errors import CodeError, SessionExpiredError, TokenError
+from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError
 from vrm.thief.credential import open_with
-from vrm.thief.keys import Database
+from vrm.thief.exports import attempts
+from vrm.thief.keys import Database, opens
 from vrm.thief.texts import look
-from vrm.vault import copies, serverkey
+from vrm.vault import copies, keyslots, serverkey
 from vrm.vault.engine import SqliteEngine
+from vrm.vault.moving import Credential
+from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vaults
 
 
@@ -225,3 +228,51 @@ def test_every_table_that_credentials_open_is_left_out_of_copies(engine: SqliteE
 
 def test_a_backup_shows_nothing_of_her(story: Story, backup: Path) -> None:
     assert look(backup.parent, story.canaries) == []
+
+
+# --- an export of one vault
+
+
+@pytest.fixture
+def exported(story: Story, consent: Consent, tmp_path: Path) -> Path:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with (kept / "alice.vrm").open("wb") as out:
+        consent.moves.export(story.customer.vault, out)
+    return kept / "alice.vrm"
+
+
+def test_an_export_shows_no_text_and_no_name(story: Story, exported: Path) -> None:
+    assert look(exported.parent, [*story.canaries, "Corner Books", "purchases", "username"]) == []
+
+
+def test_nothing_that_lies_in_an_export_opens_it(story: Story, exported: Path, folder: Path) -> None:
+    shutil.copy(folder / "server.key", exported.parent)
+    report = robbery.rob(exported.parent, look_for=story.canaries)
+    assert report.safe
+    assert report.server_keys == 1
+    assert report.tried.keys() >= {"root key", "file key", "export key", "keyslot key"}
+
+
+def test_a_thief_would_see_what_opens_an_export(story: Story, exported: Path) -> None:
+    root = story.customer.vault.keyring.root()
+    opened = [attempt.kind for attempt in attempts(exported.read_bytes()) if opens(attempt, root)]
+    assert opened == ["root key"]
+    assert list(attempts(exported.read_bytes()[:30])) == []
+
+
+def test_no_token_and_no_key_of_the_host_stands_in_an_export(
+    story: Story, exported: Path, server_key: ServerKey
+) -> None:
+    content = exported.read_bytes()
+    rows = story.customer.vault.engine.all("SELECT lookup, wrapped FROM tokens")
+    values = [server_key.pepper, *(bytes(value) for row in rows for value in row if value)]
+    assert [value for value in values if value in content] == []
+
+
+def test_a_wrong_passphrase_and_a_wrong_code_open_no_export(
+    exported: Path, tmp_path: Path, consent: Consent
+) -> None:
+    for credential in (Credential("four other words here"), Credential(code=keyslots.new_code())):
+        with exported.open("rb") as source, pytest.raises(UnlockError):
+            consent.moves.bring(source, credential, name="other")

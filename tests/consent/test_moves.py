@@ -29,14 +29,12 @@ from vrm.errors import (
     UsernameTakenError,
     VrmError,
 )
-from vrm.thief.texts import look
 from vrm.vault import copies, crypto, envelope, export, serverkey
 from vrm.vault.catalog import CATALOG
 from vrm.vault.crypto import Cipher, Purpose
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.export import Row, Section
 from vrm.vault.moving import Credential
-from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault, Vaults
 
 READER = Path(__file__).parents[2] / "scripts" / "read_export.py"
@@ -496,29 +494,6 @@ def test_a_vault_whose_keys_are_being_renewed_is_not_exported(
         )
     with pytest.raises(ConflictError):
         exported(consent, alice[0])
-
-
-# --- what a thief gets of it
-
-
-def test_an_export_shows_no_text_and_no_name(
-    story: Story, alice: tuple[Vault, str], consent: Consent, tmp_path: Path
-) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "alice.vrm").write_bytes(exported(consent, alice[0]))
-    assert look(kept, [*story.canaries, "Corner Books", "purchases", "username"]) == []
-
-
-def test_no_token_and_no_server_key_opens_an_export(
-    story: Story, alice: tuple[Vault, str], consent: Consent, server_key: ServerKey
-) -> None:
-    blob = exported(consent, alice[0])
-    for value in (
-        server_key.pepper,
-        *(bytes(row[0]) for row in alice[0].engine.all("SELECT lookup FROM tokens")),
-    ):
-        assert value not in blob
 
 
 # --- the reader without vrm

@@ -22,7 +22,7 @@ from typing import Any
 
 from vrm.clock import rfc3339
 from vrm.errors import SettingsError, StorageError, TamperedError
-from vrm.thief import keys
+from vrm.thief import exports, keys
 from vrm.thief.credential import Loot, open_with
 from vrm.thief.keys import Database
 from vrm.thief.texts import SHORTEST, Found, long_enough, look
@@ -127,7 +127,7 @@ def _count(number: int, what: str) -> str:
 
 
 def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -> Report:
-    """Try everything on a copy of a data directory (or of its database alone).
+    """Try everything on a copy of a data directory, a backup, an export of a vault (or a database alone).
 
     Raises StorageError where there is no database, SettingsError for a server key that is none.
     """
@@ -143,8 +143,14 @@ def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -
         report.looked_for, report.found = len(texts), found
         report.too_short = len(look_for) - len(texts)
         databases = [path for path, content in contents.items() if content.startswith(_SQLITE)]
-        if not databases:
-            raise StorageError(f"there is no database in {copy}", hint="name a copy of the data directory")
+        moved = [content for content in contents.values() if exports.is_export(content)]
+        if not databases and not moved:
+            raise StorageError(
+                f"there is no database in {copy}",
+                hint="name a copy of the data directory, or an export",
+            )
+        for content in moved:
+            _rob_export(report, content, found_keys)
         for path in databases:
             with closing(Database(path)) as database:
                 others = [content for other, content in contents.items() if other not in databases]
@@ -196,6 +202,19 @@ def _rob_database(
         for kind, is_secret in keys.secrets(database, pepper):
             report.tried[kind] += len(candidates)
             report.opened.update({kind: sum(map(is_secret, candidates))})
+    report.opened += Counter()  # without the kinds of which none opened
+
+
+def _rob_export(report: Report, content: bytes, server_keys: list[tuple[ServerKey, bytes]]) -> None:
+    values = [*exports.keys_of(content), *(value for key, _ in server_keys for value in keys.of_server(key))]
+    candidates, attempts = keys.distinct(values), list(exports.attempts(content))
+    report.keys += len(candidates)
+    report.envelopes += len(attempts)
+    for value in candidates:
+        for attempt in attempts:
+            report.tried[attempt.kind] += 1
+            if keys.opens(attempt, Key(value)):
+                report.opened[attempt.kind] += 1
     report.opened += Counter()  # without the kinds of which none opened
 
 
@@ -261,7 +280,10 @@ def _vendor(server_keys: list[ServerKey], grant_id: str, routing: bytes) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `vrm thief`."""
     parser.add_argument(
-        "copy", type=Path, metavar="COPY", help="a copy of the data directory, or of its database"
+        "copy",
+        type=Path,
+        metavar="COPY",
+        help="a copy of the data directory or its database, a backup, an export of a vault",
     )
     parser.add_argument(
         "--token-file", type=Path, metavar="PATH", help="a stolen token, code or session secret to open with"
