@@ -26,7 +26,7 @@ from vrm.vault.engine import SqliteEngine
 
 BOTH = part("purchases.item", "purchases.order")
 PER_ROW = 6  # category, seller, and a day's four blocks
-MANY = 300
+MANY = 420
 TOYS = Wanted(category="toys")
 ASKED = (
     TOYS,
