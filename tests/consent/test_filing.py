@@ -9,11 +9,14 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import SettableClock
 from tests.consent.test_deposits import MESSAGE, RECEIPT
+from vrm.consent.filing import Filing
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.importers.documents import document as from_export
 from vrm.vault.importers.rows import Line
+from vrm.vault.mailbox import Item
+from vrm.vault.vault import Vault
 
 
 @pytest.fixture
@@ -247,25 +250,26 @@ def test_what_is_left_while_an_import_runs_waits_for_its_end(
     assert file(customer) == 1
 
 
+class _Killed(Filing):
+    """Dies after two batches."""
+
+    batches = 0
+
+    def _file(self, vault: Vault, items: list[Item]) -> int:
+        if self.batches == 2:
+            raise KeyboardInterrupt
+        self.batches += 1
+        return super()._file(vault, items)
+
+
 def test_many_items_are_filed_in_batches_that_stay_filed(
-    vendor: Vendor, tokens: TokenSet, customer: Customer, monkeypatch: pytest.MonkeyPatch
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine, clock: SettableClock
 ) -> None:
-    monkeypatch.setattr("vrm.consent.filing.BATCH", 7)
     for number in range(20):
         vendor.leave(tokens.access_token, {"item": {"title": f"Book {number}"}})
-    run, calls = customer.consent.filing._file, []
-
-    def stop_after_two(vault: Any, items: Any) -> int:
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(len(items))
-        return run(vault, items)
-
-    monkeypatch.setattr(customer.consent.filing, "_file", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        file(customer)
+        _Killed(engine, clock, batch=7).run(customer.vault)
     assert customer.vault.records("purchases").count() == 14
-    monkeypatch.undo()
     assert file(customer) == 6
     titles = {document["item"]["title"] for _, document in customer.vault.records("purchases").scan()}
     assert titles == {f"Book {number}" for number in range(20)}

@@ -76,7 +76,8 @@ def named_scopes() -> set[str]:
     """Every scope that the contract calls built, with its variables filled in."""
     named = {scope for scope in stated("Scopes", "built") if "<" not in scope}
     for kind in CATALOG:
-        named |= {f"{kind.name}:read"}
+        if any(facet.shareable for facet in kind.facets):
+            named |= {f"{kind.name}:read"}
         named |= {f"{kind.name}.{facet.name}:read" for facet in kind.facets if facet.shareable}
     return named
 
@@ -88,7 +89,7 @@ def test_every_built_scope_can_be_asked_for() -> None:
 
 
 def test_reserved_and_unshareable_scopes_are_refused() -> None:
-    reserved = {scope.replace("<collection>", "purchases") for scope in stated("Scopes", "reserved")}
+    reserved = {scope.replace("<collection>", "profile") for scope in stated("Scopes", "reserved")}
     unshareable = {
         f"{kind.name}.{facet.name}:read" for kind in CATALOG for facet in kind.facets if not facet.shareable
     }

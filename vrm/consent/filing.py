@@ -86,7 +86,8 @@ class _Batch:
 class Filing:
     """Files the mailboxes of all vaults, each with its own root at hand."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, *, batch: int = BATCH) -> None:
+        self._batch = batch
         self._engine = engine
         self._clock = clock
         self._mailbox = Mailbox(engine)
@@ -97,7 +98,7 @@ class Filing:
         So does where the marks were altered, which `problems` of the vault names.
         """
         filed = 0
-        while batch := self._mailbox.waiting(vault.id, BATCH):
+        while batch := self._mailbox.waiting(vault.id, self._batch):
             try:
                 filed += self._file(vault, batch)
             except (ConflictError, TamperedError):
