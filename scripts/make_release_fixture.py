@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT)]
 from vrm import __version__, samples  # noqa: E402 - after the path is set
 from vrm.app import Host, create_app, open_host  # noqa: E402
 from vrm.consent.requests import Choices, StoredRequest  # noqa: E402
-from vrm.consent.scopes import check_details  # noqa: E402
+from vrm.consent.scopes import check_details, parts_from_scope  # noqa: E402
 from vrm.consent.tokens import TokenSet  # noqa: E402
 from vrm.consent.vendors import Vendor  # noqa: E402
 from vrm.errors import InsufficientScopeError  # noqa: E402
@@ -33,6 +33,7 @@ from vrm.settings import Settings  # noqa: E402
 from vrm.vault import intake, sorting  # noqa: E402
 from vrm.vault.catalog import CATALOG  # noqa: E402
 from vrm.vault.crypto import KdfLimits  # noqa: E402
+from vrm.vault.invitations import Invitations  # noqa: E402
 from vrm.vault.vault import Vault  # noqa: E402
 
 AT = 1_795_000_000  # seconds: the day on which all of it happens, 18 November 2026
@@ -136,6 +137,7 @@ def share(host: Host, vault: Vault, clock: _Clock) -> Manifest:
         "ended": register(host, "Pocket Reader", public=True),
         "correcting": register(host, "Big Shop", sells_as=["amazon.com"]),
         "blocked": register(host, "Closed Shop"),
+        "writing": register(host, "Pharmacy"),
     }
     reading = _read(host, vault, shops["reading"], clock)
     ended, code = approve(host, vault, ask(host, shops["ended"], part("purchases.item")))
@@ -150,7 +152,9 @@ def share(host: Host, vault: Vault, clock: _Clock) -> Manifest:
     host.consent.grants.block(shops["blocked"].vendor.client_id)
     _, unspent = approve(host, vault, ask(host, shops["ended"], part("profile.sizes")))
     waiting = ask(host, shops["reading"], part("preferences.statement"))
+    writing = _write(host, vault, shops["writing"], clock)
     return {
+        "writing": writing,
         "vendors": {name: shop.told() for name, shop in shops.items()},
         "reading": reading,
         "ended": {"grant": ended, "access_token": dead.access_token, "refresh_token": dead.refresh_token},
@@ -192,6 +196,22 @@ def _read(host: Host, vault: Vault, shop: Shop, clock: _Clock) -> Manifest:
     }
 
 
+def _write(host: Host, vault: Vault, shop: Shop, clock: _Clock) -> Manifest:
+    """A grant under which one receipt was filed, and another waits."""
+    request = ask(host, shop, *parts_from_scope("purchases:write", PURPOSE))
+    _, code = approve(host, vault, request)
+    token = redeem(host, shop, code).access_token
+    access, left = host.consent.reader.authenticate(token), {}
+    for number, status in enumerate(("filed", "pending"), 1):
+        receipt = {"item": {"title": f"Receipt {number}"}, "order": {"order_number": f"R-{number}"}}
+        state, _ = host.consent.deposits.submit(access, "purchases", receipt, f"receipt-{number}")
+        left[status] = {"id": state.item.hex(), "title": f"Receipt {number}"}
+        if status == "filed":
+            host.consent.at_unlock(vault)
+        clock.at += 1
+    return {"access_token": token, **left}
+
+
 def _own(document: dict[str, dict[str, Any]]) -> bool:
     return document.get("context", {}).get("for") == "self"
 
@@ -226,6 +246,7 @@ def freeze(folder: Path) -> Manifest:
             name: {"passphrase": PASSPHRASES[name], "recovery_code": code, **told(host, vault)}
             for name, (vault, code) in made.items()
         },
+        "invitation": Invitations.of(host.vaults).make(7)[1],
         "session": {"vault": "alice", "secret": alice.open_session()},
         **shared,
     }

@@ -28,6 +28,7 @@ from vrm.consent.vendors import Vendor
 from vrm.errors import DataNewerError, TokenError
 from vrm.settings import Settings
 from vrm.vault import lifting
+from vrm.vault.invitations import Invitations
 
 ROOT = Path(__file__).parents[2]
 CURRENT = {"consent", "vault", "web-limits"}
@@ -138,6 +139,27 @@ def test_a_request_still_waits(release: Release, host: Host) -> None:
     assert host.consent.requests.open(told["handle"]).number == told["number"]
 
 
+def test_an_invitation_is_still_good(release: Release, host: Host) -> None:
+    if "invitation" not in release.told:
+        pytest.skip(f"{release.told['version']} knew no invitations")
+    Invitations.of(host.vaults).require(release.told["invitation"])
+
+
+def test_what_was_left_is_told_and_what_waits_is_filed(release: Release, host: Host) -> None:
+    if "writing" not in release.told:
+        pytest.skip(f"{release.told['version']} took nothing in")
+    told, deposits = release.told["writing"], host.consent.deposits
+    access = host.consent.reader.authenticate(told["access_token"])
+    for status in ("filed", "pending"):
+        assert deposits.one(access, "purchases", told[status]["id"])[0].status == status
+    vault = host.vaults.unlock("alice", release.told["vaults"]["alice"]["passphrase"])
+    host.consent.at_unlock(vault)
+    assert deposits.one(access, "purchases", told["pending"]["id"])[0].status == "filed"
+    titles = [document["item"]["title"] for _, document in vault.records("purchases").scan()]
+    for status in ("filed", "pending"):
+        assert titles.count(told[status]["title"]) == 1
+
+
 def test_what_was_revoked_stays_revoked(release: Release, host: Host) -> None:
     with pytest.raises(TokenError):
         host.consent.reader.authenticate(release.told["ended"]["access_token"])
@@ -188,6 +210,8 @@ def test_a_fixture_of_this_version_can_be_frozen(tmp_path: Path) -> None:
     test_every_record_opens_with_the_passphrase(told, host)
     test_the_log_reads_as_before(told, host)
     test_a_token_still_reads_its_view_and_nothing_else(told, host)
+    test_an_invitation_is_still_good(told, host)
+    test_what_was_left_is_told_and_what_waits_is_filed(told, host)
     host.engine.close()
     assert lifting.kept(told.database) == []
 
@@ -346,6 +370,7 @@ def test_without_room_for_a_copy_nothing_begins(release: Release, tmp_path: Path
     small = tmp_path / "small"
     listing = f"{sys.executable} -m vrm vault list --data-dir {small}; ls {small}"
     tried = on_small_disk(small, "8m", "sh", "-c", f"cp -p {release.folder}/* {small} && {listing}")
+    assert tried.stderr.count("\n") == 2, tried.stderr
     error, hint = tried.stderr.splitlines()
     assert error.startswith("error: the data is of an older version, and there is no room to upgrade it")
     assert "MiB must be free beside" in hint
