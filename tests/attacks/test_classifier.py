@@ -30,6 +30,7 @@ import pytest
 from tests.attacks.actors import Customer, Thief, Vendor, part
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import samples
+from vrm.consent.postings import LABEL
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import envelope, records, serverkey, sorting
@@ -113,7 +114,8 @@ def live(customer: Customer, vendor: Vendor, clock: SettableClock, folder: Path)
 
 
 BESIDE = (  # tables that name no purchase: their rows, as they were written, laid beside the purchases
-    ("views", "grant_id, seq", ("length(sealed)", "seq", "updated")),
+    ("views", "grant_id, seq", ("length(sealed)", "seq", "updated", "length(posted)")),
+    ("postings", "grant_id, bucket", ("length(packed)",)),
     ("journal", "seq", ("length(sealed)", "seq")),
     ("log_entries", "rowid", ("length(sealed)", "seq", "at")),
     ("tokens", "rowid", ("length(wrapped)", "expires", "spent")),
@@ -134,6 +136,7 @@ def look(copy: Path) -> tuple[list[str], Features]:
             for table, order, columns in BESIDE
             for column in columns
         }
+        aside |= posted(database)
         sealed = [row[0] for row in database.execute("SELECT sealed FROM views WHERE sealed IS NOT NULL")]
     image = (copy / "vrm.db").read_bytes()
     facets = [envelope.unpack_named(row[5]) for row in rows]
@@ -162,6 +165,22 @@ def look(copy: Path) -> tuple[list[str], Features]:
         for rank, at in enumerate(ranks):
             features[name][at] = float(entries[rank * len(entries) // len(rows)])
     return [row[0] for row in rows], features
+
+
+def posted(database: sqlite3.Connection) -> dict[str, list[int]]:
+    """What postings show of the rows that they name, and of those that left their place."""
+    packed = [row[0] for row in database.execute("SELECT packed FROM postings ORDER BY grant_id, bucket")]
+    entries = [blob[at : at + LABEL + 4] for blob in packed for at in range(0, len(blob), LABEL + 4)]
+    seqs = [int.from_bytes(entry[LABEL:], "big") for entry in entries]
+    assert seqs, "nothing is posted"
+    named = Counter(seqs)
+    rows = [row[0] for row in database.execute("SELECT seq FROM views ORDER BY grant_id, seq")]
+    return {
+        "seq in postings": seqs,
+        "label in postings": [int.from_bytes(entry[:6], "big") for entry in entries],
+        "postings in views": [named[seq] for seq in rows],
+        "places left in postings": [blob.count(bytes(4)) for blob in packed],
+    }
 
 
 # --- how the thief guesses
