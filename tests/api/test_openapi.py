@@ -99,3 +99,17 @@ def test_an_unknown_problem_is_not_explained(client: FlaskClient) -> None:
     answer = client.get("/problems/<script>")
     assert answer.status_code == 404
     assert "<script" not in answer.get_data(as_text=True)
+
+
+def test_writing_is_described_from_what_is_the_sellers_to_say(settings: Settings) -> None:
+    made = openapi.document(settings)
+    item = made["components"]["schemas"]["LeftPurchasesItem"]["properties"]
+    assert "title" in item
+    assert "category_basis" not in item
+    body = made["components"]["schemas"]["LeftPurchases"]["properties"]
+    assert set(body) == {"item", "order", "price", "payment", "recipient"}
+    post = made["paths"]["/api/v1/inbox"]["post"]
+    assert post["security"] == [{"grant": ["inbox:write"]}]
+    assert set(made["paths"]["/api/v1/inbox/{id}"]) == {"get", "put", "delete"}
+    listing = made["paths"]["/api/v1/purchases"]["get"]
+    assert {"grant": ["purchases:write"]} in listing["security"]

@@ -11,7 +11,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from vrm.api import guards
+from vrm.api import guards, openapi_deposits
 from vrm.api.oauth.metadata import DETAILS_TYPES
 from vrm.api.problems import MEDIA_TYPE
 from vrm.consent import filters, scopes
@@ -41,13 +41,16 @@ def document(settings: Settings) -> Node:
     plugin.converter.add_attribute_function(field_shape)  # type: ignore[union-attr]
     _add_components(spec, settings)
     for collection in CATALOG:
-        _add_collection(spec, collection)
+        if _needs(collection.name):
+            _add_collection(spec, collection)
+    openapi_deposits.add(spec, _GUARDED)
     _add_answers(spec)
     _add_grant(spec)
     _add_oauth(spec)
     _add_discovery(spec)
     _add_operations(spec)
     made: Node = spec.to_dict()
+    openapi_deposits.let_writers_read(made, _GUARDED)
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -186,6 +187,14 @@ def clean(collection: str, facet: str, name: str, value: Any) -> Any:
         return facet_schema(collection, facet).fields[name].deserialize(value, name, {})
     except ValidationError as error:
         raise errors.ValidationError(fields={name: [str(text) for text in error.messages]}) from None
+
+
+@cache
+def seller_schema(collection: str, facet: str) -> Schema:
+    """The schema of what of a facet is the seller's to say."""
+    spec = CATALOG_BY_NAME[collection].facet(facet)
+    own = replace(spec, fields=tuple(field for field in spec.fields if field.by == "seller"))
+    return _facet_schema(collection, own)(unknown=RAISE)
 
 
 def _flatten(messages: Any, path: str = "") -> dict[str, list[str]]:
