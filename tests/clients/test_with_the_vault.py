@@ -207,6 +207,26 @@ def test_more_than_granted_is_refused_and_she_sees_the_attempt(connect, consent,
     assert "refused" in {entry.event for entry in consent.log.read(few, 20)}
 
 
+def test_filters_give_what_a_plain_one_would_leave(connect, few):
+    connection = connect(few)
+    everything = list(connection.records("purchases"))
+    days = sorted(record.text("order", "ordered") for record in everything)
+    for given, fits in (
+        ({"category": "books"}, lambda record: record.text("item", "category") == "books"),
+        ({"category": "none"}, lambda record: False),
+        ({"ordered_from": days[1]}, lambda record: record.text("order", "ordered") >= days[1]),
+        ({"ordered_to": days[0], "limit": 1}, lambda record: record.text("order", "ordered") <= days[0]),
+    ):
+        found = [record.id for record in connection.records("purchases", **given)]
+        assert found == [record.id for record in everything if fits(record)]
+
+
+def test_a_value_that_is_no_day_is_refused_by_name(connect, few):
+    with pytest.raises(RefusedError) as told:
+        list(connect(few).records("purchases", ordered_from="yesterday"))
+    assert list(told.value.problem.extensions["errors"]) == ["ordered_from"]
+
+
 def test_changes_since_a_moment_are_asked_for(connect, clock, few):
     connection = connect(few)
     later = datetime.fromtimestamp(clock.now() + 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

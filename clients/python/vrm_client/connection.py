@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from threading import RLock
 from typing import TypedDict
 from urllib.parse import quote
@@ -20,6 +21,14 @@ from vrm_client.tokens import Tokens, basic, parse_tokens
 from vrm_client.transport import Answer, Json, Transport, problem_of, require_success
 
 PAGE = 500  # records per request: the most a vault gives
+
+
+def _moment(when: datetime | str) -> str:
+    """RFC 3339; a time without a zone is UTC."""
+    if isinstance(when, str):
+        return when
+    zoned = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return zoned.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Saved(TypedDict):
@@ -96,9 +105,32 @@ class Connection:
 
     # -- reading ------------------------------------------------------------------------------------
 
-    def records(self, collection: str, *, limit: int = PAGE, **filters: str) -> Iterator[Record]:
-        """All records in view, page by page. `filters` are the API's own, such as `updated_since`."""
-        query = {"limit": str(limit), **filters}
+    def records(
+        self,
+        collection: str,
+        *,
+        limit: int = PAGE,
+        updated_since: datetime | str | None = None,
+        category: str | None = None,
+        seller: str | None = None,
+        ordered_from: date | str | None = None,
+        ordered_to: date | str | None = None,
+    ) -> Iterator[Record]:
+        """All records in view that fit, page by page; days as `date` or YYYY-MM-DD, both ends included.
+
+        A filter is open where the field itself was granted: `category` with `purchases.item`, `seller` and
+        days with `purchases.order`. Otherwise, and for a value that is none, RefusedError with the code
+        `invalid-parameter`.
+        """
+        filters = {
+            "updated_since": _moment(updated_since) if updated_since is not None else None,
+            "category": category,
+            "seller": seller,
+            "ordered_from": ordered_from,
+            "ordered_to": ordered_to,
+        }
+        query = {"limit": str(limit)}
+        query |= {name: str(value) for name, value in filters.items() if value is not None}
         seen: set[str] = set()
         while True:
             page = self._get(f"/api/v1/{quote(collection, safe='')}", query).json_object()

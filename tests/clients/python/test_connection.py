@@ -3,7 +3,7 @@
 import base64
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -106,6 +106,30 @@ def test_what_was_granted_is_told(scripted, connect, said):
 
 
 # -- reading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {}),
+        ({"category": "books", "seller": "books.example"}, {"category": "books", "seller": "books.example"}),
+        ({"ordered_from": date(2026, 3, 1)}, {"ordered_from": "2026-03-01"}),
+        ({"ordered_to": "2026-03-31"}, {"ordered_to": "2026-03-31"}),
+        ({"updated_since": datetime(2026, 3, 1, 12, tzinfo=UTC)}, {"updated_since": "2026-03-01T12:00:00Z"}),
+        ({"updated_since": datetime(2026, 3, 1, 12)}, {"updated_since": "2026-03-01T12:00:00Z"}),  # noqa: DTZ001
+    ],
+)
+def test_filters_go_along_with_every_page(scripted, connect, said, given, sent):
+    pages = {None: page([record(1)], "two"), "two": page([record(2)])}
+    scripted.says(BOOKS, lambda call: said(pages[call.query.get("cursor")]))
+    assert len(list(connect().records("purchases", **given))) == 2
+    for call in scripted.to(BOOKS):
+        assert {name: call.query[name] for name in call.query if name not in ("limit", "cursor")} == sent
+
+
+def test_a_filter_that_there_is_not_is_a_mistake_at_once(connect):
+    with pytest.raises(TypeError):
+        connect().records("purchases", colour="blue")
 
 
 def test_all_pages_are_read_in_order(scripted, connect, said):
