@@ -64,13 +64,13 @@ def title(number: int) -> str:
 
 
 def purchases(count: int) -> Iterator[dict[str, dict[str, Any]]]:
-    """Documents as an import leaves them; every other one was a gift."""
+    """Documents as an import leaves them; every other one was a gift, a quarter of the rest is music."""
     for number in range(count):
         gift = number % 2 == 1
         yield {
             "item": {
                 "title": title(number),
-                "category": "books",
+                "category": "music" if number % 8 == 0 else "books",
                 "category_basis": "guessed",
                 "asin": f"B0DEMO{number:04d}",
             },

@@ -47,6 +47,7 @@ def rows(world: World) -> list[Row]:
     return [
         Row("read-one", "vendor reads one record", one, connection.one, connection.readings),
         Row("list-100", "vendor lists 100 records", page, connection.page, connection.readings),
+        Row("list-100-filtered", "the same, of one category", page, connection.filtered, connection.readings),
         Row("create-0-grants", "customer adds a purchase", add, form_alone.plan, lambda: world.count(alone)),
         Row(
             "create-1-grant", "the same, one live grant", add, form_followed.plan, lambda: world.shared(grant)
@@ -75,6 +76,10 @@ class _Connection:
 
     def page(self) -> Plan:
         return Plan("GET", ["/api/v1/purchases?limit=100"], self._headers())
+
+    def filtered(self) -> Plan:
+        """A quarter of the view, 125 records: the page is full."""
+        return Plan("GET", ["/api/v1/purchases?category=music&limit=100"], self._headers())
 
     def readings(self) -> int:
         """How often this grant was read: the log entry stands in the same transaction as this count."""

@@ -133,8 +133,11 @@ def test_rows_are_answered_by_the_real_server_and_leave_their_marks(tmp_path: Pa
             expected = before + (rows.CHAINS + 1 if row.name == "refresh" else 1)
             assert row.done() == expected, row.name
             assert same.expect == answer.status
-            if row.name == "list-100":
-                assert len(json.loads(answer.body)["items"]) == 100
+            if row.name.startswith("list-100"):
+                items = json.loads(answer.body)["items"]
+                kinds = {item["item"]["category"] for item in items}
+                assert len(items) == 100
+                assert kinds == ({"music"} if row.name == "list-100-filtered" else {"music", "books"})
     finally:
         server.stop()
         world.close()
