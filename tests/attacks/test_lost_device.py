@@ -246,6 +246,23 @@ def test_altered_heads_stay_altered(
     assert customer.consent.problems(customer.vault) == before
 
 
+@pytest.mark.usefixtures("held")
+def test_while_keys_are_renewed_the_new_root_opens_the_one_before_and_only_that_way_round(
+    customer: Customer, thief: Thief
+) -> None:
+    """So that a new kind of envelope is among those that the law above is held against."""
+    old = customer.vault.keyring
+    customer.consent.rotate(customer.vault, PASSPHRASE, OTHER, keep_connections=True)
+    new, copy = customer.vault.keyring, thief.copy("in between")
+    kinds = ["previous root key", "heirlooms key", "root key"]
+    purposes = [Purpose.PREVIOUS_ROOT, Purpose.HEIRLOOMS]
+    of_new = [new.root(), *(crypto.derive(new.root(), purpose, new.vault) for purpose in purposes)]
+    assert set(kinds) <= set(opened(copy, of_new))
+    of_old = [old.root(), *(crypto.derive(old.root(), purpose, new.vault) for purpose in purposes)]
+    assert not set(kinds) & set(opened(copy, of_old))
+    assert opened(copy, [crypto.random_key()]) == Counter()
+
+
 # --- the server key
 
 

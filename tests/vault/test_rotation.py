@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.conftest import PASSPHRASE
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, ValidationError
-from vrm.vault import crypto, keyslots, rotation
+from vrm.vault import chains, crypto, keyslots, rotation
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
@@ -435,3 +436,51 @@ def test_a_forged_journal_of_the_old_root_is_found(
     )
     raw.execute("UPDATE journal_heads SET sealed = ?", (head,))
     assert "the journal was cut or altered" in vault.problems()
+
+
+# --- at once
+
+
+def test_of_two_rotations_at_once_one_is_made(alice: tuple[Vault, str], vaults: Vaults) -> None:
+    opened = [vaults.unlock("alice", PASSPHRASE) for _ in range(4)]
+
+    def rotate(vault: Vault) -> int:
+        try:
+            return vault.rotate(PASSPHRASE).generation
+        except SessionExpiredError:
+            return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(rotate, opened)) == [0, 0, 0, 2]
+    assert vaults.unlock("alice", PASSPHRASE).check() == []
+
+
+@pytest.mark.usefixtures("small")
+def test_many_hands_at_one_rotation_finish_it_once(alice: tuple[Vault, str], vaults: Vaults) -> None:
+    vault, _ = alice
+    vault.rotate(PASSPHRASE)
+    opened = [Vault(vaults, vault.keyring, "alice") for _ in range(4)]
+
+    def work(at: int) -> None:
+        for turn in range(10):
+            opened[at].records("purchases").put(book(f"{at}-{turn}"))
+            opened[at].go_on_rotating(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert vault.go_on_rotating() is None
+    assert vault.records("purchases").count() == 45
+    assert vaults.unlock("alice", PASSPHRASE).check() == []
+
+
+def test_the_plain_chains_fit_after_a_rotation(alice: tuple[Vault, str], engine: SqliteEngine) -> None:
+    vault, _ = alice
+    vault.rotate(PASSPHRASE)
+    assert chains.problems(engine) == []
+    vault.go_on_rotating()
+    vault.records("purchases").put(book("later"))
+    vault.records("purchases").put(book("still later"))
+    assert chains.problems(engine) == []
+    with engine.write() as transaction:
+        transaction.execute("DELETE FROM journal WHERE seq = (SELECT max(seq) - 1 FROM journal)")
+    assert len(chains.problems(engine)) == 1

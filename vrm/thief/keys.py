@@ -20,7 +20,7 @@ from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.envelope import pack, unpack_named
 from vrm.vault.keyring import Keyring
-from vrm.vault.keyslots import SessionSlot
+from vrm.vault.keyslots import SessionSlot, handover
 from vrm.vault.serverkey import ServerKey
 
 SIZE = crypto.KEY_BYTES
@@ -149,8 +149,17 @@ def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Itera
     for (head,) in database.rows("SELECT sealed FROM journal_heads WHERE vault = ?", vault):
         yield with_root(Purpose.JOURNAL_HEAD, head)
         yield direct("journal key", Purpose.JOURNAL_HEAD, head)
-    for (blob,) in database.rows("SELECT sealed FROM journal WHERE vault = ? AND seq = 1", vault):
-        yield direct("journal key", Purpose.JOURNAL, blob, 1, bytes(SIZE))
+    first = "SELECT seq, sealed FROM journal WHERE vault = ? ORDER BY seq LIMIT 1"
+    for seq, blob in database.rows(first, vault):
+        yield direct("journal key", Purpose.JOURNAL, blob, seq, bytes(SIZE))
+    for generation, root in database.rows(
+        "SELECT generation, previous FROM rotations WHERE vault = ?", vault
+    ):
+        yield with_root(Purpose.PREVIOUS_ROOT, root, generation - 1)
+        yield direct("previous root key", Purpose.PREVIOUS_ROOT, root, generation - 1)
+    for (blob,) in database.rows("SELECT sealed FROM heirlooms WHERE vault = ?", vault):
+        yield with_root(Purpose.HEIRLOOMS, blob)
+        yield direct("heirlooms key", Purpose.HEIRLOOMS, blob)
     for (heads,) in database.rows("SELECT sealed FROM log_heads WHERE vault = ?", vault):
         yield direct("log heads key", Purpose.LOG_HEADS, heads)
     sql = "SELECT grant_id, wrapped, reserve FROM grants WHERE vault = ? ORDER BY state <> 'live' LIMIT ?"
@@ -188,6 +197,13 @@ def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
             lambda key: Cipher(key, Purpose.ROOT, vault, name, kind, params).unwrap(wrapped),
         )
 
+    def handed(name: str, kind: str, blob: bytes) -> Attempt:
+        generation, sealed, _ = handover(blob)
+        place = (vault, name, kind, generation)
+        return Attempt(
+            "slot private key", "", "", lambda key: crypto.open_sealed(key, sealed, Purpose.HANDOVER, *place)
+        )
+
     def session(lookup: bytes, expires: int, wrapped: bytes) -> Attempt:
         return Attempt(
             "session key", "", "", lambda key: SessionSlot.unwrap(vault, key, lookup, expires, wrapped)
@@ -196,6 +212,9 @@ def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
     sql = "SELECT slot, kind, params, wrapped FROM keyslots WHERE vault = ? LIMIT ?"
     for row in database.rows(sql, vault, 2 * most):
         yield slot(*row)
+    sql = "SELECT slot, kind, handed FROM keyslots WHERE vault = ? AND length(handed) > 0 LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield handed(*row)
     for row in database.rows(
         "SELECT lookup, expires, wrapped FROM sessions WHERE vault = ? LIMIT ?", vault, most
     ):

@@ -61,7 +61,7 @@ class Slot:
 
     def newest(self) -> int:
         """The generation of the root that this way in opens; true once it was opened."""
-        return _handover(self.handed)[0] if self.handed else parse(self.wrapped).generation
+        return handover(self.handed)[0] if self.handed else parse(self.wrapped).generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def _proved(proof: Key, row: Slot, generation: int, sealed: bytes) -> bytes:
     return crypto.mac(proof, Purpose.HANDOVER_PROOF, *_place(row, generation), sealed)
 
 
-def _handover(handed: bytes) -> tuple[int, bytes, bytes]:
+def handover(handed: bytes) -> tuple[int, bytes, bytes]:
+    """(generation, the sealed root, its proof) of what a slot was handed; TamperedError."""
     parts = unpack(handed)
     if len(parts) != 3 or len(parts[0]) != 8:
         raise TamperedError()
@@ -123,7 +124,7 @@ def _handover(handed: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _received(row: Slot, derived: Derived, known: Key) -> Key:
-    generation, sealed, proof = _handover(row.handed)
+    generation, sealed, proof = handover(row.handed)
     of_known = Keyring(row.vault, known).handover_proof(row.slot)
     if not crypto.equal(proof, _proved(of_known, row, generation, sealed)):
         raise TamperedError()

@@ -41,7 +41,7 @@ from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import KdfCost, KdfLimits, Key
 from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.envelope import parse
-from vrm.vault.generations import generation_of, open_keyring
+from vrm.vault.generations import open_keyring
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
@@ -320,10 +320,10 @@ class Vaults:
 
     def _ring_of_session(self, vault: str, root: Key, wrapped: bytes) -> Keyring:
         """A session ends with the root that it wraps, whoever put its row back."""
-        generation = parse(wrapped).generation
-        if generation_of(self.engine, vault) != generation:
-            raise SessionExpiredError()
-        return open_keyring(self.engine, vault, root, generation)
+        try:
+            return open_keyring(self.engine, vault, root, parse(wrapped).generation)
+        except TamperedError:
+            raise SessionExpiredError() from None
 
 
 def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
