@@ -118,7 +118,7 @@ def test_forged_entry_is_not_shown_and_is_found(
     from vrm.vault.serverkey import ServerKey
 
     forger_vaults = Vaults(engine, ServerKey(crypto.random_key()), clock=clock)
-    forger_vaults.log_public = vaults.log_public  # type: ignore[method-assign]
+    forger_vaults.log_key = vaults.log_key  # type: ignore[method-assign]
     forger = Disclosures(engine, forger_vaults, clock)
     with engine.write() as transaction:
         forger.note(transaction, story.customer.vault.id, "revoked", vendor_name="Forged Books")

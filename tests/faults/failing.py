@@ -27,7 +27,7 @@ from tests.faults.life import opened
 from tests.vault.importers.samples import retail
 from vrm.app import Host, create_app
 
-WHEN = 400
+WHEN = 1500
 
 
 class World:
