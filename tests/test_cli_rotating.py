@@ -51,6 +51,7 @@ def test_everything_ends_and_the_new_passphrase_opens(
         "sessions_ended": 1,
         "connections_ended": 1,
         "dropped": [],
+        "copies": [],
     }
     with pytest.raises(UnlockError):
         vaults.unlock("alice", PASSPHRASE)

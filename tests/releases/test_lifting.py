@@ -281,6 +281,23 @@ def test_the_copy_goes_by_itself_after_two_weeks(release: Release) -> None:
     assert release.database.exists()
 
 
+def test_deleting_a_vault_or_renewing_its_keys_names_the_copies_that_still_hold_them(
+    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phrase = tmp_path / "phrase"
+    phrase.write_text(release.told["vaults"]["bob"]["passphrase"])
+    common = ["bob", "--data-dir", str(release.folder), "--passphrase-file", str(phrase)]
+    assert main(["vault", "rotate", *common]) == 0
+    (copy,) = lifting.kept(release.database)
+    assert f"The old keys still open this copy of the data; delete it: {copy}" in capsys.readouterr().out
+    assert main(["vault", "delete", *common, "--yes", "bob"]) == 0
+    assert f"So does this copy; delete it: {copy}" in capsys.readouterr().out
+    copy.unlink()
+    (tmp_path / "phrase").write_text(release.told["vaults"]["alice"]["passphrase"])
+    assert main(["vault", "delete", "alice", *common[1:], "--yes", "alice", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["copies"] == []
+
+
 def test_the_copy_put_back_is_lifted_again(release: Release) -> None:
     release.open().engine.close()
     (copy,) = lifting.kept(release.database)

@@ -22,7 +22,7 @@ from vrm.cli.frame import (
 from vrm.clock import SystemClock, rfc3339
 from vrm.errors import StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
-from vrm.vault import copies, export, removal, serverkey
+from vrm.vault import copies, export, lifting, removal, serverkey
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
 from vrm.vault.vault import normal_username
@@ -267,14 +267,15 @@ def _run_delete(chosen: argparse.Namespace) -> int:
         unlock(host, chosen)
     _require_confirmed(chosen, name)
     deleted = removal.delete(host.engine, found[0].id)
-    values = {"vault": found[0].id, "username": name, "deleted": deleted}
+    older = [str(path) for path in lifting.older(host.settings.database_path)]
+    values = {"vault": found[0].id, "username": name, "deleted": deleted, "copies": older}
     rows = sum(deleted.values())
-    show(
-        chosen,
-        values,
-        f"Vault {name} is deleted: {deleted.get('records', 0)} records, {rows} rows in all.\n"
+    lines = [
+        f"Vault {name} is deleted: {deleted.get('records', 0)} records, {rows} rows in all.",
         "Backups and exports that were taken before still hold it.",
-    )
+        *[f"So does this copy; delete it: {path}" for path in older],
+    ]
+    show(chosen, values, "\n".join(lines))
     return 0
 
 

@@ -18,6 +18,7 @@ from vrm.cli.frame import (
     show,
 )
 from vrm.errors import ConflictError, UnlockError
+from vrm.vault import lifting
 from vrm.vault.rotation import Progress, Rotated
 from vrm.vault.vault import Vault
 
@@ -71,6 +72,9 @@ def _run(chosen: argparse.Namespace) -> int:
         ]
     else:
         told = _lines(rotated, ended, renamed=new is not None)
+    older = [str(path) for path in lifting.older(host.settings.database_path)]
+    values["copies"] = older
+    told += [f"The old keys still open this copy of the data; delete it: {path}" for path in older]
     show(chosen, values, "\n".join(told))
     return 0
 

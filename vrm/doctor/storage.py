@@ -200,8 +200,7 @@ def _newest(engine: SqliteEngine) -> int:
 
 def kept(settings: Settings, here: Machine) -> Finding:
     """Copies from before an upgrade or a restore hold what was deleted since."""
-    aside = sorted(settings.database_path.parent.glob("before-restore-*"))
-    found = [*lifting.kept(settings.database_path), *aside]
+    found = lifting.older(settings.database_path)
     if not found:
         return ok("copies", "none from before an upgrade or restore")
     days = (here.now - int(min(one.stat().st_mtime for one in found))) // 86_400

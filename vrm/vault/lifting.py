@@ -52,6 +52,11 @@ def kept(database: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
+def older(database: Path) -> list[Path]:
+    """Copies from before upgrades and restores: they still hold what was deleted since."""
+    return [*kept(database), *sorted(database.parent.glob("before-restore-*"))]
+
+
 def forget(database: Path, now: int) -> list[Path]:
     """Delete the copies that are older than `KEEP`; returns which."""
     old = [path for path in kept(database) if path.stat().st_mtime < now - KEEP]
