@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,10 +35,16 @@ _ELSEWHERE = {
 def application() -> Flask:
     """What each worker serves; its settings come through the environment from `serve`."""
     settings = settings_module.load()
+    forbid_core_dumps()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     host = open_host(settings)
     start_sweeper(host)
     return create_app(settings, host=host)
+
+
+def forbid_core_dumps() -> None:
+    """A crash must not write the memory of this process, keys and all, to the disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def export(settings: Settings) -> None:
@@ -66,14 +75,19 @@ def prepare(settings: Settings) -> None:
     open_host(settings).engine.close()  # here, not once per worker
 
 
-def serve(settings: Settings, *, self_signed: bool = False) -> None:
-    """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced."""
+def serve(
+    settings: Settings, *, self_signed: bool = False, listening: Callable[[], object] = lambda: None
+) -> None:
+    """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced.
+
+    `listening` is called once connections are taken.
+    """
+    forbid_core_dumps()
     export(settings)
     with (
         Occupied(settings.database_path),  # also between two workers: nobody replaces the data of a server
-        tempfile.TemporaryDirectory(prefix="vrm-tls-") as folder,
+        _certificate(settings.host) if self_signed else nullcontext((None, None)) as certificate,
     ):
-        certificate = _write_certificate(Path(folder), settings.host) if self_signed else (None, None)
         server = Granian(
             "vrm.serve:application",
             factory=True,
@@ -90,12 +104,15 @@ def serve(settings: Settings, *, self_signed: bool = False) -> None:
             ssl_key=certificate[1],
             workers_kill_timeout=10,
         )
+        server.on_startup(listening)
         server.serve()
 
 
-def _write_certificate(folder: Path, host: str) -> tuple[Path, Path]:
-    paths = folder / "cert.pem", folder / "key.pem"
-    for path, text in zip(paths, crypto.self_signed(host), strict=True):
-        path.touch(mode=0o600)
-        path.write_bytes(text)
-    return paths
+@contextmanager
+def _certificate(host: str) -> Iterator[tuple[Path, Path]]:
+    with tempfile.TemporaryDirectory(prefix="vrm-tls-") as folder:
+        paths = Path(folder) / "cert.pem", Path(folder) / "key.pem"
+        for path, text in zip(paths, crypto.self_signed(host), strict=True):
+            path.touch(mode=0o600)
+            path.write_bytes(text)
+        yield paths

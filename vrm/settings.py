@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -20,6 +21,7 @@ from vrm.errors import SettingsError
 SIGNUP = ("closed", "invite", "open")
 LOG_LEVELS = ("info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
 _DAY = 86_400  # seconds
 _RANGES = {
     "trusted_proxies": (0, 8),
@@ -176,6 +178,17 @@ def load(
                 chosen[item.name] = _convert(item.metadata["env"], str(item.type), value)
                 break
     return checked(Settings(**chosen))
+
+
+def misspelt(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names that look like settings and are none, each with the setting that was perhaps meant, or ""."""
+    known = [item.metadata["env"] for item in fields(Settings)]
+    strange = [name for name in environ if name.startswith("VRM_") and name not in known]
+    return [
+        (name, next(iter(get_close_matches(name, known, 1)), ""))
+        for name in sorted(strange)
+        if not name.startswith(_NOT_SETTINGS)
+    ]
 
 
 def checked(settings: Settings) -> Settings:

@@ -6,6 +6,7 @@ No client library stands between a test and the server: those refuse to send wha
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0  # seconds until a server must have started, answered or ended
@@ -161,6 +163,55 @@ class Served:
         body = text.encode() if isinstance(text, str) else text
         kind = ("Content-Type", "application/x-www-form-urlencoded")
         return self.request("POST", target, [kind, *headers], body)
+
+
+@dataclass
+class Browser:
+    """Cookies and forms over a served vault, and nothing more."""
+
+    served: Served
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str) -> Answer:
+        return self._kept(self.served.request("GET", path, self._headers()))
+
+    def post(self, path: str, fields: Iterable[tuple[str, str]]) -> Answer:
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        body = urlencode(list(fields)).encode()
+        return self._kept(self.served.request("POST", path, [kind, *self._headers()], body))
+
+    def upload(self, path: str, name: str, content: bytes) -> Answer:
+        parts = [
+            b'--cut\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n' + self.token(path).encode(),
+            b'\r\n--cut\r\nContent-Disposition: form-data; name="files"; filename="' + name.encode() + b'"',
+            b"\r\nContent-Type: application/octet-stream\r\n\r\n" + content + b"\r\n--cut--\r\n",
+        ]
+        kind = ("Content-Type", "multipart/form-data; boundary=cut")
+        return self._kept(self.served.request("POST", path, [kind, *self._headers()], b"".join(parts)))
+
+    def token(self, path: str) -> str:
+        found = re.search(r'name="csrf_token" value="([0-9a-f]+)"', self.get(path).text)
+        assert found, path
+        return found.group(1)
+
+    def log_in(self, name: str, passphrase: str) -> Answer:
+        fields = [("csrf_token", self.token("/login")), ("username", name), ("passphrase", passphrase)]
+        return self.post("/login", fields)
+
+    def _headers(self) -> list[tuple[str, str]]:
+        sent = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return [("Cookie", sent)] if sent else []
+
+    def _kept(self, answer: Answer) -> Answer:
+        for name, value in answer.headers:
+            if name == "set-cookie":
+                pair, _, rest = value.partition(";")
+                known, _, text = pair.partition("=")
+                if "Max-Age=0" in rest:
+                    self.cookies.pop(known, None)
+                else:
+                    self.cookies[known] = text
+        return answer
 
 
 def _all(connection: socket.socket) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from vrm import __version__
 from vrm.cli import checking, doctor, importing, moving, serving, vaults, vendors
-from vrm.cli.frame import Parser
+from vrm.cli.frame import Parser, readable
 from vrm.errors import VrmError
 
 _GROUPS = (serving, vaults, importing, vendors, moving, checking, doctor)  # in the order of `vrm --help`
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        print(f"error: {readable(str(error.filename or ''))}: {error.strerror}", file=sys.stderr)
     except EOFError:
         print("\nerror: the input ended where a passphrase was expected", file=sys.stderr)
     except KeyboardInterrupt:
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(error: VrmError) -> None:
     told = [f"{name} {', '.join(reasons)}" for name, reasons in error.fields.items()]
     for line in told or [str(error)]:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {readable(line)}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        print(f"hint: {readable(error.hint)}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

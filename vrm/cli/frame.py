@@ -124,7 +124,24 @@ def unlock(host: Host, chosen: argparse.Namespace) -> Vault:
 
 def show(chosen: argparse.Namespace, values: Any, text: str) -> None:
     """The result on standard output: JSON for scripts, else the text."""
-    print(json.dumps(values, ensure_ascii=False) if chosen.json else text)
+    if chosen.json:
+        line = json.dumps(values, ensure_ascii=False)
+        print(line if line.isascii() or _is_utf8(line) else json.dumps(values))
+    else:
+        print(readable(text))
+
+
+def readable(text: str) -> str:
+    """The text without what would steer the terminal: names of files are strangers' words."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "\ufffd" for mark in text)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a pair, as in the name of a file that is not UTF-8
+        return False
+    return True
 
 
 def progress(step: str, done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -39,12 +40,18 @@ def _run_serve(chosen: argparse.Namespace) -> int:
     if chosen.tls_self_signed and not settings.public_url:
         https = settings.issuer.replace("http://", "https://")
         settings = settings_module.checked(replace(settings, public_url=https))
+    for name, meant in settings_module.misspelt(os.environ):
+        print(f"warning: {name} is not a setting{meant and f'; did you mean {meant}?'}", file=sys.stderr)
     serve.prepare(settings)
-    print(
-        f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
-        file=sys.stderr,
-    )
-    serve.serve(settings, self_signed=chosen.tls_self_signed)
+
+    def listening() -> None:
+        print(
+            f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    serve.serve(settings, self_signed=chosen.tls_self_signed, listening=listening)
     return 0
 
 

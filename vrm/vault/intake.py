@@ -86,6 +86,7 @@ class _Parsed:
     later: list[tuple[_From, Refund | Return | Charge]] = field(default_factory=list)
     aftermath: dict[str, Aftermath] = field(default_factory=dict)  # by order number
     count: int = 0  # rows of any kind
+    physical: int = 0  # lines of the files that were read to their end
 
     def after(self, origin: _From, row: Refund | Return | Charge) -> None:
         """Keep a row that speaks of an order's lines without listing them."""
@@ -179,6 +180,9 @@ def _read(parsed: _Parsed, origin: _From, table: Table, tell: Progress) -> None:
                 raise ImportLimitError(f"{report.file}: hardly a row can be read", hint=row.reason)
         else:
             parsed.after(origin, row)
+    parsed.physical += table.lines_read
+    if parsed.physical > limits.physical_lines:
+        raise ImportLimitError(f"more than {limits.physical_lines} lines", hint="import the files one by one")
 
 
 # ---- storing ---------------------------------------------------------------------------------------------

@@ -137,6 +137,11 @@ class Table:
             line = self._reader.line_num
             raise FormatError(f"{self.name}: not CSV, line {line}", hint=str(error)) from None
 
+    @property
+    def lines_read(self) -> int:
+        """Lines so far, blank ones and those inside quotes as well."""
+        return self._reader.line_num
+
     def records(self) -> Iterator[tuple[int, list[str]] | Rejection]:
         """Each record with the number of its first line; bad ones as Rejections; blank ones skipped."""
         width = len(self.header)
@@ -173,6 +178,11 @@ class Table:
         self._used = tuple(
             next((places[name] for name in names if name in places), missing) for names in columns
         )
+        for name in (self.header[at] for at in self._used if at < missing):
+            if self.header.count(name) > 1:
+                raise FormatError(
+                    f"{self.name}: the column {name!r} is there twice", hint="remove one of them"
+                )
         get = itemgetter(*self._used)
 
         def pick(cells: list[str]) -> list[str]:
