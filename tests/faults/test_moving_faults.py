@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
+from tests.faults.household import Server, free_port
 from tests.vault.writers import unlocked
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
@@ -241,3 +242,36 @@ def test_an_export_to_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert answer.stderr.startswith("error: ")
     assert not list(tmp_path.glob("a.vrm*"))
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vrm", *map(str, arguments)],
+        cwd=ROOT,
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_served_host_is_backed_up_but_never_replaced(tmp_path: Path) -> None:
+    base = make(tmp_path / "base", "old")
+    server = Server(base, free_port())
+    try:
+        assert command("backup", tmp_path / "served", "--data-dir", base).returncode == 0
+        for turn in range(2):
+            refused = command("restore", tmp_path / "served", "--data-dir", base, "--force")
+            assert refused.returncode == 1
+            assert "the data is in use by a server" in refused.stderr
+            assert "hint: stop `vrm serve`" in refused.stderr
+            if not turn:
+                os.kill(server.workers()[0], signal.SIGKILL)  # another takes its place; the place stays taken
+        assert not list(base.glob("before-restore-*"))
+    finally:
+        server.kill()
+    back = command("restore", tmp_path / "served", "--data-dir", base, "--force", "--json")
+    assert back.returncode == 0, back.stderr
+    assert json.loads(back.stdout)["server_key"] == "same"
+    vault = unlocked(base, PASSPHRASE)
+    assert [document["item"]["title"] for _, document in vault.records("purchases").scan()] == ["old"]
+    vault.engine.close()
