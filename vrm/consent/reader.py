@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
+_LOG = logging.getLogger("vrm.reader")
 Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 
@@ -103,8 +105,11 @@ class Reader:
         self._note_refusal(access.vault, access.grant_id, access.client_id, reason, what)
 
     def _note_refusal(self, vault: str, grant_id: str, client_id: str, reason: str, what: str) -> None:
-        with self._engine.write() as transaction:
-            self._log.note_refusal(transaction, vault, grant_id, reason, client_id, what)
+        try:
+            with self._engine.write() as transaction:
+                self._log.note_refusal(transaction, vault, grant_id, reason, client_id, what)
+        except TamperedError:  # her log's key was altered: refused is refused all the same, and it is found
+            _LOG.error("a refusal could not be noted, the log's key was altered: run `vrm check`")
 
     def _agreement(self, access: Access) -> Agreement:
         row = self._engine.one(

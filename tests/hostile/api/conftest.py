@@ -1,0 +1,3 @@
+"""The people of tests/api, under attack."""
+
+from tests.api.conftest import *  # noqa: F403 - the fixtures
