@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -318,16 +319,20 @@ def test_a_swapped_public_key_gets_no_new_root(
 def test_nobody_else_hands_over_a_root(
     alice: tuple[Vault, str], vaults: Vaults, raw: sqlite3.Connection
 ) -> None:
+    """With a root of his own and a roster to it, a stranger would read what she writes from then on."""
     vault, code = alice
     vault.rotate(PASSPHRASE)
     vault.go_on_rotating()
     [slot] = [slot for slot in vault.stored_slots() if slot.kind == "recovery"]
-    for generation, proof in ((2, crypto.random_key()), (3, crypto.random_key())):
-        forged = keyslots.hand_over(slot, crypto.random_key(), generation, proof)
-        raw.execute("UPDATE keyslots SET handed = ? WHERE kind = 'recovery'", (forged.handed,))
-        with pytest.raises(TamperedError):
-            vaults.recover("alice", code, OTHER)
-        assert any(slot.slot in problem for problem in vault.problems())
+    root = crypto.random_key()
+    forged = keyslots.hand_over(slot, root, 2, crypto.random_key())
+    raw.execute("UPDATE keyslots SET handed = ? WHERE kind = 'recovery'", (forged.handed,))
+    assert vault.problems() == [f"keyslot {slot.slot} was planted or altered"]
+    roster = Keyring(vault.id, root, 2).cipher(crypto.Purpose.ROSTER)
+    text = json.dumps([{slot.slot: forged.mark()}, []]).encode()
+    raw.execute("UPDATE vaults SET roster = ?", (roster.seal(text),))
+    with pytest.raises(TamperedError):
+        vaults.recover("alice", code, OTHER)
 
 
 def test_an_old_slot_put_back_opens_nothing(

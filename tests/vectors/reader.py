@@ -7,7 +7,9 @@ import struct
 import unicodedata
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -69,6 +71,31 @@ def _root(row: dict[str, Any], check: bytes, wrapping: bytes) -> bytes:
     return unseal(wrapping, bytes.fromhex(row["wrapped"]), bound)
 
 
+def received_root(row: dict[str, Any], code: str) -> bytes:
+    """The later root that was handed to a recovery slot, once its proof was compared."""
+    number = 0
+    for digit in code.replace("-", "")[:-1]:
+        number = number * 32 + CROCKFORD.index(digit)
+    salt, info = bytes.fromhex(row["params"]), context("recovery", row["vault"], row["slot"])
+    _, wrapping = split(number.to_bytes(20, "big"), salt, info)
+    handed, parts = bytes.fromhex(row["handed"]), []
+    while handed:
+        (long,) = struct.unpack_from(">H", handed)
+        parts.append(handed[2 : 2 + long])
+        handed = handed[2 + long :]
+    generation, sealed, proof = parts
+    place = (row["vault"], row["slot"], row["kind"], generation)
+    known = expand(recovery_root(row, code), context("handover-proof", *place[:2]), 32)
+    if not hmac.compare_digest(
+        proof, hmac.digest(known, context("handover-proof", *place, sealed), "sha256")
+    ):
+        raise ValueError("somebody else sealed this")
+    pair = expand(wrapping, context("slot-pair", *place[:2]), 32)
+    suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    private = X25519PrivateKey.from_private_bytes(pair)
+    return suite.decrypt(sealed[1:], private, info=context("handover", *place))
+
+
 def named(body: bytes) -> dict[str, bytes]:
     found, at = {}, 0
     while at < len(body):
@@ -102,6 +129,7 @@ def journal(root: bytes, vault: str, entries: list[tuple[int, bytes]], head: byt
         changes += json.loads(unseal(key, sealed, context("journal", vault) + lp(seq) + lp(link)))
         link = hashlib.sha256(sealed).digest()
     where = context("journal-head", vault)
-    if json.loads(unseal(expand(root, where, 32), head, where)) != [len(entries), link.hex()]:
+    seq, end, *base = json.loads(unseal(expand(root, where, 32), head, where))
+    if (seq, end) != (len(entries) + sum(base), link.hex()):
         raise ValueError("the journal was cut")
     return changes

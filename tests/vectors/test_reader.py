@@ -43,3 +43,16 @@ def test_the_root_follows_the_journal() -> None:
     entries = [(seq, bytes.fromhex(sealed)) for seq, sealed in case["entries"]]
     root, head = bytes.fromhex(file["root"]), bytes.fromhex(case["head"])
     assert reader.journal(root, file["vault"], entries, head) == case["changes"]
+
+
+def test_a_recovery_code_leads_to_a_root_that_was_made_in_its_absence() -> None:
+    for case in load("rotations")["handovers"][:2]:
+        assert reader.received_root(case["row"], case["credential"]).hex() == case["root"]
+
+
+def test_the_root_follows_a_journal_that_was_written_anew() -> None:
+    file = load("rotations")
+    case = file["journals"][0]
+    entries = [(seq, bytes.fromhex(sealed)) for seq, sealed in case["entries"]]
+    root, head = bytes.fromhex(file["root"]), bytes.fromhex(case["head"])
+    assert reader.journal(root, file["vault"], entries, head) == case["changes"]

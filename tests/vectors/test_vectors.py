@@ -160,8 +160,8 @@ def test_envelopes(case: dict[str, Any]) -> None:
 
 
 def slot_of(row: dict[str, Any]) -> Slot:
-    binary = {name: bytes.fromhex(row[name]) for name in ("params", "check", "public", "wrapped")}
-    return Slot(**{**row, **binary})
+    names = {"params", "check", "public", "wrapped", "handed"} & row.keys()
+    return Slot(**{**row, **{name: bytes.fromhex(row[name]) for name in names}})
 
 
 def unwrap(row: Slot, kind: str, credential: str) -> Key:
@@ -269,7 +269,15 @@ def test_records(case: dict[str, Any], bare: SqliteEngine) -> None:
 
 @cases("journals")
 def test_journals(case: dict[str, Any], bare: SqliteEngine) -> None:
-    ring = ring_of("journals", case)
+    follow(case, bare, ring_of("journals", case))
+
+
+@cases("rotations", "journals")
+def test_journals_written_anew(case: dict[str, Any], bare: SqliteEngine) -> None:
+    follow(case, bare, Keyring(FILES["rotations"]["vault"], key(FILES["rotations"]["root"]), 2))
+
+
+def follow(case: dict[str, Any], bare: SqliteEngine, ring: Keyring) -> None:
     with bare.write() as transaction:
         for seq, sealed in case["entries"]:
             transaction.execute(
@@ -295,8 +303,8 @@ def test_rosters(case: dict[str, Any], bare: SqliteEngine) -> None:
     ring = ring_of("rosters", case)
     with bare.write() as transaction:
         transaction.execute(
-            "INSERT INTO vaults (vault, username, created, generation, log_public, log_mac, roster, confirmed,"
-            " watched) VALUES (?, 'alice', 0, 1, ?, ?, ?, 0, 0)",
+            "INSERT INTO vaults (vault, username, created, generation, log_public, log_mac, roster,"
+            " confirmed, watched) VALUES (?, 'alice', 0, 1, ?, ?, ?, 0, 0)",
             (ring.vault, b"", b"", bytes.fromhex(case["roster"])),
         )
     if "expect" in case:
@@ -304,3 +312,37 @@ def test_rosters(case: dict[str, Any], bare: SqliteEngine) -> None:
             read_roster(bare, ring)
     else:
         assert read_roster(bare, ring) == (case["slots"], case["grants"])
+
+
+@cases("rotations", "handovers")
+def test_handovers(case: dict[str, Any]) -> None:
+    row = slot_of(case["row"])
+    if "expect" in case:
+        with pytest.raises(REFUSALS[case["expect"]]):
+            RecoverySlot.unwrap(row, case["credential"])
+    else:
+        assert RecoverySlot.unwrap(row, case["credential"]).reveal().hex() == case["root"]
+        assert (row.newest(), row.mark()) == (case["generation"], case["mark"])
+
+
+@cases("rotations", "heirlooms")
+def test_heirlooms(case: dict[str, Any]) -> None:
+    file = FILES["rotations"]
+    ring = Keyring(file["vault"], key(file["root"]), 2, heirlooms=bytes.fromhex(case["sealed"]))
+    if "expect" in case:
+        with pytest.raises(REFUSALS[case["expect"]]):
+            ring.heirlooms()
+        return
+    *pairwise, item = case["pairwise"]
+    *line, fingerprint = case["fingerprint"]
+    assert ring.pairwise(*pairwise).hex() == item
+    assert ring.fingerprint(*line).hex() == fingerprint
+
+
+def test_the_root_before_stands_under_the_new_one() -> None:
+    file = FILES["rotations"]
+    cipher = Keyring(file["vault"], key(file["root"]), 2).cipher(Purpose.PREVIOUS_ROOT)
+    previous = bytes.fromhex(file["previous"])
+    assert cipher.unwrap(previous, 1).reveal().hex() == file["first_root"]
+    with pytest.raises(errors.TamperedError):
+        cipher.unwrap(previous, 2)
