@@ -331,6 +331,60 @@ def test_the_bookshop_recommends_better_holds_no_more_and_forgets(
     assert parse_qs(urlsplit(question).query)["code_challenge_method"] == ["S256"]
 
 
+def test_a_receipt_is_left_followed_said_anew_and_taken_back(connect, consent, few, clock):
+    connection = connect(few, [Part(["purchases"], WHY, actions=["write"])], period="")
+    deposits = connection.deposits("purchases")
+    receipt = {"item": {"title": "Emma"}, "order": {"order_number": "CB-1", "status": "ordered"}}
+    left = deposits.leave(receipt, key="CB-1")
+    assert (left.status, deposits.leave(receipt, key="CB-1")) == ("pending", left)
+    assert deposits.state(left.id) == left
+    consent.at_unlock(few)
+    filed = deposits.state(left.id)
+    assert (filed.status, [one.id for one in deposits]) == ("filed", [left.id])
+    with pytest.raises(RefusedError) as told:
+        deposits.replace(left, receipt)
+    assert (told.value.status, told.value.code) == (412, "precondition-failed")
+    again = deposits.replace(filed, {**receipt, "order": {"order_number": "CB-1", "status": "delivered"}})
+    consent.at_unlock(few)
+    gone = deposits.withdraw(deposits.state(again.id))
+    assert gone.status == "withdrawn"
+    consent.at_unlock(few)
+    with pytest.raises(NotFoundError):
+        deposits.state(left.id)
+    (document,) = [one for _, one in few.records("purchases").scan() if one["item"]["title"] == "Emma"]
+    assert document["order"]["status"] == "cancelled"
+    with pytest.raises(NotGrantedError):
+        next(connection.records("preferences"))
+    with pytest.raises(RefusedError) as told:
+        deposits.leave({"item": {"title": "Emma"}, "context": {"for": "self"}})
+    assert list(told.value.problem.extensions["errors"]) == ["context.for"]
+
+
+def test_the_bookshop_leaves_a_receipt_only_where_she_allowed_it(
+    vendor, decide, few, address, clock, consent
+):
+    desk = Desk(vendor, CATALOGUE, Visitors(), [], clock=lambda: datetime.fromtimestamp(clock.now(), UTC))
+    shop = open_shop(desk, vault=address).test_client()
+    book = next(iter(CATALOGUE))
+    assert shop.post(f"/buy/{book.sku}").status_code == 303
+    assert "would find the receipt there" in shop.get(f"/book/{book.sku}").text
+    callback = decide(few, shop.post("/connect").location)
+    shop.get("/callback?" + urlsplit(callback).query)
+    shop.post(f"/buy/{book.sku}")
+    assert consent.filing.run(few) == 0
+    callback = decide(few, shop.post("/connect").location, optional=frozenset({"3"}))
+    shop.get("/callback?" + urlsplit(callback).query)
+    shop.post(f"/buy/{book.sku}")
+    assert "The receipt waits in your vault." in shop.get(f"/book/{book.sku}").text
+    assert "pending" in shop.get("/held").text
+    assert consent.filing.run(few) == 1
+    (document,) = [one for _, one in few.records("purchases").scan() if one["item"]["title"] == book.title]
+    assert document["order"]["seller"] == document["notes"]["left_by"] == "Corner Books"
+    assert document["context"] == {}
+    shop.get("/for-you")
+    assert "filed" in shop.get("/held").text
+
+
 def test_the_readmes_example_runs_against_a_vault(address, few, decide, consent, capsys):
     registered, secret = consent.vendors.add("Readme Books", (CALLBACK,), purpose=WHY)
     request, session, kept = SimpleNamespace(url=""), {}, []

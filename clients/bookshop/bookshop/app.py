@@ -60,7 +60,9 @@ def _add_shelves(app: Flask, desk: Desk) -> None:
     def book(sku: str) -> str:
         found = desk.catalogue.get(sku) or abort(404)
         by_author = [other for other in desk.catalogue if other.author == found.author and other != found]
-        return render_template("book.html", book=found, by_author=by_author)
+        return render_template(
+            "book.html", book=found, by_author=by_author, visitor=desk.visitors.get(_key())
+        )
 
 
 def _add_vault(app: Flask, desk: Desk) -> None:
@@ -90,6 +92,11 @@ def _add_vault(app: Flask, desk: Desk) -> None:
         except DeclinedError:
             return _sorry("You shared nothing, and that is fine. The shelves are yours all the same.", 200)
         return redirect(url_for("for_you"), 303)
+
+    @app.post("/buy/<sku>")
+    def buy(sku: str) -> AnyResponse:
+        desk.sell(_key(), desk.catalogue.get(sku) or abort(404))
+        return redirect(url_for("book", sku=sku), 303)
 
     @app.post("/forget")
     def forget() -> AnyResponse:

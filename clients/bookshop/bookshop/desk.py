@@ -6,23 +6,43 @@ next look. When the vault says that the grant has ended, the copy is deleted bef
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
-from bookshop.catalogue import Catalogue
+from bookshop.catalogue import Book, Catalogue
 from bookshop.recommender import Owned, Recommendation, Recommender
 from bookshop.sold import parse_date
 from bookshop.visitors import Visitor, Visitors
-from vrm_client import Asked, Connection, Part, Record, RevokedError, UnreachableError, Vendor, VrmClientError
+from vrm_client import (
+    Asked,
+    Connection,
+    NotFoundError,
+    NotGrantedError,
+    Part,
+    Record,
+    RevokedError,
+    UnreachableError,
+    Vendor,
+    VrmClientError,
+)
+from vrm_client.transport import Json
 
+PURCHASES = "purchases"
+MAY_WRITE = "purchases:write"
+SOLD = "Sold, in this demo at least. {}"
+RECEIPT_LEFT = "The receipt waits in your vault."
+NO_RECEIPT = "With your vault connected, and a tick at receipts, you would find the receipt there."
+VAULT_SILENT = "Your vault does not take the receipt just now."
 PURPOSE = "ProvideProductRecommendations"
 BOOKS = {"category": ["books"]}
 QUESTION = (
     Part(["purchases.item", "purchases.order"], PURPOSE, filter=BOOKS, retention="P90D"),
     Part(["purchases.price"], PURPOSE, necessity="optional", filter=BOOKS),
     Part(["purchases.experience"], PURPOSE, necessity="optional", filter=BOOKS),
+    Part([PURCHASES], "RequestedServiceProvision", necessity="optional", actions=["write"]),
 )
 ENDED = "Your vault says that sharing has ended. We have deleted our copy."
 FORGOTTEN = "Forgotten. We have given the permission back and deleted our copy."
@@ -82,13 +102,64 @@ class Desk:
         try:
             connection = self._connection(key, visitor)
             limits = connection.grant()
-            records = tuple(_plain(record) for record in connection.records("purchases"))
+            records = tuple(_plain(record) for record in connection.records(PURCHASES))
+            receipts = self._followed(connection, visitor)
         except RevokedError:
             self._delete(key, visitor.chapter, ENDED)
         else:
             now = self._clock().isoformat(timespec="seconds")
-            self.visitors.change(key, visitor.chapter, records=records, limits=limits, read_at=now, notice="")
+            read = {"records": records, "receipts": receipts, "limits": limits, "read_at": now}
+            self.visitors.change(key, visitor.chapter, **read, notice="")
         return self.visitors.get(key)
+
+    def sell(self, key: str, book: Book) -> None:
+        """A pretended sale; the receipt goes to her vault where she allowed that."""
+        visitor = self.visitors.get(key)
+        if not self.may_write(key):
+            self.visitors.change(key, visitor.chapter, notice=SOLD.format(NO_RECEIPT))
+            return
+        number = f"CB-{secrets.token_hex(4).upper()}"
+        try:
+            left = (
+                self._connection(key, visitor)
+                .deposits(PURCHASES)
+                .leave(self._receipt(book, number), key=number)
+            )
+        except RevokedError:
+            self._delete(key, visitor.chapter, ENDED)
+        except (NotGrantedError, UnreachableError):
+            self.visitors.change(key, visitor.chapter, notice=SOLD.format(VAULT_SILENT))
+        else:
+            receipt = {"id": left.id, "order": number, "title": book.title, "status": left.status}
+            receipts = (*visitor.receipts, receipt)
+            self.visitors.change(key, visitor.chapter, receipts=receipts, notice=SOLD.format(RECEIPT_LEFT))
+
+    def may_write(self, key: str) -> bool:
+        """Whether she lets the shop leave receipts."""
+        visitor = self.visitors.get(key)
+        return visitor.connected and MAY_WRITE in self._connection(key, visitor).scope.split()
+
+    def _receipt(self, book: Book, number: str) -> dict[str, dict[str, Json]]:
+        item: dict[str, Json] = {
+            "title": book.title,
+            "brand": book.author,
+            "isbn": book.isbn13,
+            "category": "books",
+        }
+        ordered = self._clock().date().isoformat()
+        order: dict[str, Json] = {"order_number": number, "ordered": ordered, "status": "ordered"}
+        return {"item": item, "order": order, "price": {"quantity": 1}}
+
+    def _followed(self, connection: Connection, visitor: Visitor) -> tuple[dict[str, object], ...]:
+        """The receipts with what became of each."""
+        found = []
+        for receipt in visitor.receipts:
+            try:
+                status = connection.deposits(PURCHASES).state(str(receipt["id"])).status
+            except (NotFoundError, NotGrantedError):
+                status = "withdrawn"
+            found.append({**receipt, "status": status})
+        return tuple(found)
 
     def forget(self, key: str) -> None:
         """Delete the copy first, then give the grant back."""

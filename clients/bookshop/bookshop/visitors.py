@@ -24,6 +24,9 @@ class Visitor:
     asked: dict[str, str] | None = field(default=None, repr=False)
     saved: dict[str, Any] | None = field(default=None, repr=False)
     records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    receipts: tuple[dict[str, Any], ...] = field(
+        default=(), repr=False
+    )  # left in her vault, with their state
     limits: dict[str, Any] = field(default_factory=dict, repr=False)
     read_at: str = ""
     notice: str = ""
@@ -97,4 +100,9 @@ class Visitors:
 
 def _load(file: Path) -> dict[str, Visitor]:
     stored = json.loads(file.read_text(encoding="utf-8"))
-    return {key: Visitor(**{**entry, "records": tuple(entry["records"])}) for key, entry in stored.items()}
+    return {
+        key: Visitor(
+            **{**entry, "records": tuple(entry["records"]), "receipts": tuple(entry.get("receipts", ()))}
+        )
+        for key, entry in stored.items()
+    }

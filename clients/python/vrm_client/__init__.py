@@ -5,6 +5,7 @@
 
 from vrm_client.asking import Asked, Part, accept
 from vrm_client.connection import Connection, Saved
+from vrm_client.deposits import Deposit, Deposits
 from vrm_client.discovery import Vault, discover
 from vrm_client.errors import (
     BusyError,
@@ -30,6 +31,8 @@ __all__ = [
     "Connection",
     "Copy",
     "DeclinedError",
+    "Deposit",
+    "Deposits",
     "NotFoundError",
     "NotGrantedError",
     "Part",

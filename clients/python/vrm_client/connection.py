@@ -14,11 +14,12 @@ from threading import RLock
 from typing import TypedDict
 from urllib.parse import quote
 
+from vrm_client.deposits import Deposits, Request
 from vrm_client.discovery import Vault
 from vrm_client.errors import ProtocolError, RefusedError, RevokedError, UnreachableError
 from vrm_client.records import Record, parse_record
 from vrm_client.tokens import Tokens, basic, parse_tokens
-from vrm_client.transport import Answer, Json, Transport, problem_of, require_success
+from vrm_client.transport import Answer, Json, Transport, problem_of, require_success, with_query
 
 PAGE = 500  # records per request: the most a vault gives
 
@@ -178,6 +179,10 @@ class Connection:
             raise ProtocolError("an answer holds something else than objects")
         return rows
 
+    def deposits(self, collection: str) -> Deposits:
+        """What you left there ("purchases" or "inbox"), and where you leave more; needs a write scope."""
+        return Deposits(self._write, collection)
+
     def grant(self) -> dict[str, Json]:
         """What you may do now: the limits you were told."""
         return self._get("/api/v1/grant").json_object()
@@ -199,13 +204,29 @@ class Connection:
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         url = self._vault.resource + path
+        return require_success(
+            self._exchange(lambda token: self._transport.get(url, query=query, bearer=token))
+        )
+
+    def _write(self, request: Request) -> Answer:
+        url = self._vault.resource + request.path
+        if request.query:
+            url = with_query(url, request.query)
+        return self._exchange(
+            lambda token: self._transport.send(
+                request.method, url, headers=request.headers, body=request.body, bearer=token
+            )
+        )
+
+    def _exchange(self, send: Callable[[str], Answer]) -> Answer:
+        """Send with a token, and once more with a new one where the vault does not take the first."""
         token = self._access_token()
-        answer = self._transport.get(url, query=query, bearer=token)
+        answer = send(token)
         if answer.status == 401:
-            answer = self._transport.get(url, query=query, bearer=self._access_token(rejected=token))
+            answer = send(self._access_token(rejected=token))
         if answer.status == 401:
             raise self._end(*problem_of(answer)[:2], status=401)
-        return require_success(answer)
+        return answer
 
     def _access_token(self, *, rejected: str | None = None) -> str:
         """A token to read with. `rejected` is one that just failed: renew it unless somebody else did."""

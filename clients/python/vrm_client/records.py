@@ -44,11 +44,11 @@ def parse_record(document: Json) -> Record:
     if not isinstance(identifier, str) or not identifier:
         raise ProtocolError("a record has no id")
     facets = {name: value for name, value in document.items() if isinstance(value, dict)}
-    return Record(identifier, _moment(document.get("updated_at")), facets)
+    return Record(identifier, moment(document.get("updated_at")), facets)
 
 
-def _moment(value: Json) -> datetime:
-    """A moment in whole seconds, written as RFC 3339 or as Unix time."""
+def moment(value: Json) -> datetime:
+    """A moment in whole seconds, written as RFC 3339 or as Unix time; ProtocolError for anything else."""
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)

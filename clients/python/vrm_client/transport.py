@@ -95,6 +95,13 @@ class Transport:
             headers["Authorization"] = authorization
         return self._send("POST", url, headers, urlencode(form).encode())
 
+    def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, bearer: str
+    ) -> Answer:
+        """Any request with a token in the Authorization header."""
+        given = {"Accept": "application/json", **headers, "Authorization": f"Bearer {bearer}"}
+        return self._send(method, url, given, body)
+
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         check_url(url)
         deadline = time.monotonic() + self._timeout
@@ -206,9 +213,9 @@ def problem_of(answer: Answer) -> tuple[str, str, Problem | None]:
     return problem.slug, problem.detail or problem.title or f"answered {answer.status}", problem
 
 
-def require_success(answer: Answer) -> Answer:
-    """The answer if its status is 200, else the error that fits (401 is for the caller to judge)."""
-    if answer.status == 200:
+def require_success(answer: Answer, status: int = 200) -> Answer:
+    """The answer if its status is that, else the error that fits (401 is for the caller to judge)."""
+    if answer.status == status:
         return answer
     if answer.status < 400:
         raise ProtocolError(f"unexpected status {answer.status}")

@@ -89,9 +89,12 @@ def test_connecting_asks_for_books_and_leaves_the_rest_optional(shop, scripted):
         (["purchases.item", "purchases.order"], "required"),
         (["purchases.price"], "optional"),
         (["purchases.experience"], "optional"),
+        (["purchases"], "optional"),
     ]
-    assert {part["purpose"] for part in details} == {"ProvideProductRecommendations"}
-    assert all(part["filter"] == {"category": ["books"]} for part in details)
+    assert [part["actions"] for part in details] == [["read"], ["read"], ["read"], ["write"]]
+    assert {part["purpose"] for part in details[:3]} == {"ProvideProductRecommendations"}
+    assert details[3]["purpose"] == "RequestedServiceProvision"
+    assert all(part["filter"] == {"category": ["books"]} for part in details[:3])
 
 
 def test_her_own_books_lead_elsewhere_than_all_orders_do(connected):
