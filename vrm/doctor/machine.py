@@ -5,24 +5,22 @@ Facts are read once into a `Machine`; checks are functions of it, so that each c
 
 from __future__ import annotations
 
-import difflib
 import os
 import platform
 import resource
 import sqlite3
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from vrm.clock import SystemClock
 from vrm.doctor.findings import Finding, fail, ok, warn
-from vrm.settings import Settings
+from vrm.settings import Settings, misspelt
 
 PYTHON = ((3, 11), (3, 15))  # from, and below
 SQLITE = (3, 37, 0)
 RELEASED = 1_795_305_600  # seconds: 22 November 2026, before which no clock can rightly be
-_OTHERS = ("VRM_TEST_", "VRM_PYTHON")  # names for those who work on vrm
 _STRETCHES = 2  # passphrases tried at once on one machine
 _WORKER = 90 * 2**20  # bytes that a server process takes, about
 _MIB = 2**20
@@ -97,18 +95,10 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 def names(here: Machine) -> Finding:
     """No setting is misspelled: an unknown one would silently do nothing."""
-    known = [item.metadata["env"] for item in fields(Settings)]
-    unknown = [
-        name
-        for name in sorted(here.environ)
-        if name.startswith("VRM_") and name not in known and not name.startswith(_OTHERS)
-    ]
+    unknown = misspelt(here.environ)
     if not unknown:
         return ok("settings", "every VRM_ name in the environment is known")
-    meant = [difflib.get_close_matches(name, known, 1) for name in unknown]
-    told = [
-        f"{name} (meant: {near[0]}?)" if near else name for name, near in zip(unknown, meant, strict=True)
-    ]
+    told = [f"{name} (meant: {meant}?)" if meant else name for name, meant in unknown]
     return warn("settings", f"not a setting: {', '.join(told)}", "correct or remove it; see docs/settings.md")
 
 
@@ -155,11 +145,11 @@ def swap(here: Machine) -> Finding:
 
 
 def core_dumps(here: Machine) -> Finding:
-    """A crash writes no keys to a file."""
+    """A crash writes no keys to a file: of commands, too, which open vaults as the server does."""
     if here.core_size:
         return warn(
             "core dumps",
-            "a crash could write keys to a file",
-            "turn them off: LimitCORE=0 in the unit, or ulimit -c 0",
+            "a command that crashes could write keys to a file (the server turns this off for itself)",
+            "turn them off: ulimit -c 0, or LimitCORE=0 in the unit",
         )
     return ok("core dumps", "off")
