@@ -392,7 +392,8 @@ def _add_oauth(spec: APISpec) -> None:
         },
     }
     token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
-    answers = {"400": _ref("responses", "OAuthRefusal"), "401": _ref("responses", "OAuthRefusal")}
+    refused = ("400", "401", "411", "413", "503")
+    answers = {status: _ref("responses", "OAuthRefusal") for status in refused}
     for path, name, summary, shape, given in (
         ("/oauth/token", "token", "Redeem a code or refresh", code, _ref("schemas", "TokenSet")),
         ("/oauth/revoke", "revoke", "Give a token back (RFC 7009)", token, {"type": "object"}),

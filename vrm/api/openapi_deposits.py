@@ -30,6 +30,7 @@ REFUSALS = {
     "KeyReused": "This Idempotency-Key came with another body",
     "NotNewest": "If-Match does not name the newest state",
     "NoCondition": "If-Match is missing",
+    "NoLength": "The body does not say how long it is",
     "TooLarge": f"A body of more than {BODY_MOST} bytes",
     "NotJson": "A body that is not application/json",
     "NotValid": "Something is not valid or not the sender's to say; `errors` names it",
@@ -139,7 +140,13 @@ def _refused(*pairs: tuple[str, str]) -> Node:
     return {status: {"$ref": f"#/components/responses/{name}"} for status, name in pairs}
 
 
-_BODY = (("413", "TooLarge"), ("415", "NotJson"), ("422", "NotValid"), ("429", "TooMuch"))
+_BODY = (
+    ("411", "NoLength"),
+    ("413", "TooLarge"),
+    ("415", "NotJson"),
+    ("422", "NotValid"),
+    ("429", "TooMuch"),
+)
 _CONDITION = (("404", "NotFound"), ("412", "NotNewest"), ("428", "NoCondition"))
 
 
