@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.actors import Customer, Thief, Vendor
+from tests.attacks.actors import Customer, Thief, Vendor, writing
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent.scopes import SCOPES
 from vrm.consent.service import Consent
 from vrm.consent.views import GrantKeys
-from vrm.errors import TokenError, UnlockError
+from vrm.errors import TamperedError, TokenError, UnlockError
 from vrm.thief import keys
 from vrm.thief.keys import Database
 from vrm.vault import crypto, rotation, serverkey
@@ -261,6 +261,62 @@ def test_while_keys_are_renewed_the_new_root_opens_the_one_before_and_only_that_
     of_old = [old.root(), *(crypto.derive(old.root(), purpose, new.vault) for purpose in purposes)]
     assert not set(kinds) & set(opened(copy, of_old))
     assert opened(copy, [crypto.random_key()]) == Counter()
+
+
+# --- what vendors left
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_waits_in_the_mailbox_is_sealed_anew_and_filed_with_the_new_keys(
+    customer: Customer, vendor: Vendor, thief: Thief, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    monkeypatch.setattr(rotation, "BATCH", 1)
+    consent, vault = customer.consent, customer.vault
+    token = vendor.connect(customer, writing()).access_token
+    for number in range(3):  # filed, with notes
+        vendor.leave(token, {"item": {"title": f"Filed {number}"}})
+    consent.at_unlock(vault)
+    for number in range(3):
+        vendor.leave(token, {"item": {"title": f"Waiting {number}"}})
+    held = list(loot(thief.copy("old"), vault.id, vault.keyring.root()))
+    private = vault.keyring.mailbox_private()
+    consent.rotate(vault, PASSPHRASE, keep_connections=keep)
+    if keep:
+        vendor.leave(token, {"item": {"title": "Meanwhile"}})
+    assert vault.go_on_rotating() is None
+    sealed = vault.engine.all("SELECT origin, number, item, sealed FROM mailbox")
+    assert len(sealed) == 3 + keep
+    for origin, number, item, blob in sealed:
+        with pytest.raises(TamperedError):
+            crypto.open_sealed(private, blob, Purpose.MAILBOX_ITEM, vault.id, origin, number, item)
+    left = opened(thief.copy("new"), held)
+    of_grant = {"grant key", "common key", *(["scope key"] if keep else [])}  # its agreement, and its states
+    assert set(left) <= {"log segment key", *of_grant}
+    assert consent.at_unlock(vault) == []
+    filed = [*(f"Filed {number}" for number in range(3)), *(f"Waiting {number}" for number in range(3))]
+    assert customer.titles() == sorted([*filed, *(["Meanwhile"] if keep else [])])
+
+
+def test_rows_that_are_nothing_stop_no_rotation(
+    customer: Customer, vendor: Vendor, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer.buy("before")
+    vendor.leave(vendor.connect(customer, writing()).access_token, {"item": {"title": "Left"}})
+    with engine.write() as transaction:
+        transaction.execute("UPDATE mailbox SET sealed = 'x'")
+        transaction.execute("UPDATE records SET body = 'x'")
+        transaction.execute("UPDATE log_segments SET sealed_key = 'x'")
+        transaction.execute("INSERT INTO mailbox_notes VALUES (?, 'o', ?, 'x')", (customer.vault.id, b"i"))
+        transaction.execute("UPDATE grants SET wrapped = 'x'")
+        [one] = transaction.execute("SELECT * FROM records").fetchall()
+        transaction.executemany(
+            f"INSERT INTO records VALUES ({', '.join('?' * len(one))})",
+            [(one[0], b"\xff", bytes([number]), *one[3:]) for number in range(3)],
+        )
+    monkeypatch.setattr(rotation, "BATCH", 2)
+    customer.consent.rotate(customer.vault, PASSPHRASE, keep_connections=True)
+    assert customer.vault.go_on_rotating() is None
+    assert customer.vault.keyring.generation == 2
 
 
 # --- the server key

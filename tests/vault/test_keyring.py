@@ -54,3 +54,26 @@ def test_ciphers_are_made_once_and_the_ring_hides_its_keys() -> None:
     assert ring.record_ciphers("purchases") is ring.record_ciphers("purchases")
     assert "the root key" not in repr(ring) + repr(vars(ring))
     assert ring.root() == ROOT
+
+
+def test_a_ring_knows_its_own_generation_and_the_one_before_only() -> None:
+    before = Keyring("v", ROOT)
+    ring = Keyring("v", Key(bytes(32)), 2, before=before)
+    assert ring.of(2) is ring
+    assert ring.of(1) is before
+    for of, generation in ((ring, 3), (before, 2)):
+        with pytest.raises(TamperedError):
+            of.of(generation)
+    assert before.alone() is before
+    assert ring.alone().before is None
+
+
+def test_the_ring_before_opens_what_is_sealed_later_anew_and_never_vouches() -> None:
+    before = Keyring("v", ROOT)
+    ring = Keyring("v", Key(bytes(32)), 2, before=before)
+    assert ring.cipher(Purpose.RESERVE).unseal(before.cipher(Purpose.RESERVE).seal(b"text")) == b"text"
+    for purpose in (Purpose.ROSTER, Purpose.JOURNAL_HEAD, Purpose.LOG_HEADS, Purpose.HEIRLOOMS):
+        with pytest.raises(TamperedError):
+            ring.cipher(purpose).unseal(before.cipher(purpose).seal(b"text"))
+    with pytest.raises(TamperedError):
+        before.cipher(Purpose.RESERVE).unseal(ring.cipher(Purpose.RESERVE).seal(b"text"))

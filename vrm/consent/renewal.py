@@ -40,7 +40,8 @@ class GrantsPart:
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
         """A batch in the order of the grants' ids."""
         rows = self._engine.all(
-            "SELECT grant_id, wrapped, agreement, reserve, state IN ('live', 'paused') OR EXISTS"
+            "SELECT grant_id, CAST(wrapped AS BLOB), CAST(agreement AS BLOB), CAST(reserve AS BLOB),"
+            " state IN ('live', 'paused') OR EXISTS"
             " (SELECT 1 FROM mailbox m WHERE m.vault = grants.vault AND m.origin = grants.grant_id)"
             " FROM grants WHERE vault = ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
             (keyring.vault, after, limit),
@@ -109,7 +110,8 @@ class LogPart:
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
         """A batch in the order of the segments' names."""
         rows = self._engine.all(
-            "SELECT segment, sealed_key, mac FROM log_segments WHERE vault = ? AND segment > ?"
+            "SELECT CAST(segment AS BLOB), CAST(sealed_key AS BLOB), CAST(mac AS BLOB) FROM log_segments"
+            " WHERE vault = ? AND segment > ?"
             " ORDER BY segment LIMIT ?",
             (keyring.vault, bytes.fromhex(after), limit),
         )

@@ -306,7 +306,7 @@ class Mailbox:
     def notes_after(self, vault: str, origin: str, item: bytes, limit: int) -> list[tuple[str, bytes]]:
         """(origin, item) of the notes behind this place."""
         rows = self._engine.all(
-            "SELECT origin, item FROM mailbox_notes WHERE vault = ? AND (origin, item) > (?, ?)"
+            "SELECT origin, CAST(item AS BLOB) FROM mailbox_notes WHERE vault = ? AND (origin, item) > (?, ?)"
             " ORDER BY origin, item LIMIT ?",
             (vault, origin, item, limit),
         )
