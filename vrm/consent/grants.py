@@ -460,7 +460,7 @@ class Grants:
         return [grant_id for grant_id in vouched if grant_id not in present]
 
     def differences(self, vault: Vault) -> list[str]:
-        """Live views that are not, byte for byte, what the policy says of the records."""
+        """Live views that are not, byte for byte, what the policy says of the records, or not posted so."""
         day, found = today(self._clock), []
         for grant in self._views.live_grants(vault.keyring)[0]:
             try:
@@ -477,6 +477,8 @@ class Grants:
                         found.append(f"grant {grant.grant_id}: a row differs from the policy")
                 strangers = [item for item, parts in held.items() if parts]
                 found += [f"grant {grant.grant_id}: a row that no record explains"] * len(strangers)
+            if not self._views.posted(grant):
+                found.append(f"grant {grant.grant_id}: a posting was altered, so that filters miss rows")
         return found
 
     def _note(

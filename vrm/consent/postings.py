@@ -72,6 +72,14 @@ def _numbered(block: str | int) -> int:
 Texts = Mapping[str, bytes]  # scope → JSON of a row
 
 
+def laid(engine: Engine, labels: Labels, rows: Iterable[tuple[Sequence[Filtered], int, Texts]]) -> bool:
+    """Whether every row of an edition is found under each of its terms."""
+    return all(
+        set(seqs) <= {posting.seq for posting in Walk(engine, labels, scope, [term], about=len(seqs))}
+        for (scope, term), seqs in _stands(rows).items()
+    )
+
+
 Stands = dict[tuple[str, Term], list[int]]  # (scope, term) → the seqs of its rows
 
 

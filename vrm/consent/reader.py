@@ -19,7 +19,7 @@ from vrm.consent import filters
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
-from vrm.consent.scopes import ANSWERS, SCOPES, member_of, scopes_of, stream_of
+from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
@@ -326,7 +326,7 @@ class Reader:
             raise ParameterError(fields={"cursor": ["is not one of this list"]}) from None
 
 
-def _touches(part: Mapping[str, Any], scopes: Sequence[str]) -> bool:
+def _touches(part: Part, scopes: Sequence[str]) -> bool:
     return any(scope in scopes for scope in scopes_of(part))
 
 

@@ -266,7 +266,7 @@ class Views:
             ),
         )
 
-    def _texts(self, grant: OpenGrant) -> Iterator[tuple[str, int, Mapping[str, bytes]]]:
+    def _texts(self, grant: OpenGrant) -> Iterator[_Texts]:
         """(stream, seq, scope → JSON) of a view's rows in their order; altered ones are left out."""
         ciphers = grant.ciphers()
         for stream in grant.agreement.streams:
@@ -279,6 +279,13 @@ class Views:
                 with suppress(TamperedError):
                     parts = ciphers.open(sealed, item, seq)
                     yield stream, seq, {scope: text for scope, (_, text) in parts.items()}
+
+    def posted(self, grant: OpenGrant) -> bool:
+        """Whether all that was posted is found by its filters; altered postings may hide rows."""
+        row = self._engine.one("SELECT edition FROM grants WHERE grant_id = ?", (grant.grant_id,))
+        edition = row[0] if row else 0
+        rows = (one for one in self._texts(grant) if one[1] < edition)
+        return postings.laid(self._engine, _labels(grant, edition), _by_fields(grant, rows))
 
     def stale(self, grant: OpenGrant) -> bool:
         """Whether a view should be posted anew: never posted, or enough has changed to be worth it."""
@@ -345,18 +352,29 @@ class Views:
         return found
 
 
+_Texts = tuple[str, int, Mapping[str, bytes]]  # stream, seq, scope → JSON
+
+
 def _lay(
-    transaction: Transaction,
-    grant: OpenGrant,
-    edition: int,
-    rows: Iterable[tuple[str, int, Mapping[str, bytes]]],
+    transaction: Transaction, grant: OpenGrant, edition: int, rows: Iterable[_Texts]
 ) -> dict[int, bytes]:
-    """Post a view's rows, (stream, seq, texts): seq → its labels."""
+    """Post a view's rows: seq → its labels."""
+    return postings.lay(transaction, _labels(grant, edition), _by_fields(grant, rows))
+
+
+def _labels(grant: OpenGrant, edition: int) -> postings.Labels:
+    fields = [
+        field for stream in grant.agreement.streams for field in filters.posted(stream, grant.agreement)
+    ]
+    keys = {scope: grant.keys.scope_key(scope) for scope in {field.scope for field in fields}}
+    return postings.Labels(grant.grant_id, edition, keys)
+
+
+def _by_fields(
+    grant: OpenGrant, rows: Iterable[_Texts]
+) -> Iterator[tuple[Sequence[filters.Filtered], int, Mapping[str, bytes]]]:
     fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
-    scopes = {field.scope for some in fields.values() for field in some}
-    keys = {scope: grant.keys.scope_key(scope) for scope in scopes}
-    labels = postings.Labels(grant.grant_id, edition, keys)
-    return postings.lay(transaction, labels, ((fields[stream], seq, texts) for stream, seq, texts in rows))
+    return ((fields[stream], seq, texts) for stream, seq, texts in rows)
 
 
 def in_period(last: int, day: int) -> bool:
