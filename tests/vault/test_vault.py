@@ -142,6 +142,53 @@ def test_every_failed_try_costs_one_argon2_and_looks_the_same(
     assert (str(caught.value), caught.value.hint, caught.value.fields) == (str(UnlockError()), "", {})
 
 
+def dearer(vaults: Vaults) -> Vaults:
+    """The same host after its costs were raised."""
+    limits = KdfLimits(memory=19 * 1024, passes=2, lanes=1)
+    return Vaults(vaults.engine, vaults.server_key, clock=vaults.clock, limits=limits)
+
+
+@pytest.mark.parametrize("username", ["alice", "nobody", "somebody else"])
+def test_where_older_vaults_cost_less_a_name_that_is_not_there_does_too(
+    vaults: Vaults, vault: Vault, stretches: list[KdfCost], username: str
+) -> None:
+    for _ in range(3):
+        with pytest.raises(UnlockError):
+            dearer(vaults).unlock(username, "a wrong passphrase")
+    assert [cost.passes for cost in stretches] == [1, 1, 1]
+
+
+def test_on_an_empty_host_a_try_costs_what_a_new_vault_will(vaults: Vaults, stretches: list[KdfCost]) -> None:
+    with pytest.raises(UnlockError):
+        dearer(vaults).unlock("nobody", "a wrong passphrase")
+    assert [cost.passes for cost in stretches] == [2]
+
+
+def test_the_next_log_in_raises_the_cost_and_ends_no_session(
+    vaults: Vaults, vault: Vault, stretches: list[KdfCost]
+) -> None:
+    secret = vault.open_session()
+    opened = dearer(vaults).unlock("alice", PASSPHRASE)
+    assert [cost.passes for cost in stretches] == [1, 2]
+    assert opened.check() == []
+    assert dearer(vaults).resume(secret).check() == []
+    stretches.clear()
+    for username, passphrase in (("alice", "a wrong passphrase"), ("nobody", PASSPHRASE)):
+        with pytest.raises(UnlockError):
+            dearer(vaults).unlock(username, passphrase)
+    assert vaults.unlock("alice", PASSPHRASE).check() == []  # where less is asked, it stays dear
+    assert [cost.passes for cost in stretches] == [2, 2, 2]
+
+
+def test_a_planted_slot_is_not_swept_away_by_a_dearer_one(
+    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+) -> None:
+    slot = plant(thief, vault.id)
+    thief.execute("UPDATE keyslots SET kind = 'passphrase' WHERE slot = ?", (slot,))
+    opened = dearer(vaults).unlock("alice", PASSPHRASE)
+    assert opened.problems() == [f"keyslot {slot} was planted or altered"]
+
+
 def test_a_good_try_costs_one_argon2(vaults: Vaults, vault: Vault, stretches: list[KdfCost]) -> None:
     vaults.unlock("alice", PASSPHRASE)
     vault.check_passphrase(PASSPHRASE)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.errors import (
+    BusyError,
     SessionExpiredError,
     StorageError,
     TamperedError,
@@ -187,10 +188,11 @@ class Vaults:
             name = ""
         rows = self._slots(name, PassphraseSlot.kind)
         if not rows:
-            self._stretch(raw, self._limits.fresh())  # the same work as for a known name
+            self._stretch(raw, self._usual_cost(name))  # the same work as for a known name
             raise UnlockError()
         opened = self._opened(name, *self._try_passphrase(rows, raw))
         opened.renew_vouchers()
+        self._raise_cost(opened, passphrase, rows)
         opened.try_to_go_on()
         return opened
 
@@ -301,6 +303,37 @@ class Vaults:
         cost = PassphraseSlot.fresh_cost(self._limits)
         stretched = self._stretch(keyslots.passphrase_bytes(passphrase), cost)
         return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation)
+
+    def _usual_cost(self, name: str) -> KdfCost:
+        """What a try at a name that is not there costs: as much as that of some vault of this host.
+
+        Always the same one for a name, chosen by the server key: so neither the time of one try nor that of
+        many tells a name that is there, also where older vaults cost less.
+        """
+        place = self.server_key.limit_key("usual-cost", name).hex()
+        for where in ("v.vault >= ?", "v.vault < ?"):
+            row = self.engine.one(
+                "SELECT k.params FROM vaults v JOIN keyslots k ON k.vault = v.vault AND k.kind = ?"
+                f" WHERE {where} ORDER BY v.vault LIMIT 1",
+                (PassphraseSlot.kind, place),
+            )
+            if row is not None:
+                with suppress(TamperedError):
+                    return KdfCost.decode(row[0])
+        return self._limits.fresh()
+
+    def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
+        """After a log-in: a slot that costs less than new ones is made anew; if that fails, the next time."""
+        if len(rows) != 1:  # one of them was planted: it stays, for `problems` to name it
+            return
+        cost, new = KdfCost.decode(rows[0].params), self._limits
+        if cost.memory >= new.memory and cost.passes >= new.passes:
+            return
+        with suppress(BusyError, StorageError, TamperedError):
+            slot = self._passphrase_slot(passphrase, vault.keyring)
+            with self.engine.write() as transaction:
+                vault.enrol(transaction, [slot], drop=(PassphraseSlot.kind,))
+            self.engine.purge()
 
     def _try_passphrase(self, rows: Iterable[Slot], raw: bytes) -> tuple[Key, int]:
         """(root, its generation)."""
