@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -28,6 +29,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def allow_core_dumps() -> None:
+    """As many machines do; the server must forbid them itself."""
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ class Served:
                 env={**os.environ, **self.environ},
                 cwd=self.folder,
                 start_new_session=True,
+                preexec_fn=allow_core_dumps,
             )
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
