@@ -23,7 +23,7 @@ from vrm.settings import Settings
 
 STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
 ROUNDS = 20 if STRICT else 3
-MOST_WAIT = 10  # seconds for a new worker, on a machine that is busy with other tests
+MOST_WAIT = 20  # seconds for a new worker, on a machine that is busy with other tests
 
 
 @pytest.fixture

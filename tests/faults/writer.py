@@ -61,6 +61,6 @@ def change(vault: Vault, name: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "beside":  # a server, with vendors' views to keep in step
         HOST = open_host(Settings(data_dir=Path(sys.argv[2])), limits=CHEAP)
-        write(HOST.vaults.unlock("alice", PASSPHRASE), sys.argv[3], pause=0.03)
+        write(HOST.vaults.unlock("alice", PASSPHRASE), sys.argv[3], pause=0.1)
     KIND = {"write": write, "bring": bring, "change": change}[sys.argv[1]]
     KIND(unlocked(Path(sys.argv[2]), PASSPHRASE), sys.argv[3])
