@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, writing
-from tests.conftest import SettableClock
+from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
@@ -113,7 +113,7 @@ def test_a_flood_while_locked_meets_the_quota_and_a_bounded_disk(
     clock: SettableClock,
     folder: Path,
 ) -> None:
-    quota = Quota() if MANY > 1000 else Quota(grant_items=100)
+    quota = Quota(grant_items=1000 if MANY > 1000 else 100)
     deposits = Deposits(engine, vaults, consent.tokens, consent.log, clock, quota)
     access = consent.reader.authenticate(tokens.access_token)
     taken = 0
@@ -279,6 +279,8 @@ def test_a_planted_item_is_put_aside_and_named(
         sealed = crypto.seal_to(public, pad(text, 1024), Purpose.MAILBOX_ITEM, *place)
         mac = crypto.mac(Key(bytes(32)), Purpose.DEPOSIT, *place, crypto.digest(text))
         planted(engine, origin=origin, number=number, item=bytes(16), mac=mac, sealed=sealed)
+    assert len(consent.filing.check(customer.vault)) == 3  # found without filing anything
+    assert titles(customer) == []
     found = consent.at_unlock(customer.vault)
     assert titles(customer) == ["Genuine"]
     assert reasons(customer) == ["foreign"] * 3
@@ -448,6 +450,25 @@ def test_a_killed_filing_files_each_thing_once(
     customer.consent.at_unlock(customer.vault)
     assert titles(customer) == [f"Book {number:02}" for number in range(40)]
     assert customer.vault.check() == []
+
+
+def test_what_waits_survives_new_keys(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent
+) -> None:
+    """A lost device: the root is replaced while deposits wait; none is lost, none planted under the old one."""
+    state, _ = vendor.leave(tokens.access_token, {"item": {"title": "Filed before"}})
+    consent.at_unlock(customer.vault)
+    access = consent.reader.authenticate(tokens.access_token)
+    vendor.leave(tokens.access_token, {"item": {"title": "Waiting"}})
+    consent.deposits.replace(access, "purchases", state.item.hex(), {"item": {"title": "Newer"}}, ["*"])
+    customer.vault.rotate(PASSPHRASE)
+    vault = consent.deposits._vaults.unlock("alice", PASSPHRASE)
+    while vault.go_on_rotating():
+        pass
+    assert consent.at_unlock(vault) == []
+    titles = [document["item"]["title"] for _, document in vault.records("purchases").scan()]
+    assert sorted(titles) == ["Newer", "Waiting"]
+    assert vault.check() == []
 
 
 # ---- thieves --------------------------------------------------------------------------------------

@@ -267,8 +267,8 @@ def test_nothing_is_left_after_the_end(
     [
         Quota(grant_items=3),
         Quota(vault_items=3),
-        Quota(grant_bytes=4000),
-        Quota(vault_bytes=4000),
+        Quota(grant_bytes=3000),
+        Quota(vault_bytes=3000),
         Quota(followed=3),
     ],
 )

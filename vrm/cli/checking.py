@@ -51,7 +51,7 @@ def _run_check(chosen: argparse.Namespace) -> int:
     if chosen.vault:
         vault = unlock(host, chosen)
         problems += vault.check() + host.consent.grants.problems(vault) + host.consent.log.problems(vault)
-        problems += host.consent.grants.differences(vault)
+        problems += host.consent.grants.differences(vault) + host.consent.filing.check(vault)
     values = {
         "ok": not problems,
         "records": _count(host, "records"),

@@ -161,6 +161,7 @@ class Deposits:
         self, transaction: Transaction, access: Access, pen: Pen, state: State, said: Mapping[str, Any]
     ) -> int:
         """Seal it into the mailbox as this grant's next item; returns its number."""
+        self._require_room(access.vault, pen.grant_id)
         number = self._number(transaction, pen.grant_id)
         text = json.dumps({"scope": pen.scope, "at": state.updated, **said}, ensure_ascii=False).encode()
         self._mailbox.deposit(
@@ -173,7 +174,6 @@ class Deposits:
             item=state.item,
             key=pen.deposit_key,
         )
-        self._require_room(access.vault, pen.grant_id)
         return number
 
     def _number(self, transaction: Transaction, grant_id: str) -> int:
@@ -195,10 +195,10 @@ class Deposits:
         row = self._engine.one("SELECT count(*) FROM deposits WHERE grant_id = ?", (grant_id,))
         quota = self._quota
         if (
-            items > quota.grant_items
-            or size > quota.grant_bytes
-            or all_items > quota.vault_items
-            or all_size > quota.vault_bytes
+            items >= quota.grant_items
+            or size >= quota.grant_bytes
+            or all_items >= quota.vault_items
+            or all_size >= quota.vault_bytes
             or (row and row[0] >= quota.followed)
         ):
             raise QuotaError()

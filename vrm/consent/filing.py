@@ -65,6 +65,7 @@ class _Batch:
     vault: Vault
     changes: dict[str, dict[str, Document | None]] = field(default_factory=dict)
     prints: dict[bytes, str] = field(default_factory=dict)  # fingerprint → new record
+    grants: dict[str, OpenGrant | None] = field(default_factory=dict)  # opened once for all of its items
 
     def records(self, collection: str) -> Records:
         return self.vault.records(collection)
@@ -108,10 +109,11 @@ class Filing:
 
     def _file(self, vault: Vault, items: list[Item]) -> int:
         marks = self._marks(vault)
-        opened = [self._judge(vault, item, marks) for item in items]
+        batch = _Batch(vault)
+        opened = [self._judge(batch, item, marks) for item in items]
         with self._engine.write() as transaction:
             vault.records("purchases").require_no_import()
-            batch, marks = _Batch(vault), self._marks(vault)
+            marks = self._marks(vault)
             for item, found in zip(items, opened, strict=True):
                 self._take(transaction, batch, marks, item, found)
             for collection, changes in batch.changes.items():
@@ -126,21 +128,22 @@ class Filing:
 
     # ---- judging: keys and bytes, nothing stored ----------------------------------------------------
 
-    def _judge(self, vault: Vault, item: Item, marks: dict[str, int]) -> Opened | str:
+    def _judge(self, batch: _Batch, item: Item, marks: dict[str, int]) -> Opened | str:
         """The item opened, or why it is put aside."""
         try:
-            return self._open(vault, item, marks)
+            return self._open(batch, item, marks)
         except _StoppedError as stopped:
             return str(stopped)
         except (ValidationError, KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError):
             return INVALID
 
-    def _open(self, vault: Vault, item: Item, marks: dict[str, int]) -> Opened:
+    def _open(self, batch: _Batch, item: Item, marks: dict[str, int]) -> Opened:
+        vault = batch.vault
         try:
             text = self._mailbox.open(vault.keyring, item)
         except TamperedError:
             raise _StoppedError(UNREADABLE) from None
-        grant = self._grant(vault, item.origin)
+        grant = self._grant_of(batch, item)
         if grant is None:
             raise _StoppedError(FOREIGN)
         made = [one for one in WRITES if self._genuine(vault, item, text, _pen(grant, one))]
@@ -154,6 +157,11 @@ class Filing:
 
     def _genuine(self, vault: Vault, item: Item, text: bytes, pen: Pen) -> bool:
         return self._mailbox.genuine(vault.id, item, text, pen.deposit_key)
+
+    def _grant_of(self, batch: _Batch, item: Item) -> OpenGrant | None:
+        if item.origin not in batch.grants:
+            batch.grants[item.origin] = self._grant(batch.vault, item.origin)
+        return batch.grants[item.origin]
 
     def _grant(self, vault: Vault, grant_id: str) -> OpenGrant | None:
         row = self._engine.one(
@@ -178,7 +186,7 @@ class Filing:
         vault = batch.vault
         if isinstance(found, str):
             if self._mailbox.stop(transaction, vault.id, item, found) and found == INVALID:
-                self._tell(transaction, vault, item, REFUSED)
+                self._tell(transaction, batch, item, REFUSED)
             return
         if not self._mailbox.holds(vault.id, item):
             return
@@ -189,7 +197,7 @@ class Filing:
             return
         self._mailbox.take(transaction, vault.id, item)
         marks[item.origin] = max(marks.get(item.origin, 0), item.number)
-        self._tell(transaction, vault, item, FILED if found.document is not None else "")
+        self._tell(transaction, batch, item, FILED if found.document is not None else "")
 
     def _apply(self, transaction: Transaction, batch: _Batch, found: Opened) -> None:
         origin, item, collection = found.item.origin, found.item.item, found.collection
@@ -234,14 +242,14 @@ class Filing:
         record = batch.prints[fingerprint] = batch.records(collection).new_id()
         return record, None
 
-    def _tell(self, transaction: Transaction, vault: Vault, item: Item, status: str) -> None:
+    def _tell(self, transaction: Transaction, batch: _Batch, item: Item, status: str) -> None:
         """Let the writer see what became of it; "" where nothing is left to see."""
         row = self._engine.one(
             "SELECT item, CAST(version AS INTEGER), CAST(updated AS INTEGER), CAST(sealed AS BLOB), shelf"
             " FROM deposits WHERE grant_id = ? AND item = ?",
             (item.origin, item.item),
         )
-        grant = self._grant(vault, item.origin)
+        grant = self._grant_of(batch, item)
         if row is None or row[3] is None or grant is None:
             return
         for collection in WRITES:
@@ -287,6 +295,18 @@ class Filing:
         """What somebody put into the mailbox who had no right to, as far as filing has met it."""
         planted = [item for item in self._mailbox.stopped(vault.id) if item.stopped in PLANTED]
         return [f"an item of the mailbox was planted or altered (number {item.number})" for item in planted]
+
+    def check(self, vault: Vault) -> list[str]:
+        """`problems`, and what still waits, judged without filing it."""
+        try:
+            marks = self._marks(vault)
+        except TamperedError:
+            return self.problems(vault)  # the vault itself names this
+        batch, found = _Batch(vault), self.problems(vault)
+        for item in self._mailbox.waiting(vault.id, 1 << 31):
+            if self._judge(batch, item, marks) in PLANTED:
+                found.append(f"an item of the mailbox was planted or altered (number {item.number})")
+        return found
 
     def _forget(self, vault: Vault) -> None:
         """Notes of grants that ended: nothing can follow any more."""
