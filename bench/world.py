@@ -60,14 +60,14 @@ class World:
         table.apply({table.new_id(): table.check(document) for document in goods.purchases(records)})
         return vault
 
-    def connect(self, vault: Vault, vendor: Vendor | None = None) -> TokenSet:
+    def connect(self, vault: Vault, vendor: Vendor | None = None, scope: str = SCOPE) -> TokenSet:
         """A grant over what was bought for herself, and its first tokens."""
         consent, vendor = self.host.consent, vendor or self.vendor
         verifier = secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         stored = consent.requests.submit(
             vendor,
-            parts_from_scope(SCOPE, PURPOSE),
+            parts_from_scope(scope, PURPOSE),
             redirect_uri=CALLBACK,
             state="s",
             code_challenge=challenge,
