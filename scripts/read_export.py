@@ -17,7 +17,7 @@ import json
 import struct
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -294,8 +294,16 @@ def plain(export: dict[str, Any]) -> dict[str, Any]:
     """Everything in it that is for people to read."""
     vault, root, tables = export["vault"], export["root"], export["tables"]
     records: dict[str, list[dict[str, Any]]] = {}
+    problems: list[str] = []
     for row in tables["records"]:
-        records.setdefault(row["collection"], []).append(record(vault, root, row))
+        for document in opening(problems, f"record {row['record']}", record, vault, root, row):
+            records.setdefault(row["collection"], []).append(document)
+    connections = [
+        found
+        for row in tables.get("grants", [])
+        for found in opening(problems, f"grant {row['grant_id']}", connection, vault, root, row)
+    ]
+    entries = opening(problems, "a part of the log", log, vault, root, tables)
     manifest = export["manifest"]
     return {
         "vault": vault,
@@ -303,9 +311,19 @@ def plain(export: dict[str, Any]) -> dict[str, Any]:
         "created": manifest["created"],
         "taken": manifest["taken"],
         "records": records,
-        "connections": [connection(vault, root, row) for row in tables.get("grants", [])],
-        "log": log(vault, root, tables),
+        "connections": connections,
+        "log": entries[0] if entries else [],
+        "problems": problems,
     }
+
+
+def opening(problems: list[str], what: str, read_it: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What it reads, in a list; nothing where that was altered before it was exported, and a problem more."""
+    try:
+        return [read_it(*arguments)]
+    except (RefusedError, ValueError):
+        problems.append(f"{what} does not open")
+        return []
 
 
 def main() -> int:
@@ -333,7 +351,9 @@ def main() -> int:
         return 1
     json.dump(found, sys.stdout, ensure_ascii=False, indent=1)
     print()
-    return 0
+    for problem in found["problems"]:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if found["problems"] else 0
 
 
 if __name__ == "__main__":

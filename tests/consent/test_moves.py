@@ -23,13 +23,14 @@ from vrm.errors import (
     ConflictError,
     DataNewerError,
     FormatError,
+    StorageError,
     TamperedError,
     TokenError,
     UnlockError,
     UsernameTakenError,
     VrmError,
 )
-from vrm.vault import copies, crypto, envelope, export, serverkey
+from vrm.vault import copies, crypto, envelope, export, moving, removal, serverkey
 from vrm.vault.catalog import CATALOG
 from vrm.vault.crypto import Cipher, Purpose
 from vrm.vault.engine import SqliteEngine
@@ -494,6 +495,164 @@ def test_a_vault_whose_keys_are_being_renewed_is_not_exported(
         )
     with pytest.raises(ConflictError):
         exported(consent, alice[0])
+
+
+# --- a vault that was damaged before
+
+
+@pytest.fixture
+def damaged(story: Story, alice: tuple[Vault, str], consent: Consent, engine: SqliteEngine) -> bytes:
+    """Exported after somebody altered a record and an entry of the log."""
+    story.vendor.read(story.tokens.access_token)
+    with engine.write() as transaction:
+        transaction.execute(
+            "UPDATE records SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
+            " WHERE record = ?",
+            (story.shared[0],),
+        )
+        transaction.execute("UPDATE log_entries SET sealed = CAST(sealed || x'00' AS BLOB) WHERE seq = 2")
+    return exported(consent, alice[0])
+
+
+def test_a_damaged_vault_is_taken_in_only_if_one_says_so(damaged: bytes, house: Callable[..., House]) -> None:
+    there = house()
+    with pytest.raises(TamperedError, match="damaged before it was exported"):
+        there.bring(damaged)
+    assert there.rows().keys() == {"schemas"}
+    vault, _ = there.consent.moves.bring(io.BytesIO(damaged), WITH, damaged=True)
+    assert len(vault.check()) == 1
+    assert there.consent.log.problems(vault)
+    assert [grant.state for grant in there.consent.grants.listing(vault)] == ["revoked"]
+
+
+def test_the_reader_without_vrm_prints_what_opens_and_names_what_does_not(
+    damaged: bytes, story: Story, tmp_path: Path
+) -> None:
+    path = tmp_path / "alice.vrm"
+    path.write_bytes(damaged)
+    answer = read(path, "--passphrase-file", "-", typed=PASSPHRASE)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == [
+        f"error: record {story.shared[0]} does not open",
+        "error: a part of the log does not open",
+    ]
+    found = json.loads(answer.stdout)
+    assert len(found["records"]["purchases"]) == 6
+    assert len(found["connections"]) == 1
+
+
+def test_a_row_that_the_database_cannot_give_is_a_fault_of_the_storage(
+    story: Story, alice: tuple[Vault, str], consent: Consent, engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE journal SET sealed = CAST(x'ff' AS TEXT) WHERE seq = 3")
+    with pytest.raises(StorageError):
+        exported(consent, alice[0])
+
+
+def test_a_vault_without_a_way_in_that_is_vouched_for_is_not_exported(
+    alice: tuple[Vault, str], consent: Consent, engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE keyslots SET created = created, checked = x'00'")
+    with pytest.raises(TamperedError, match="no way into this vault"):
+        exported(consent, alice[0])
+    removal.delete(engine, alice[0].id)
+    with pytest.raises(TamperedError):
+        exported(consent, alice[0])
+
+
+def test_progress_is_told_of_export_and_import(
+    story: Story,
+    alice: tuple[Vault, str],
+    consent: Consent,
+    house: Callable[..., House],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moving, "_BATCH", 4)
+    told: list[tuple[str, int, int]] = []
+    out = io.BytesIO()
+    consent.moves.export(alice[0], out, lambda *step: told.append(step))
+    out.seek(0)
+    house().consent.moves.bring(out, WITH, progress=lambda *step: told.append(step))
+    assert {step for step, _, _ in told} == {"exporting", "importing"}
+    assert all(0 < done <= total for _, done, total in told)
+
+
+# --- what a writer refuses, and a reader of any bytes
+
+
+def test_a_row_beyond_a_chunk_is_refused_where_it_is_written(
+    alice: tuple[Vault, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = export.Writer(io.BytesIO(), alice[0].keyring, alice[0].own_slots())
+    with pytest.raises(ValueError, match="float"):
+        writer.row(0, (1.5,))
+    monkeypatch.setattr(export, "MOST", 1000)
+    monkeypatch.setattr(export, "_FULL", 1000)
+    with pytest.raises(ValueError, match="beyond what a chunk may hold"):
+        writer.row(0, (bytes(1000),))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        envelope.pack(b"\xff\xfe", b""),
+        envelope.pack("vault", envelope.pack("only", "seven", b"", b"", b"", b"", 1)),
+        envelope.pack("vault", envelope.pack("a", "b", b"", b"", b"", b"", b"short", b"")),
+        envelope.pack("vault"),
+        b"\x00",
+    ],
+    ids=["no text", "too few columns", "no number", "no way in", "no parts"],
+)
+def test_a_header_of_any_bytes_is_refused(house: Callable[..., House], header: bytes) -> None:
+    with pytest.raises(TamperedError):
+        house().bring(export.MAGIC + b"\x00\x01" + envelope.lp(header) + envelope.lp(b"wrap"))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        None,
+        b"",
+        b"no JSON",
+        b"[]",
+        b'{"vault": 1}',
+    ],
+)
+def test_a_first_chunk_that_is_no_manifest_is_refused(
+    alice: tuple[Vault, str], house: Callable[..., House], chunk: bytes | None
+) -> None:
+    out = io.BytesIO()
+    writer = export.Writer(out, alice[0].keyring, alice[0].own_slots())
+    if chunk is not None:
+        writer._pending += chunk
+        writer.finish()
+    with pytest.raises(TamperedError):
+        house().bring(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"\x07", b"\x01\x00", b"\x02\x00\x00\x00\x09ab", b"\x02\x00\x00\x00\x01\xff", b"\x03\x00", b""],
+    ids=["unknown kind", "cut number", "beyond the chunk", "no text", "cut size", "no cell"],
+)
+def test_cells_of_any_bytes_are_refused(
+    alice: tuple[Vault, str], house: Callable[..., House], raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    finish = export.Writer.finish
+
+    def with_bytes(writer: export.Writer) -> None:
+        writer._pending += b"\x00" + raw  # a row of the first table
+        finish(writer)
+
+    monkeypatch.setattr(export.Writer, "finish", with_bytes)
+    Forger(alice[0]).write(out, [])
+    there = house()
+    with pytest.raises(TamperedError):
+        there.bring(out.getvalue())
+    assert there.rows().keys() == {"schemas"}
 
 
 # --- the reader without vrm

@@ -104,6 +104,25 @@ class EngineContract:
             assert engine.one("SELECT text FROM notes WHERE id = ?", (1,)) == ("one",)
             assert engine.all("SELECT id FROM notes") == [(1,)]
 
+    def test_many_rows_come_a_few_at_a_time_and_all_of_them(self, engine: Engine, other: Engine) -> None:
+        rows = [(number, str(number)) for number in range(1000)]
+        with engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, ?)", rows)
+        with engine.read() as transaction:
+            each = transaction.each("SELECT id, text FROM notes WHERE id >= ? ORDER BY id", (10,))
+            first = next(each)
+            with other.write() as elsewhere:
+                elsewhere.execute("DELETE FROM notes")
+            assert [first, *each] == rows[10:]
+            assert list(transaction.each("SELECT id FROM notes WHERE id < 0")) == []
+
+    def test_tables_are_named_with_their_columns(self, engine: Engine) -> None:
+        assert engine.tables() == {
+            "notes": ("id", "text"),
+            "others": ("id",),
+            "schemas": ("name", "version"),
+        }
+
     def test_an_inner_block_joins_the_outer_one(self, engine: Engine, other: Engine) -> None:
         with engine.write() as outer:
             outer.execute("INSERT INTO notes VALUES (1, 'outer')")

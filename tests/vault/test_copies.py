@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -142,6 +143,68 @@ def test_a_damaged_database_is_kept_aside_as_it_is(backup: Path, there: Path) ->
     assert (back.aside / "vrm.db").read_bytes() == b"no database"
     assert (back.aside / "vrm.db-wal").read_bytes() == b"no log"
     assert unlocked(there.parent, PASSPHRASE).check() == []
+
+
+def test_a_second_name_that_a_killed_restore_left_is_taken_away(backup: Path, there: Path) -> None:
+    copies.put_back(backup, there, SCHEMAS, NOW)
+    left = there.parent / "before-restore-20200101T000000Z"
+    left.mkdir()
+    os.link(there, left / "vrm.db")
+    back = copies.put_back(backup, there, SCHEMAS, NOW, force=True)
+    assert list(there.parent.glob("before-restore-*")) == [back.aside]
+
+
+def test_a_file_system_without_links_is_good_enough(
+    backup: Path, there: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    copies.take(folder / "vrm.db", SCHEMAS, tmp_path / "second", NOW)
+    copies.put_back(tmp_path / "second", there, SCHEMAS, NOW)
+    back = copies.put_back(tmp_path / "second", there, SCHEMAS, NOW, force=True)
+    assert back.aside is not None
+    assert stat.S_IMODE((back.aside / "vrm.db").stat().st_mode) == 0o600
+    monkeypatch.undo()  # the server key is made with a link
+    assert unlocked(there.parent, PASSPHRASE).check() == []
+
+
+def test_an_unfinished_file_that_another_one_finished_meanwhile_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        taken(descriptor, how)
+        (tmp_path / "out.part").rename(tmp_path / "out")
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with pytest.raises(ConflictError), whole_file(tmp_path / "out", force=True):
+        pytest.fail("wrote into what another one had finished")
+
+
+def test_progress_is_told_of_backup_and_restore(
+    backup: Path, there: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_STEPS", 1)
+    told: list[tuple[str, int, int]] = []
+    copies.take(folder / "vrm.db", SCHEMAS, tmp_path / "b", NOW, progress=lambda *step: told.append(step))
+    copies.put_back(tmp_path / "b", there, SCHEMAS, NOW, progress=lambda *step: told.append(step))
+    assert {step for step, _, _ in told} == {"copying", "restoring"}
+    assert all(done <= total for _, done, total in told)
+
+
+def test_a_database_that_cannot_be_read_gives_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "vrm.db").write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    with pytest.raises(StorageError):
+        copies.take(tmp_path / "vrm.db", SCHEMAS, tmp_path / "out", NOW)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_place_that_cannot_be_taken_is_a_fault_of_the_storage(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        Occupied(tmp_path / "missing" / "vrm.db")
 
 
 # --- what is no backup

@@ -80,6 +80,9 @@ def add_to_vault(group: Any) -> None:
         "vrm vault import alice.vrm --as alice2 --recovery-code-file code.txt",
     )
     made.add_argument("file", type=Path, metavar="FILE", help="what `vrm vault export` wrote")
+    made.add_argument(
+        "--damaged", action="store_true", help="even if something in it was altered before it was exported"
+    )
     made.add_argument("--as", dest="name", default="", metavar="NAME", help="another name for the vault here")
     made.add_argument(
         "--recovery-code-file",
@@ -133,6 +136,7 @@ def _run_backup(chosen: argparse.Namespace) -> int:
         force=chosen.force,
         progress=shown_progress(),
     )
+    host.engine.close()
     end_progress()
     values = {
         "path": str(taken.path),
@@ -233,7 +237,11 @@ def _run_import(chosen: argparse.Namespace) -> int:
         source.seek(0)
         host = host_of(chosen)
         vault, manifest = host.consent.moves.bring(
-            source, _credential(chosen), name=chosen.name, progress=shown_progress()
+            source,
+            _credential(chosen),
+            name=chosen.name,
+            damaged=chosen.damaged,
+            progress=shown_progress(),
         )
     end_progress()
     values = {

@@ -67,7 +67,13 @@ class Moves:
         return size, counts["records"]
 
     def bring(
-        self, source: BinaryIO, credential: Credential, *, name: str = "", progress: Progress | None = None
+        self,
+        source: BinaryIO,
+        credential: Credential,
+        *,
+        name: str = "",
+        damaged: bool = False,
+        progress: Progress | None = None,
     ) -> tuple[Vault, Manifest]:
         """Make a vault of an export; see `vrm.vault.moving.bring` for what it refuses."""
         return moving.bring(
@@ -78,6 +84,7 @@ class Moves:
             self._schemas,
             name=name,
             arrive=self._arrive,
+            damaged=damaged,
             progress=progress,
         )
 
@@ -87,9 +94,9 @@ class Moves:
         )
         self._log.vouch_anew(transaction, vault)
         found = self._log.problems(vault)
-        if not found:
-            self._grants.end_paused(vault)
+        self._grants.end_paused(vault)
         if vault.engine.one("SELECT 1 FROM log_heads WHERE vault = ?", (vault.id,)):
             vault.set_roster_grants(transaction, [LOGGED])
-            self._log.seal_heads(vault)
-        return found or self._grants.problems(vault)
+            if not found:
+                self._log.seal_heads(vault)
+        return found + self._grants.problems(vault)

@@ -24,6 +24,7 @@ from vrm import __version__
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
 from vrm.vault.engine import Engine, Schema, SqliteEngine
 from vrm.vault.occupied import Occupied
+from vrm.vault.refusals import refused
 from vrm.vault.wholefile import sync, whole_file
 
 FORMAT: Final = 1  # of backups
@@ -107,7 +108,7 @@ def _sqlite_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(hint=str(error)) from error
+        raise refused(error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

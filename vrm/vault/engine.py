@@ -28,6 +28,7 @@ from vrm.vault.refusals import refused
 Row = tuple[Any, ...]
 
 _BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
+_FEW = 256  # rows fetched at once where all would be too many
 _PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
 
 _NEWER = (
@@ -79,6 +80,8 @@ class Transaction(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any: ...
 
     def executemany(self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> Any: ...
+
+    def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]: ...
 
     def on_commit(self, act: Callable[[], object]) -> None: ...
 
@@ -158,6 +161,18 @@ class _Connection:
             raise
         except sqlite3.Error as error:
             raise refused(error) from error
+
+    def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        """Every row, a few at a time, however many there are; to be used up within the block."""
+        cursor = self.execute(sql, parameters)
+        while True:
+            try:
+                rows: list[Row] = cursor.fetchmany(_FEW)
+            except sqlite3.Error as error:
+                raise refused(error) from error
+            if not rows:
+                return
+            yield from rows
 
     def _require_transaction(self) -> None:
         # A full disk makes SQLite roll back by itself; what followed would be committed row by row.

@@ -84,10 +84,10 @@ def write(
             raise ConflictError(
                 "the keys of this vault are being renewed", hint="wait until that has finished"
             )
+        manifest = _describe(vault, sections, schemas, now)
         slots = [slot for slot in vault.own_slots() if slot.kind in (PassphraseSlot.kind, RecoverySlot.kind)]
         if not slots:
             raise TamperedError("no way into this vault is as it was written", hint="vrm check --vault NAME")
-        manifest = _describe(vault, sections, schemas, now)
         writer = export.Writer(out, vault.keyring, slots)
         writer.manifest(manifest)
         done, total, counts = 0, sum(manifest.rows.values()), dict.fromkeys(manifest.tables, 0)
@@ -130,13 +130,10 @@ def _stored(
 ) -> Iterator[Row]:
     columns = tuple(section.columns)
     names = ", ".join(columns)
-    cursor = transaction.execute(
-        f"SELECT {names} FROM {section.table} WHERE vault = ? {section.where}", (vault,)
-    )
-    while rows := cursor.fetchmany(_BATCH):
-        for row in rows:
-            if kept is None or kept(dict(zip(columns, row, strict=True))):
-                yield row
+    sql = f"SELECT {names} FROM {section.table} WHERE vault = ? {section.where}"
+    for row in transaction.each(sql, (vault,)):
+        if kept is None or kept(dict(zip(columns, row, strict=True))):
+            yield row
 
 
 def bring(
@@ -148,11 +145,13 @@ def bring(
     *,
     name: str = "",
     arrive: Callable[[Transaction, Vault], list[str]],
+    damaged: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Vault, Manifest]:
     """Make a vault of an export, under its own name or `name`; nothing is kept unless all of it is good.
 
-    `arrive` brings in order what the vault itself does not know, and returns problems. Raises UnlockError,
+    `arrive` brings in order what the vault itself does not know, and returns problems. A vault in which
+    something was altered before it was exported is taken in only if `damaged`. Raises UnlockError,
     ConflictError (the vault is here), UsernameTakenError, FormatError, DataNewerError, TamperedError.
     """
     ways = export.read_ways(source)
@@ -170,8 +169,11 @@ def bring(
         vault = Vault(vaults, open_keyring(vaults.engine, ways.vault, root, generation), username)
         _take_slots(transaction, vault, ways.slots)
         found = [*arrive(transaction, vault), *vault.check()]
-        if found:
-            raise TamperedError(f"the export is not whole: {found[0]}", hint="nothing was stored")
+        if found and not damaged:
+            raise TamperedError(
+                f"the vault was damaged before it was exported: {found[0]}",
+                hint="nothing was stored; --damaged takes it in as it is",
+            )
         transaction.execute(
             "INSERT INTO restored VALUES (?, ?, ?)", (vault.id, manifest.taken, vaults.clock.now())
         )
