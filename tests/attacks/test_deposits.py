@@ -455,7 +455,7 @@ def test_a_killed_filing_files_each_thing_once(
 def test_what_waits_survives_new_keys(
     customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent
 ) -> None:
-    """A lost device: the root is replaced while deposits wait; none is lost, none planted under the old one."""
+    """A lost device: the root is replaced while deposits wait; none is lost."""
     state, _ = vendor.leave(tokens.access_token, {"item": {"title": "Filed before"}})
     consent.at_unlock(customer.vault)
     access = consent.reader.authenticate(tokens.access_token)
