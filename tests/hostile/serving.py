@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,15 @@ def free_port() -> int:
         return port
 
 
-def allow_core_dumps() -> None:
-    """As many machines do; the server must forbid them itself."""
-    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+@contextmanager
+def core_dumps_allowed() -> Iterator[None]:
+    """What is started in here may write them, as on many machines; the server must forbid them itself."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Served:
         return (self.folder / "server.log").read_text("utf-8", "replace")
 
     def start(self) -> Served:
-        with (self.folder / "server.log").open("ab") as log:
+        with (self.folder / "server.log").open("ab") as log, core_dumps_allowed():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "vrm", "serve", "--port", str(self.port)],
                 stdin=subprocess.DEVNULL,
@@ -103,7 +108,6 @@ class Served:
                 env={**os.environ, **self.environ},
                 cwd=self.folder,
                 start_new_session=True,
-                preexec_fn=allow_core_dumps,
             )
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -111,3 +112,29 @@ def test_formulas_of_a_file_leave_as_text(town: Town, browser: Browser, tmp_path
     for line in taken.text.splitlines():
         for cell in line.split('","'):
             assert not cell.strip('"').startswith(("=", "+", "-", "@")), line
+
+
+def test_a_form_sent_after_the_session_ended_comes_back_behind_the_log_in(town: Town) -> None:
+    """The same as in tests/hostile/web, over the network: the session is ended from elsewhere."""
+    alice, elsewhere = Browser(town.served), Browser(town.served)
+    alice.log_in("alice", PASSPHRASE)
+    token = alice.token("/preferences/new")
+    record = re.search(r'name="record" value="([0-9a-f]{32})"', alice.get("/preferences/new").text)
+    assert record
+    elsewhere.log_in("alice", PASSPHRASE)
+    elsewhere.post("/me/logout-everywhere", [("csrf_token", elsewhere.token("/me"))])
+    typed = [
+        ("csrf_token", token),
+        ("revision", "0"),
+        ("record", record.group(1)),
+        ("statement.topic", "typed in vain"),
+    ]
+    locked = alice.post("/preferences/new", typed)
+    assert locked.status == 403
+    assert "typed in vain" not in locked.text
+    fields = re.findall(r'<input type="hidden" name="(kept|csrf_token)" value="([^"]+)"', locked.text)
+    again = alice.post("/login", [*fields, ("username", "alice"), ("passphrase", PASSPHRASE)])
+    assert again.status == 200
+    assert 'value="typed in vain"' in again.text
+    assert "typed in vain" not in town.served.log
+    assert not town.vault.records("preferences").ids()
