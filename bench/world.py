@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from bench import goods
 from vrm.app import Host, create_app, open_host
+from vrm.consent import policy
 from vrm.consent.requests import Choices
 from vrm.consent.scopes import parts_from_scope
 from vrm.consent.tokens import TokenSet
@@ -72,7 +73,7 @@ class World:
             state="s",
             code_challenge=challenge,
         )
-        choices = Choices()
+        choices = Choices(fresh=policy.AT_ONCE)
         shown = consent.requests.preview(vault, stored.handle, choices)
         decision = consent.requests.approve(vault, stored.handle, choices, shown.digest)
         return consent.tokens.redeem(decision.code or "", vendor, CALLBACK, verifier)

@@ -19,7 +19,8 @@ TABLES = (
     "CREATE INDEX grants_expires ON grants (state, expires)",
 )
 STATES = ("live", "paused", "revoked", "expired")
-# Done to every copy: a grant that was live in it has neither tokens nor a view there, and ends at the next unlock.
+# Done to every copy: a grant that was live in it has neither tokens nor a view there, and ends at the next
+# unlock.
 PAUSE = "UPDATE grants SET state = 'paused' WHERE state = 'live'"
 
 

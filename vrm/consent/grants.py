@@ -323,7 +323,7 @@ class Grants:
             self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
 
     def revoke_all(self, transaction: Transaction, vault: Vault) -> int:
-        """Stop every connection, in the given transaction; the caller empties the write-ahead log after it."""
+        """Stop every connection in the given transaction; the caller empties the write-ahead log after it."""
         live = self._views.keep(transaction, vault.keyring)
         for grant in live:
             self._revoke(transaction, vault, grant.grant_id, grant.agreement)
@@ -410,13 +410,6 @@ class Grants:
         with self._engine.write() as transaction:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
-
-    def post(self, vault: Vault) -> None:
-        """At unlock: views are posted for their vendors' filters where enough has changed."""
-        for grant in self._views.live_grants(vault.keyring)[0]:
-            with self._engine.write() as transaction:
-                if self._views.stale(grant):
-                    self._views.post(transaction, self.open(vault, grant.grant_id))
 
     def end_paused(self, vault: Vault) -> None:
         """At the first unlock after a restore: what was connected in the copy ends, and the log says why."""

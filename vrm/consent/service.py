@@ -94,7 +94,7 @@ class Consent:
         self.arrivals.ripen(vault)
         self.filing.run(vault)
         found += [problem for problem in self.filing.problems(vault) if problem not in found]
-        self.grants.post(vault)
+        self.views.post_stale(vault.keyring)
         if not found:
             self.log.seal_heads(vault)
             self.grants.settle(vault)

@@ -245,6 +245,16 @@ class Views:
             (len(items), len(items) + 1, grant.grant_id),
         )
 
+    def post_stale(self, keyring: Keyring) -> None:
+        """At unlock: views are posted for their vendors' filters where enough has changed."""
+        sql = f"SELECT {GRANT_COLUMNS} FROM grants WHERE grant_id = ?"
+        for grant_id in [grant.grant_id for grant in self.live_grants(keyring)[0]]:
+            with self._engine.write() as transaction:
+                for row in self._engine.all(sql, (grant_id,)):  # none, if the vault was deleted meanwhile
+                    grant = open_grant(keyring, row)
+                    if self.stale(grant):
+                        self.post(transaction, grant)
+
     def post(self, transaction: Transaction, grant: OpenGrant) -> None:
         """Post a view anew; nothing of what had left is left then. Nothing happens to one that has ended."""
         cursor = transaction.execute(
