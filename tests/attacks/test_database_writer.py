@@ -253,10 +253,10 @@ def test_planted_grant_is_found_and_gets_no_row(
     row[0] = "planted"
     writer.put("grants", tuple(row))
     assert "grant planted was planted or altered" in customer.consent.problems(customer.vault)
-    customer.buy("Passing")
+    customer.change(books[0], "item", title="Passing")
     assert writer.run("SELECT count(*) FROM views WHERE grant_id = 'planted'") == [(0,)]
     assert writer.run("SELECT state FROM grants WHERE grant_id = 'planted'") == [("revoked",)]
-    assert vendor.titles(tokens.access_token) == ["Beloved", "Emma", "Kindred", "Passing"]
+    assert vendor.titles(tokens.access_token) == ["Beloved", "Emma", "Passing"]
 
 
 def test_revoked_grant_made_live_again_gets_no_row_and_is_found(
