@@ -176,7 +176,7 @@ def whole(opened: Vault, consent: Consent, engine: Engine) -> str:
     problems += engine.integrity()
     return (
         ""
-        if titles == [f"Book {number}" for number in range(len(titles))] and titles and not problems
+        if titles == sorted(f"Book {number}" for number in range(len(titles))) and titles and not problems
         else str([titles, problems])
     )
 
