@@ -108,7 +108,14 @@ def test_a_deposit_needs_a_key(shop: Shop, token: str, engine: SqliteEngine, key
 
 @pytest.mark.parametrize(
     "body",
-    [b" ", b"{", b"\xff", b'{"item": {"title": NaN}}', b"[" * 60_000, b'{"item": {}, "item": {"title": "A"}}'],
+    [
+        b" ",
+        b"{",
+        b"\xff",
+        b'{"item": {"title": NaN}}',
+        b"[" * 60_000,
+        b'{"item": {}, "item": {"title": "A"}}',
+    ],
 )
 def test_a_body_that_is_no_strict_json_is_refused(
     shop: Shop, token: str, engine: SqliteEngine, body: bytes

@@ -94,8 +94,7 @@ def _take_deposits(database: Database, loot: Loot, common: Key, scopes: dict[str
         Pen(loot.grant, one, scopes[write_scope(one)], common) for one in WRITES if write_scope(one) in scopes
     ]
     sql = (
-        "SELECT shelf, item, version, updated, sealed FROM deposits"
-        " WHERE grant_id = ? AND sealed IS NOT NULL"
+        "SELECT shelf, item, version, updated, sealed FROM deposits WHERE grant_id = ? AND sealed IS NOT NULL"
     )
     for shelf, *row in database.rows(sql, loot.grant):
         loot.deposits += [pen.open(*row).told() for pen in pens if pen.shelf == shelf]
