@@ -192,3 +192,17 @@ def test_after_a_restore_she_is_told_who_was_cut_off_until_she_says_that_she_rea
     home = there.submit(home.form("/restored"))
     assert home.path == "/"
     assert "restored from a copy" not in home.text
+
+
+def test_while_her_keys_are_renewed_nothing_is_downloaded(
+    alice: Customer, opened: Vault, shelf: dict[str, str], folder: Path
+) -> None:
+    with opened.engine.write() as transaction:
+        transaction.execute(
+            "INSERT INTO rotations (vault, generation, previous, parts, part, after, done, total)"
+            " VALUES (?, 2, x'00', '[\"not here\"]', '', '', 0, 1)",
+            (opened.id,),
+        )
+    answer = take(alice, "sealed")
+    assert answer.status_code == 409
+    assert "Content-Disposition" not in answer.headers
