@@ -160,6 +160,9 @@ def test_no_byte_of_the_old_wraps_stays(alice: tuple[Vault, str], folder: Path, 
     vault.rotate(PASSPHRASE)
     [previous] = engine.all("SELECT previous FROM rotations")
     vault.go_on_rotating()
+    kept = [row[0] for row in engine.all("SELECT wrapped FROM keyslots")]
+    stored = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    assert [blob for blob in [*old, *previous] if blob not in kept and blob[-16:] in stored] == []
     vault._vaults.recover("alice", code, OTHER)  # until then its slot holds what the code opened before
     stored = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
     assert [blob for blob in [*old, *previous] if blob[-16:] in stored] == []
