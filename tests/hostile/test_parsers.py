@@ -39,7 +39,7 @@ from vrm.vault.vault import normal_username
 from vrm.web import consenting, forms
 
 STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
-tried = limits(max_examples=2000 if STRICT else 60, deadline=None)
+tried = limits(max_examples=2000 if STRICT else 40, deadline=None)
 anything = st.text(st.characters(), max_size=200)
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | anything,

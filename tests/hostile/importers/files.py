@@ -208,7 +208,6 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a million rows of another table": (a_million_rows_of_another_table, "not a format I know"),
     "a zip bomb": (a_bomb, "unpacks to far more"),
     "zip bombs in a row": (bombs_in_a_row, "more than 1000000 lines"),
-    "overlapping entries": (overlapping_entries, ""),
     "lying sizes": (lying_sizes, "damaged"),
     "many entries": (many_entries, "files in one ZIP"),
     "a lying count": (a_lying_count, "files in one ZIP"),
@@ -245,6 +244,7 @@ NAMED: dict[str, Make] = {
 STRICT: dict[str, tuple[Make, str]] = {
     "too many rows": (more_rows_than_an_import_may_have, "rows"),
     "a million blank rows": (a_million_blank_rows, "lines"),
+    "overlapping entries": (overlapping_entries, ""),
 }
 
 
