@@ -149,7 +149,7 @@ def share(host: Host, vault: Vault, clock: _Clock) -> Manifest:
     answering = redeem(host, shops["correcting"], code)
     access = host.consent.reader.authenticate(answering.access_token)
     answer = json.loads(host.consent.reader.answer(access, "corrections"))
-    host.consent.grants.block(shops["blocked"].vendor.client_id)
+    host.consent.sweeping.block(shops["blocked"].vendor.client_id)
     _, unspent = approve(host, vault, ask(host, shops["ended"], part("profile.sizes")))
     waiting = ask(host, shops["reading"], part("preferences.statement"))
     writing = _write(host, vault, shops["writing"], clock)

@@ -335,7 +335,7 @@ def test_altered_routing_stops_neither_block_nor_sweep(
 ) -> None:
     first, second = vendor.connect(customer), vendor.connect(customer, days=2)
     writer.run("UPDATE grants SET routing = x'00' WHERE grant_id = ?", first.grant_id)
-    assert customer.consent.grants.block(vendor.registered.client_id) == 1
+    assert customer.consent.sweeping.block(vendor.registered.client_id) == 1
     with pytest.raises(TokenError):
         vendor.read(second.access_token)
     for _ in range(95):
@@ -360,7 +360,7 @@ def test_an_altered_log_key_keeps_no_grant_alive(
     writer.run("UPDATE vaults SET log_mac = x'00'")
     elsewhere = Consent(engine, vaults, clock)  # a process that has not written into this log before
     if ending == "block":
-        assert elsewhere.grants.block(vendor.registered.client_id) == 2
+        assert elsewhere.sweeping.block(vendor.registered.client_id) == 2
     elif ending == "revoke":
         for grant in elsewhere.grants.listing(customer.vault):
             elsewhere.grants.revoke(customer.vault, grant.id)
@@ -498,7 +498,7 @@ def test_an_altered_vendor_is_none(
     with pytest.raises(RequestNotFoundError):
         customer.preview(request)
     assert consent.vendors.listing() == []
-    assert consent.grants.block(client_id) == 1
+    assert consent.sweeping.block(client_id) == 1
     with pytest.raises(TokenError):
         vendor.read(tokens.access_token)
 

@@ -165,7 +165,7 @@ def _token_reused(story: Story, clock: SettableClock) -> None:
 
 
 def _blocked(story: Story, clock: SettableClock) -> None:
-    story.customer.consent.grants.block(story.vendor.registered.client_id)
+    story.customer.consent.sweeping.block(story.vendor.registered.client_id)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_blocking_ends_a_vendors_grants_in_every_vault(
     bob = Customer(vaults.create("bob", PASSPHRASE)[0], consent)
     tokens = [vendor.connect(customer), vendor.connect(bob)]
     kept = Vendor.register(consent, "Toy Shop").connect(customer)
-    assert consent.grants.block(vendor.registered.client_id) == 2
+    assert consent.sweeping.block(vendor.registered.client_id) == 2
     for token in tokens:
         with pytest.raises(TokenError):
             vendor.read(token.access_token)
@@ -247,9 +247,9 @@ def test_blocking_ends_a_vendors_grants_in_every_vault(
     assert customer.events()[0] == "read"
     for person in (customer, bob):
         assert person.events().count("blocked") == 1
-    assert consent.grants.block(vendor.registered.client_id) == 0
+    assert consent.sweeping.block(vendor.registered.client_id) == 0
     with pytest.raises(VendorNotFoundError):
-        consent.grants.block("unknown")
+        consent.sweeping.block("unknown")
 
 
 def test_the_sweep_ends_what_is_over_and_tells_her(
@@ -282,7 +282,7 @@ def test_at_unlock_the_root_stops_vouching_for_what_ended_meanwhile(
     customer: Customer, vendor: Vendor, consent: Consent, books: list[str], engine: SqliteEngine
 ) -> None:
     tokens = vendor.connect(customer)
-    consent.grants.block(vendor.registered.client_id)
+    consent.sweeping.block(vendor.registered.client_id)
     assert consent.at_unlock(customer.vault) == []
     with engine.write() as transaction:
         transaction.execute("UPDATE grants SET state = 'live'")

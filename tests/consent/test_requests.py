@@ -87,7 +87,7 @@ def test_the_request_of_a_blocked_vendor_is_gone(
     customer: Customer, vendor: Vendor, consent: Consent
 ) -> None:
     request = vendor.ask()
-    consent.grants.block(vendor.registered.client_id)
+    consent.sweeping.block(vendor.registered.client_id)
     with pytest.raises(RequestNotFoundError):
         customer.preview(request)
 
@@ -98,7 +98,7 @@ def test_a_vendor_blocked_during_the_decision_gets_nothing(
     request = vendor.ask()
     digest = customer.preview(request).digest
     monkeypatch.setattr(consent.requests, "open", lambda handle: request)
-    consent.grants.block(vendor.registered.client_id)
+    consent.sweeping.block(vendor.registered.client_id)
     with pytest.raises(RequestNotFoundError):
         consent.requests.approve(customer.vault, request.handle, Choices(), digest)
     assert consent.grants.listing(customer.vault) == []

@@ -98,6 +98,6 @@ def _run_vendor_list(chosen: argparse.Namespace) -> int:
 
 
 def _run_vendor_block(chosen: argparse.Namespace) -> int:
-    ended = host_of(chosen).consent.grants.block(chosen.client_id)
+    ended = host_of(chosen).consent.sweeping.block(chosen.client_id)
     show(chosen, {"client_id": chosen.client_id, "ended": ended}, f"Blocked; grants ended: {ended}.")
     return 0

@@ -19,7 +19,7 @@ from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.periods import with_period
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import is_reading, member_of, scopes_of, source_of, subject_of
-from vrm.consent.vendors import Vendor, Vendors
+from vrm.consent.vendors import Vendor
 from vrm.consent.views import (
     GRANT_COLUMNS,
     LOGGED,
@@ -40,8 +40,6 @@ from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault
 
 DAY = 86_400  # seconds
-_FORGET = 30 * DAY  # seconds after which a dead token's row is deleted
-_STEADY = 3600  # seconds without a jump after which a changed clock is believed
 _BATCH = 1000  # records brought in step at once when a grant is narrowed
 
 
@@ -81,14 +79,12 @@ class Grants:
         self,
         engine: Engine,
         server_key: ServerKey,
-        vendors: Vendors,
         views: Views,
         log: Disclosures,
         clock: Clock,
     ) -> None:
         self._engine = engine
         self._server_key = server_key
-        self._vendors = vendors
         self._views = views
         self._log = log
         self._clock = clock
@@ -329,101 +325,11 @@ class Grants:
             self._revoke(transaction, vault, grant.grant_id, grant.agreement)
         return len(live)
 
-    def block(self, client_id: str) -> int:
-        """The host blocks a vendor: its grants in every vault end, locked or not. Returns how many."""
-        self._vendors.set_blocked(client_id, True)
-        ended = 0
-        for grant_id, routing in self._engine.all(
-            "SELECT grant_id, routing FROM grants WHERE state = 'live'"
-        ):
-            vault, vendor, name = self._route(grant_id, routing)
-            if vendor != client_id:
-                continue
-            ended += self._end_unasked(grant_id, "revoked", "blocked", (vault, vendor, name))
-        self._engine.purge()
-        return ended
-
-    def _end_unasked(self, grant_id: str, state: str, event: str, route: tuple[str, str, str]) -> bool:
-        """End one grant of many: where its log takes no entry it ends without, and the rest go on."""
-        vault, vendor, name = route
-        try:
-            with self._engine.write() as transaction:
-                ended = endings.end(transaction, grant_id, state, self._clock.now())
-                if ended and vault:
-                    self._note(transaction, vault, event, vendor, name, grant_id)
-                return ended
-        except TamperedError:  # the vault's log key was altered; `problems` tells her
-            with self._engine.write() as transaction:
-                return endings.end(transaction, grant_id, state, self._clock.now())
-
-    def _route(self, grant_id: str, routing: bytes) -> tuple[str, str, str]:
-        """(vault, client id, vendor's name); empty where altered, which must not stop the rest."""
-        try:
-            vault, vendor, name = json.loads(self._server_key.routing.unseal(routing, grant_id))
-        except TamperedError:
-            return "", "", ""
-        return vault, vendor, name
-
-    def sweep(self) -> bool:
-        """End expired grants and delete expired wraps; needs no way in. False if deleted bytes may linger.
-
-        Where the clock jumped by more than a day since the last sweep, reading is refused by the expiry
-        itself, and nothing is deleted until the clock has gone on steadily for an hour.
-        """
-        now = self._clock.now()
-        if not self._steady(now):
-            return True
-        for grant_id, routing in self._engine.all(
-            "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
-        ):
-            self._end_unasked(grant_id, "expired", "expired", self._route(grant_id, routing))
-        with self._engine.write() as transaction:
-            transaction.execute(
-                "UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?"
-                " AND (wrapped IS NOT NULL OR replay IS NOT NULL)",
-                (now,),
-            )
-            transaction.execute("DELETE FROM tokens WHERE expires <= ?", (now - _FORGET,))
-            transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
-        return self._engine.purge()
-
-    def _steady(self, now: int) -> bool:
-        with self._engine.write() as transaction:
-            at, jumped = self._engine.one("SELECT at, jumped FROM sweeps") or (now, 0)
-            if abs(now - at) > DAY:
-                jumped = now
-            transaction.execute("DELETE FROM sweeps")
-            transaction.execute("INSERT INTO sweeps VALUES (?, ?)", (now, jumped))
-        return not jumped <= now < jumped + _STEADY
-
-    def drop_old_replays(self, grace: int) -> None:
-        """Delete the copies of refresh answers whose time is over, or lies ahead: the clock was put back."""
-        now = self._clock.now()
-        with self._engine.write() as transaction:
-            transaction.execute(
-                "UPDATE tokens SET replay = NULL WHERE replay IS NOT NULL AND (spent <= ? OR spent > ?)",
-                (now - grace, now + grace),
-            )
-
     def retire(self, vault: Vault) -> None:
         """At unlock: what has left its period leaves its view; grants that were altered end."""
         with self._engine.write() as transaction:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
-
-    def end_paused(self, vault: Vault) -> None:
-        """At the first unlock after a restore: what was connected in the copy ends, and the log says why."""
-        rows = self._engine.all(
-            f"SELECT {GRANT_COLUMNS} FROM grants WHERE vault = ? AND state = 'paused'", (vault.id,)
-        )
-        for row in rows:
-            try:
-                agreement = open_grant(vault.keyring, row).agreement
-            except TamperedError:
-                vendor, name = "", ""
-            else:
-                vendor, name = agreement.vendor, agreement.vendor_name
-            self._end_unasked(row[0], "revoked", "restored", (vault.id, vendor, name))
 
     def settle(self, vault: Vault) -> None:
         """At an unlock without problems: the root stops vouching for what ended meanwhile."""

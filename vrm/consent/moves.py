@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from vrm.clock import Clock
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.grants import Grants
+from vrm.consent.sweeping import Sweeping
 from vrm.consent.views import LOGGED
 from vrm.vault import moving
 from vrm.vault.engine import Schema, Transaction
@@ -49,10 +49,10 @@ class Moves:
     """Exports and imports of whole vaults."""
 
     def __init__(
-        self, vaults: Vaults, grants: Grants, log: Disclosures, clock: Clock, schemas: Sequence[Schema]
+        self, vaults: Vaults, sweeping: Sweeping, log: Disclosures, clock: Clock, schemas: Sequence[Schema]
     ) -> None:
         self._vaults = vaults
-        self._grants = grants
+        self._sweeping = sweeping
         self._log = log
         self._clock = clock
         self._schemas = schemas
@@ -94,7 +94,7 @@ class Moves:
         )
         self._log.vouch_anew(transaction, vault)
         found = self._log.problems(vault)
-        self._grants.end_paused(vault)
+        self._sweeping.end_paused(vault)
         if vault.engine.one("SELECT 1 FROM log_heads WHERE vault = ?", (vault.id,)):
             vault.set_roster_grants(transaction, [LOGGED])
             if not found:

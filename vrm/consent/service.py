@@ -13,6 +13,7 @@ from vrm.consent.moves import Moves
 from vrm.consent.reader import Reader
 from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
+from vrm.consent.sweeping import Sweeping
 from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
@@ -71,12 +72,13 @@ class Consent:
         vaults.watcher = self.views
         vaults.parts += [GrantsPart(engine), LogPart(engine, self.log)]
         self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
-        self.grants = Grants(engine, key, self.vendors, self.views, self.log, clock)
+        self.grants = Grants(engine, key, self.views, self.log, clock)
+        self.sweeping = Sweeping(engine, key, self.vendors, self.log, clock)
         self.arrivals = Arrivals(engine, self.grants, self.views, clock)
         self.requests = Requests(
             engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
         )
-        self.moves = Moves(vaults, self.grants, self.log, clock, (VAULT_SCHEMA, SCHEMA))
+        self.moves = Moves(vaults, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing = Filing(engine, clock)
@@ -89,7 +91,7 @@ class Consent:
         """
         require_current(vault.engine, vault.keyring)
         found = self.problems(vault)
-        self.grants.end_paused(vault)
+        self.sweeping.end_paused(vault)
         self.grants.retire(vault)
         self.arrivals.ripen(vault)
         self.filing.run(vault)
@@ -129,6 +131,6 @@ class Consent:
 
     def sweep(self) -> bool:
         """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""
-        self.grants.drop_old_replays(self._grace)
+        self.sweeping.drop_old_replays(self._grace)
         self.deposits.sweep()
-        return self.grants.sweep()
+        return self.sweeping.run()
