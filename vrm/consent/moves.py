@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from vrm.clock import Clock
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.grants import Grants
 from vrm.consent.sweeping import Sweeping
 from vrm.consent.views import LOGGED
 from vrm.vault import moving
@@ -49,9 +50,16 @@ class Moves:
     """Exports and imports of whole vaults."""
 
     def __init__(
-        self, vaults: Vaults, sweeping: Sweeping, log: Disclosures, clock: Clock, schemas: Sequence[Schema]
+        self,
+        vaults: Vaults,
+        grants: Grants,
+        sweeping: Sweeping,
+        log: Disclosures,
+        clock: Clock,
+        schemas: Sequence[Schema],
     ) -> None:
         self._vaults = vaults
+        self._grants = grants
         self._sweeping = sweeping
         self._log = log
         self._clock = clock

@@ -78,7 +78,7 @@ class Consent:
         self.requests = Requests(
             engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
         )
-        self.moves = Moves(vaults, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
+        self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing = Filing(engine, clock)
