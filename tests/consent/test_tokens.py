@@ -333,6 +333,16 @@ def test_of_sixteen_redemptions_one_wins(vendor: Vendor, code: str, engine: Sqli
     assert engine.one("SELECT count(*) FROM tokens WHERE kind = 'access'") == (1,)
 
 
+def test_who_looked_before_it_was_spent_spends_nothing(vendor: Vendor, code: str) -> None:
+    """What the sixteen meet by chance, step by step: the row was read when the token was still good."""
+    tokens = vendor.redeem(code)
+    raw = read_token("refresh", tokens.refresh_token)
+    row, wrapping = vendor.consent.tokens._find("refresh", raw)
+    assert row[4] is None  # not spent yet
+    vendor.refresh(tokens.refresh_token)
+    assert vendor.consent.tokens._rotate(row, wrapping, vendor.registered, None) is None
+
+
 def test_sixteen_refreshes_are_one_rotation(
     vendor: Vendor, code: str, engine: SqliteEngine, folder: Path
 ) -> None:
