@@ -12,8 +12,9 @@ from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import SqliteEngine
+from vrm.vault.layout import SCHEMA
 from vrm.vault.serverkey import ServerKey
-from vrm.vault.vault import SCHEMA, Vault, Vaults
+from vrm.vault.vault import Vault, Vaults
 
 PASSPHRASE = "correct horse battery staple"
 CHEAP = KdfLimits(memory=19 * 1024, passes=1, lanes=1)

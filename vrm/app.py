@@ -21,8 +21,9 @@ from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Engine, SqliteEngine, make_folder
-from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
-from vrm.vault.vault import SessionLimits, Vaults
+from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
+from vrm.vault.sessions import SessionLimits
+from vrm.vault.vault import Vaults
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds

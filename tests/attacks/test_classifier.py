@@ -36,7 +36,8 @@ from vrm.consent.service import Consent
 from vrm.vault import envelope, records, serverkey, sorting
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.intake import bring_in
-from vrm.vault.vault import SCHEMA, Vaults
+from vrm.vault.layout import SCHEMA
+from vrm.vault.vault import Vaults
 
 Features = dict[str, list[float]]  # what is seen → a number for each purchase
 Kinds = list[bool]

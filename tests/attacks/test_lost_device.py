@@ -162,7 +162,7 @@ def test_at_every_batch_connections_work_and_nothing_is_amiss(
     customer: Customer, vendor: Vendor, vaults: Vaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rotation, "BATCH", 1)
-    monkeypatch.setattr("vrm.vault.vault._AT_UNLOCK", 0)
+    vaults.at_unlock = 0
     token = vendor.connect(customer).access_token
     other = Vendor.register(customer.consent, "Another Shop")
     customer.consent.rotate(customer.vault, PASSPHRASE, keep_connections=True)

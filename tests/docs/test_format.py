@@ -9,7 +9,7 @@ from vrm.consent import tokens
 from vrm.consent.service import SCHEMA as CONSENT
 from vrm.vault import envelope, journal
 from vrm.vault.crypto import Purpose
-from vrm.vault.vault import SCHEMA
+from vrm.vault.layout import SCHEMA
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 # What the formats do not concern: the host's own register, counters, and the columns of the table of vaults.

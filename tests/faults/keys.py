@@ -22,7 +22,7 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import UnlockError, VrmError
-from vrm.vault import keyslots, rotation, serverkey, vault
+from vrm.vault import keyslots, rotation, serverkey
 from vrm.vault.engine import Engine, SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
@@ -182,17 +182,17 @@ def whole(opened: Vault, consent: Consent, engine: Engine) -> str:
 
 
 @contextmanager
-def unhurried() -> Iterator[None]:
+def unhurried(vaults: Vaults) -> Iterator[None]:
     """An unlock goes on with nothing, so that what is unfinished can be looked at."""
-    usual, vault._AT_UNLOCK = vault._AT_UNLOCK, 0
+    usual, vaults.at_unlock = vaults.at_unlock, 0
     yield
-    vault._AT_UNLOCK = usual
+    vaults.at_unlock = usual
 
 
 def look(folder: Path, codes: tuple[str, ...]) -> str:
     """Through which ways in the vault opens, each to everything; then after going on to the end."""
     with host(folder) as (vaults, consent):
-        with unhurried():
+        with unhurried(vaults):
             [good] = [one for one in (PASSPHRASE, OTHER) if opens(vaults.unlock, "alice", one)]
             opened = vaults.unlock("alice", good)
             unfinished = "unfinished" if opened.rotating() else "finished"

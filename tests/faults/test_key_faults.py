@@ -97,4 +97,5 @@ def test_a_disk_that_fills_at_any_page_leaves_every_way_in(base: Path, kind: str
 
 def test_a_full_disk_keeps_nobody_out_who_could_go_on(base: Path, consent: Consent, vaults: Vaults) -> None:
     consent.rotate(vaults.unlock("alice", PASSPHRASE), PASSPHRASE)
-    assert told("unlock", "full", base) == [f"generation 2, unfinished, {PASSPHRASE}, 0"]
+    lines = told("unlock", "full", base)  # how far it came differs with the room there was
+    assert set(lines) == {f"generation 2, unfinished, {PASSPHRASE}, 0"}

@@ -21,7 +21,8 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.engine import SqliteEngine
-from vrm.vault.vault import SCHEMA, Vaults
+from vrm.vault.layout import SCHEMA
+from vrm.vault.vault import Vaults
 
 Document = dict[str, dict[str, Any]]
 RANKS = ["unknown", "ordered", "shipped", "delivered", "cancelled", "partly-refunded", "returned"]

@@ -318,7 +318,7 @@ from dataclasses import replace
 from pathlib import Path
 from vrm.consent.service import SCHEMA as CONSENT
 from vrm.vault.engine import SqliteEngine
-from vrm.vault.vault import SCHEMA
+from vrm.vault.layout import SCHEMA
 
 SLOW = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000000000)" \\
     " UPDATE vaults SET watched = (SELECT max(x) FROM c)"
@@ -333,7 +333,7 @@ from pathlib import Path
 from vrm.consent.service import SCHEMA as CONSENT
 from vrm.errors import StorageError
 from vrm.vault.engine import SqliteEngine
-from vrm.vault.vault import SCHEMA
+from vrm.vault.layout import SCHEMA
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))

@@ -26,7 +26,8 @@ from vrm.vault.importers import hints, rows
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Rejection
 from vrm.vault.intake import bring_in
-from vrm.vault.vault import SCHEMA, Vaults
+from vrm.vault.layout import SCHEMA
+from vrm.vault.vault import Vaults
 
 
 def test_a_line_becomes_a_purchase(vault):

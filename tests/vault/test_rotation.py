@@ -73,9 +73,9 @@ def test_after_a_rotation_every_way_in_opens_everything(alice: tuple[Vault, str]
 
 @pytest.mark.usefixtures("small")
 def test_at_every_batch_everything_opens_and_is_as_it_was_written(
-    alice: tuple[Vault, str], vaults: Vaults, monkeypatch: pytest.MonkeyPatch
+    alice: tuple[Vault, str], vaults: Vaults
 ) -> None:
-    monkeypatch.setattr("vrm.vault.vault._AT_UNLOCK", 0)
+    vaults.at_unlock = 0
     vault, code = alice
     vault.rotate(PASSPHRASE)
     seen = []
@@ -418,9 +418,8 @@ def test_what_a_rotation_left_is_watched(
     raw: sqlite3.Connection,
     sql: str,
     problem: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vrm.vault.vault._AT_UNLOCK", 0)
+    vaults.at_unlock = 0
     alice[0].rotate(PASSPHRASE)
     raw.execute(sql)
     opened = vaults.unlock("alice", PASSPHRASE)

@@ -19,8 +19,8 @@ from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
 from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.generations import require_current
+from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
 from vrm.vault.rotation import Rotated
-from vrm.vault.vault import SCHEMA as VAULT_SCHEMA
 from vrm.vault.vault import Vault, Vaults
 
 SCHEMA = Schema(

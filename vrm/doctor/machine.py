@@ -17,11 +17,11 @@ from pathlib import Path
 from vrm.clock import SystemClock
 from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.settings import Settings, misspelt
+from vrm.vault.stretching import AT_ONCE
 
 PYTHON = ((3, 11), (3, 15))  # from, and below
 SQLITE = (3, 37, 0)
 RELEASED = 1_795_305_600  # seconds: 22 November 2026, before which no clock can rightly be
-_STRETCHES = 2  # passphrases tried at once on one machine
 _WORKER = 90 * 2**20  # bytes that a server process takes, about
 _MIB = 2**20
 
@@ -117,7 +117,7 @@ def clock(here: Machine, newest: int) -> Finding:
 
 def memory(settings: Settings, here: Machine) -> Finding:
     """Room for the passphrases that are tried at once, beside the server processes."""
-    needed = _STRETCHES * settings.kdf_memory * 1024 + settings.workers * _WORKER
+    needed = AT_ONCE * settings.kdf_memory * 1024 + settings.workers * _WORKER
     if here.memory is None:
         return ok("memory", f"not known here; {needed // _MIB} MiB are needed")
     told = f"{here.memory // _MIB} MiB can be had, {needed // _MIB} MiB are needed"

@@ -7,8 +7,6 @@ and live grants (the *roster*) is sealed under the root, so that what was plante
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import secrets
 import unicodedata
@@ -19,7 +17,6 @@ from dataclasses import dataclass
 from vrm.clock import Clock
 from vrm.errors import (
     BusyError,
-    SessionExpiredError,
     StorageError,
     TamperedError,
     UnlockError,
@@ -28,73 +25,30 @@ from vrm.errors import (
 )
 from vrm.vault import (
     checking,
-    copies,
     crypto,
-    generations,
-    invitations,
-    journal,
     keyslots,
     mailbox,
-    records,
     rotation,
 )
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.vault.crypto import KdfCost, KdfLimits, Key
-from vrm.vault.engine import Engine, Schema, Transaction
-from vrm.vault.envelope import parse
+from vrm.vault.crypto import KdfLimits, Key
+from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import open_keyring
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
-from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
+from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 from vrm.vault.naming import is_plain
 from vrm.vault.records import Records, Watcher
 from vrm.vault.renewal import MailboxPart
 from vrm.vault.roster import Roster, open_roster, seal_roster
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sessions import SessionLimits, Sessions
+from vrm.vault.stretching import WAIT, Stretching
 from vrm.vault.tables import RecordTable
 
-SCHEMA = Schema(
-    "vault",
-    2,
-    (
-        "CREATE TABLE vaults (vault TEXT PRIMARY KEY, username TEXT NOT NULL UNIQUE,"
-        " created INTEGER NOT NULL, generation INTEGER NOT NULL, log_public BLOB NOT NULL,"
-        " log_mac BLOB NOT NULL, roster BLOB NOT NULL, confirmed INTEGER NOT NULL, watched INTEGER NOT NULL,"
-        " mailbox_public BLOB NOT NULL DEFAULT x'', mailbox_mac BLOB NOT NULL DEFAULT x'')",
-        "CREATE TABLE keyslots (vault TEXT NOT NULL, slot TEXT NOT NULL, kind TEXT NOT NULL,"
-        " params BLOB NOT NULL, checked BLOB NOT NULL, public BLOB NOT NULL, public_mac BLOB NOT NULL,"
-        " wrapped BLOB NOT NULL, generation INTEGER NOT NULL, created INTEGER NOT NULL,"
-        " handed BLOB NOT NULL DEFAULT x'', PRIMARY KEY (vault, slot))",
-        "CREATE TABLE sessions (lookup BLOB PRIMARY KEY, vault TEXT NOT NULL, wrapped BLOB NOT NULL,"
-        " created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL)",
-        "CREATE INDEX sessions_vault ON sessions (vault)",
-        *records.TABLES,
-        *journal.TABLES,
-        *generations.TABLES,
-        *copies.TABLES,
-        *mailbox.TABLES,
-        *invitations.TABLES,
-    ),
-    left_out=("sessions", "invitations"),
-    steps={
-        2: (
-            *copies.TABLES,
-            "ALTER TABLE vaults ADD COLUMN mailbox_public BLOB NOT NULL DEFAULT x''",
-            "ALTER TABLE vaults ADD COLUMN mailbox_mac BLOB NOT NULL DEFAULT x''",
-            "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",
-            *mailbox.TABLES,
-            "ALTER TABLE keyslots ADD COLUMN handed BLOB NOT NULL DEFAULT x''",
-            *generations.TABLES,
-            *invitations.TABLES,
-        ),
-    },
-)
 _SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation, k.handed"
 _NAME = re.compile(r"[\w][\w.\-]{1,39}")
-_STRETCHES = 2  # Argon2id runs at once on one machine
-_STRETCH_WAIT = 8.0  # seconds in the queue before BusyError
-_AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
-_TOUCH = 60  # seconds between two notes that a session is in use
+AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +58,6 @@ class VaultEntry:
     id: str
     username: str
     created: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """How long a browser keeps root power, in seconds."""
-
-    idle: int = 30 * 60
-    absolute: int = 12 * 3600
 
 
 def normal_username(username: str) -> str:
@@ -136,7 +82,8 @@ class Vaults:
         limits: KdfLimits | None = None,
         sessions: SessionLimits | None = None,
         watcher: Watcher | None = None,
-        stretch_wait: float = _STRETCH_WAIT,
+        stretch_wait: float = WAIT,
+        at_unlock: int = AT_UNLOCK,
     ) -> None:
         self.engine = engine
         self.server_key = server_key
@@ -144,9 +91,9 @@ class Vaults:
         self.watcher = watcher
         # what else is sealed under the roots of vaults; consent adds its own
         self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
-        self._limits = limits or KdfLimits()
-        self._sessions = sessions or SessionLimits()
-        self._stretch_wait = stretch_wait
+        self.stretching = Stretching(engine, server_key, limits or KdfLimits(), stretch_wait)
+        self.sessions = Sessions(engine, server_key, clock, sessions or SessionLimits())
+        self.at_unlock = at_unlock
 
     def create(
         self, username: str, passphrase: str, *, claim: Callable[[Transaction], object] | None = None
@@ -160,7 +107,7 @@ class Vaults:
         keyslots.require_good(passphrase)
         vault, root, code = secrets.token_hex(16), crypto.random_key(), keyslots.new_code()
         keyring = Keyring(vault, root)
-        slot = self._passphrase_slot(passphrase, keyring)
+        slot = self.stretching.slot(passphrase, keyring)
         log_public = crypto.public_of(keyring.log_private())
         log_mac = self.server_key.vouch(vault, "log", log_public)
         opened = Vault(self, keyring, name)
@@ -188,9 +135,9 @@ class Vaults:
             name = ""
         rows = self._slots(name, PassphraseSlot.kind)
         if not rows:
-            self._stretch(raw, self._usual_cost(name))  # the same work as for a known name
+            self.stretching.run(raw, self.stretching.usual_cost(name))  # the same work as for a known name
             raise UnlockError()
-        opened = self._opened(name, *self._try_passphrase(rows, raw))
+        opened = self._opened(name, *self.stretching.open(rows, raw))
         opened.renew_vouchers()
         self._raise_cost(opened, passphrase, rows)
         opened.try_to_go_on()
@@ -222,26 +169,8 @@ class Vaults:
 
     def resume(self, session_secret: str) -> Vault:
         """The vault of a running session; SessionExpiredError for any other secret."""
-        lookup, wrapping = SessionSlot.lookup(_session_bytes(session_secret), self.server_key.pepper)
-        row = self.engine.one(
-            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username FROM sessions s"
-            " JOIN vaults v ON v.vault = s.vault WHERE s.lookup = ?",
-            (lookup,),
-        )
-        now = self.clock.now()
-        if (
-            row is None
-            or now >= row[2]
-            or now >= row[3] + self._sessions.idle
-            or now + self._sessions.absolute < row[3]
-        ):
-            raise SessionExpiredError()
-        root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
-        keyring = self._ring_of_session(row[0], root, row[1])
-        if now >= row[3] + _TOUCH:
-            with self.engine.write() as transaction:
-                transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
-        return Vault(self, keyring, row[4])
+        username, keyring = self.sessions.resume(session_secret)
+        return Vault(self, keyring, username)
 
     def listing(self) -> list[VaultEntry]:
         """Every vault's name and day of creation: all that a host can see."""
@@ -276,12 +205,7 @@ class Vaults:
 
     def sweep(self) -> int:
         """Delete ended sessions; returns how many."""
-        now = self.clock.now()
-        with self.engine.write() as transaction:
-            cursor = transaction.execute(
-                "DELETE FROM sessions WHERE expires <= ? OR used <= ?", (now, now - self._sessions.idle)
-            )
-            return int(cursor.rowcount)
+        return self.sessions.sweep()
 
     def _slots(self, name: str, kind: str) -> list[Slot]:
         rows = self.engine.all(
@@ -293,57 +217,19 @@ class Vaults:
 
     def try_passphrase(self, slots: Iterable[Slot], passphrase: str) -> tuple[Key, int]:
         """(root, its generation) of the first of these slots that the passphrase opens; UnlockError."""
-        return self._try_passphrase(slots, keyslots.passphrase_bytes(passphrase))
-
-    def _stretch(self, raw: bytes, cost: KdfCost) -> bytes:
-        with self.engine.slot("argon2", _STRETCHES, self._stretch_wait):
-            return crypto.stretch(raw, cost)
-
-    def _passphrase_slot(self, passphrase: str, keyring: Keyring) -> Slot:
-        cost = PassphraseSlot.fresh_cost(self._limits)
-        stretched = self._stretch(keyslots.passphrase_bytes(passphrase), cost)
-        return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation)
-
-    def _usual_cost(self, name: str) -> KdfCost:
-        """What a try at a name that is not there costs: as much as that of some vault of this host.
-
-        Always the same one for a name, chosen by the server key: so neither the time of one try nor that of
-        many tells a name that is there, also where older vaults cost less.
-        """
-        place = self.server_key.limit_key("usual-cost", name).hex()
-        for where in ("v.vault >= ?", "v.vault < ?"):
-            row = self.engine.one(
-                "SELECT k.params FROM vaults v JOIN keyslots k ON k.vault = v.vault AND k.kind = ?"
-                f" WHERE {where} ORDER BY v.vault LIMIT 1",
-                (PassphraseSlot.kind, place),
-            )
-            if row is not None:
-                with suppress(TamperedError):
-                    return KdfCost.decode(row[0])
-        return self._limits.fresh()
+        return self.stretching.open(slots, keyslots.passphrase_bytes(passphrase))
 
     def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
         """After a log-in: a slot that costs less than new ones is made anew; if that fails, the next time."""
         if len(rows) != 1:  # one of them was planted: it stays, for `problems` to name it
             return
-        cost, new = KdfCost.decode(rows[0].params), self._limits
-        if cost.memory >= new.memory and cost.passes >= new.passes:
+        if not self.stretching.is_cheap(rows[0]):
             return
         with suppress(BusyError, StorageError, TamperedError):
-            slot = self._passphrase_slot(passphrase, vault.keyring)
+            slot = self.stretching.slot(passphrase, vault.keyring)
             with self.engine.write() as transaction:
                 vault.enrol(transaction, [slot], drop=(PassphraseSlot.kind,))
             self.engine.purge()
-
-    def _try_passphrase(self, rows: Iterable[Slot], raw: bytes) -> tuple[Key, int]:
-        """(root, its generation)."""
-        for row in rows:
-            try:
-                root = PassphraseSlot.unwrap(row, self._stretch(raw, KdfCost.decode(row.params)))
-            except UnlockError:
-                continue
-            return root, row.newest()
-        raise UnlockError()
 
     def _opened(self, name: str, root: Key, generation: int) -> Vault:
         row = self.engine.one("SELECT vault FROM vaults WHERE username = ?", (name,))
@@ -351,28 +237,11 @@ class Vaults:
             raise UnlockError()
         return Vault(self, open_keyring(self.engine, row[0], root, generation), name)
 
-    def _ring_of_session(self, vault: str, root: Key, wrapped: bytes) -> Keyring:
-        """A session ends with the root that it wraps, whoever put its row back."""
-        try:
-            return open_keyring(self.engine, vault, root, parse(wrapped).generation)
-        except TamperedError:
-            raise SessionExpiredError() from None
-
 
 def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
     """(keyslot → mark of its row, entries of live grants) as sealed under the root; TamperedError."""
     roster = open_roster(engine, keyring)
     return roster.slots, roster.grants
-
-
-def _session_bytes(secret: str) -> bytes:
-    try:
-        raw = base64.urlsafe_b64decode(secret + "=" * (-len(secret) % 4))
-    except (binascii.Error, ValueError):
-        raise SessionExpiredError() from None
-    if len(raw) != 32:
-        raise SessionExpiredError()
-    return raw
 
 
 class Vault:
@@ -405,41 +274,20 @@ class Vault:
 
     def open_session(self) -> str:
         """A new session; the secret is for the browser's cookie only."""
-        raw = crypto.random_bytes(32)
-        lookup, wrapping = SessionSlot.lookup(raw, self._vaults.server_key.pepper)
-        now = self._vaults.clock.now()
-        expires = now + self._vaults._sessions.absolute
-        wrapped = SessionSlot.wrap(
-            self.id, wrapping, lookup, expires, self.keyring.root(), self.keyring.generation
-        )
-        with self.engine.write() as transaction:
-            transaction.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)",
-                (lookup, self.id, wrapped, now, expires, now),
-            )
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return self._vaults.sessions.open(self.keyring)
 
     def close_session(self, secret: str) -> None:
         """End one session: its wrap is deleted."""
-        try:
-            lookup, _ = SessionSlot.lookup(_session_bytes(secret), self._vaults.server_key.pepper)
-        except SessionExpiredError:
-            return
-        with self.engine.write() as transaction:
-            transaction.execute("DELETE FROM sessions WHERE lookup = ? AND vault = ?", (lookup, self.id))
-        self.engine.purge()
+        self._vaults.sessions.close(self.id, secret)
 
     def close_all_sessions(self) -> int:
         """End every session of this vault; returns how many there were."""
-        with self.engine.write() as transaction:
-            cursor = transaction.execute("DELETE FROM sessions WHERE vault = ?", (self.id,))
-        self.engine.purge()
-        return int(cursor.rowcount)
+        return self._vaults.sessions.close_all(self.id)
 
     def check_passphrase(self, passphrase: str) -> None:
         """Ask again before what cannot be taken back; UnlockError."""
         rows = self._vaults._slots(self.username, PassphraseSlot.kind)
-        self._vaults._try_passphrase(rows, keyslots.passphrase_bytes(passphrase))
+        self._vaults.stretching.open(rows, keyslots.passphrase_bytes(passphrase))
 
     def change_passphrase(self, old: str, new: str) -> None:
         """A new passphrase for the same root; every session ends. UnlockError, ValidationError.
@@ -524,7 +372,7 @@ class Vault:
 
     def passphrase_slot(self, passphrase: str, keyring: Keyring) -> Slot:
         """A new keyslot that wraps this ring's root; ValidationError."""
-        return self._vaults._passphrase_slot(passphrase, keyring)
+        return self._vaults.stretching.slot(passphrase, keyring)
 
     def slots_vouched(self) -> list[tuple[Slot, bool]]:
         """The stored keyslots, each with whether the server key vouches for its public key."""
@@ -618,7 +466,7 @@ class Vault:
     def try_to_go_on(self) -> None:
         """At an unlock: a while of what an unfinished rotation left; a full disk keeps nobody out."""
         with suppress(StorageError):
-            self.go_on_rotating(_AT_UNLOCK)
+            self.go_on_rotating(self._vaults.at_unlock)
 
     def _watched_by_nobody(self) -> bool:
         row = self.engine.one("SELECT watched FROM vaults WHERE vault = ?", (self.id,))

@@ -1,0 +1,71 @@
+"""What a passphrase costs: Argon2id, so many at once on one machine, for a name that is not there as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from vrm.errors import TamperedError, UnlockError
+from vrm.vault import crypto, keyslots
+from vrm.vault.crypto import KdfCost, KdfLimits, Key
+from vrm.vault.engine import Engine
+from vrm.vault.keyring import Keyring
+from vrm.vault.keyslots import PassphraseSlot, Slot
+from vrm.vault.serverkey import ServerKey
+
+AT_ONCE = 2  # runs at once on one machine
+WAIT = 8.0  # seconds in the queue before BusyError
+
+
+class Stretching:
+    """The Argon2id runs of one host."""
+
+    def __init__(self, engine: Engine, server_key: ServerKey, limits: KdfLimits, wait: float) -> None:
+        self._engine = engine
+        self._server_key = server_key
+        self._limits = limits
+        self._wait = wait
+
+    def run(self, raw: bytes, cost: KdfCost) -> bytes:
+        """32 bytes of a passphrase; BusyError where too many wait already."""
+        with self._engine.slot("argon2", AT_ONCE, self._wait):
+            return crypto.stretch(raw, cost)
+
+    def slot(self, passphrase: str, keyring: Keyring) -> Slot:
+        """A new keyslot that wraps this ring's root; ValidationError."""
+        cost = PassphraseSlot.fresh_cost(self._limits)
+        stretched = self.run(keyslots.passphrase_bytes(passphrase), cost)
+        return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation)
+
+    def open(self, slots: Iterable[Slot], raw: bytes) -> tuple[Key, int]:
+        """(root, its generation) of the first of these slots that the passphrase opens; UnlockError."""
+        for row in slots:
+            try:
+                root = PassphraseSlot.unwrap(row, self.run(raw, KdfCost.decode(row.params)))
+            except UnlockError:
+                continue
+            return root, row.newest()
+        raise UnlockError()
+
+    def is_cheap(self, slot: Slot) -> bool:
+        """Whether a slot costs less than new ones do."""
+        cost, new = KdfCost.decode(slot.params), self._limits
+        return cost.memory < new.memory or cost.passes < new.passes
+
+    def usual_cost(self, name: str) -> KdfCost:
+        """What a try at a name that is not there costs: as much as that of some vault of this host.
+
+        Always the same one for a name, chosen by the server key: so neither the time of one try nor that of
+        many tells a name that is there, also where older vaults cost less.
+        """
+        place = self._server_key.limit_key("usual-cost", name).hex()
+        for where in ("v.vault >= ?", "v.vault < ?"):
+            row = self._engine.one(
+                "SELECT k.params FROM vaults v JOIN keyslots k ON k.vault = v.vault AND k.kind = ?"
+                f" WHERE {where} ORDER BY v.vault LIMIT 1",
+                (PassphraseSlot.kind, place),
+            )
+            if row is not None:
+                with suppress(TamperedError):
+                    return KdfCost.decode(row[0])
+        return self._limits.fresh()
