@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import threading
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from vrm.clock import day_of
 from vrm.consent import policy
 from vrm.consent.grants import DAY
 from vrm.errors import ConflictError, GrantNotFoundError, ValidationError
+from vrm.vault.engine import SqliteEngine
 
 OLD = ["Beloved", "Emma", "Kindred"]
 
@@ -88,6 +90,36 @@ def test_what_she_keeps_back_within_the_two_weeks_never_leaves(
     clock.forward(20 * DAY)
     unlock(customer)
     assert customer.consent.views.count(tokens.grant_id) == len(OLD)
+
+
+@pytest.mark.parametrize("act", ["keep back", "stop", "remove"])
+def test_what_she_does_in_another_window_while_she_logs_in_counts(
+    customer: Customer,
+    vendor: Vendor,
+    books: list[str],
+    clock: SettableClock,
+    engine: SqliteEngine,
+    act: str,
+) -> None:
+    """The log-in has found what is ripe and waits for its turn to write; her other window was first."""
+    tokens = vendor.connect(customer, fresh=policy.LATER)
+    new = customer.buy("Middlemarch")
+    clock.forward(15 * DAY)
+    grants, records = customer.consent.grants, customer.vault.records("purchases")
+    with engine.write():
+        login = threading.Thread(target=customer.consent.arrivals.ripen, args=(customer.vault,))
+        login.start()
+        login.join(0.3)
+        assert login.is_alive(), "it waits for its turn"
+        if act == "keep back":
+            grants.narrow(customer.vault, tokens.grant_id, exclude=frozenset({new}))
+        elif act == "stop":
+            grants.revoke(customer.vault, tokens.grant_id)
+        else:
+            records.remove(new)
+    login.join()
+    assert customer.consent.views.count(tokens.grant_id) == (0 if act == "stop" else len(OLD))
+    assert in_step(customer)
 
 
 def test_an_unsorted_or_given_purchase_does_not_even_wait(

@@ -60,17 +60,29 @@ class Arrivals:
         return len(chosen)
 
     def ripen(self, vault: Vault) -> None:
-        """At unlock: what has waited its two weeks enters the views, unless she said otherwise."""
-        for grant in self._ruled(vault):
-            if grant.reserve.fresh != policy.LATER:
-                continue
-            with self._engine.write() as transaction:
-                changes = [
-                    Change(STAMPED, record, vault.records(STAMPED).get(record))
-                    for record, arrived in arrived_since(vault, grant.agreement)
-                    if policy.leaves_on(arrived) <= today(self._clock)
-                ]
+        """At unlock: what has waited its two weeks enters the views, unless she said otherwise.
+
+        What may be ripe is looked for first; whether it is, the grant as it is inside the transaction says.
+        """
+        ripe = {grant.grant_id: self._ripe(vault, grant) for grant in self._ruled(vault)}
+        if not any(ripe.values()):
+            return
+        records = vault.records(STAMPED)
+        with self._engine.write() as transaction:
+            for grant in self._views.keep(transaction, vault.keyring):
+                there = [record for record in ripe.get(grant.grant_id, ()) if records.contains(record)]
+                changes = [Change(STAMPED, record, records.get(record)) for record in there]
                 self._views.apply(transaction, vault.keyring, grant, changes)
+
+    def _ripe(self, vault: Vault, grant: OpenGrant) -> list[str]:
+        if grant.reserve.fresh != policy.LATER:
+            return []
+        day = today(self._clock)
+        return [
+            record
+            for record, arrived in arrived_since(vault, grant.agreement)
+            if policy.leaves_on(arrived) <= day
+        ]
 
     def _ruled(self, vault: Vault) -> list[OpenGrant]:
         """Live grants under which something can wait."""
