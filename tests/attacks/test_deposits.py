@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.actors import Customer, Thief, Vendor, writing
+from tests.attacks.actors import Customer, Thief, Vendor, part, writing
 from tests.conftest import PASSPHRASE, SettableClock
+from vrm.consent import receipts
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
@@ -165,6 +166,31 @@ def test_a_deposit_that_races_the_end_is_not_stored(
             act()
     assert Mailbox(engine).size(customer.vault.id) == (0, 0)
     assert engine.all("SELECT 1 FROM deposits") == []
+
+
+@pytest.mark.parametrize("said", [{"ordered": "2026-11-01"}, {"status": "cancelled"}])
+def test_who_knows_an_order_cannot_move_it_into_a_view_nor_cancel_it(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent, said: dict[str, str]
+) -> None:
+    """An import left a line without a date, which its period withholds it; a stranger knows the line."""
+    title, order = {"title": "Canary Quiet Book"}, {"order_number": "R-1", "seller": "shop.example"}
+    known = {"item": {**title, "category": "books"}, "order": order, "context": {"for": "self"}}
+    records = customer.vault.records("purchases")
+    line = receipts.line_of(known)
+    assert line
+    with records.staging() as staging:
+        staging.add([(customer.vault.keyring.fingerprint(*line), records.check(known))])
+        staging.publish(lambda current, newer: newer)
+    bookshop = Vendor.register(consent, "Bookshop")
+    reads = bookshop.connect(customer, part("purchases.item", "purchases.order", period="P2Y"))
+    before = list(records.scan())
+    state, _ = vendor.leave(tokens.access_token, {"item": title, "order": {**order, **said}})
+    assert consent.at_unlock(customer.vault) == []
+    access = consent.reader.authenticate(tokens.access_token)
+    consent.deposits.withdraw(access, "purchases", state.item.hex(), ["*"])
+    assert consent.at_unlock(customer.vault) == []
+    assert bookshop.titles(reads.access_token) == []
+    assert list(records.scan()) == before
 
 
 def test_her_own_words_cannot_be_reached(

@@ -108,28 +108,85 @@ def test_what_was_left_is_in_no_view_before_she_sorted_it(
     assert customer.consent.grants.differences(customer.vault) == []
 
 
-def test_a_line_that_an_import_brought_is_not_stored_twice(
-    vendor: Vendor, tokens: TokenSet, customer: Customer
-) -> None:
-    line = Line(1, "corner.example", "R-1", "0807083690", 1, title="Kindred (1979)", ordered="2026-11-02")
+def imported(customer: Customer, **told: Any) -> str:
+    """A line of an export, as an import leaves it and she sorts it."""
+    line = Line(1, "corner.example", "R-1", "0807083690", 1, **told)
     records = customer.vault.records("purchases")
     with records.staging() as staging:
         print_ = customer.vault.keyring.fingerprint(*line.fingerprint)
         [record] = staging.add([(print_, from_export(line, "export: Test"))])
         staging.publish(lambda current, newer: newer)
-    customer.change(record, "context", **{"for": "gift", "use_for_taste": False})
-    order = {**RECEIPT["order"], "seller": "Corner.example", "status": "delivered"}
-    vendor.leave(tokens.access_token, {**RECEIPT, "order": order})
+    customer.change(record, "context", **{"for": "self", "use_for_taste": False})
+    return record
+
+
+def receipt(**order: Any) -> dict[str, Any]:
+    return {**RECEIPT, "order": {"order_number": "R-1", "seller": "corner.example", **order}}
+
+
+def test_a_line_that_an_import_brought_is_neither_stored_twice_nor_changed(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    record = imported(customer, title="Kindred (1979)")
+    before = only(customer)
+    state, _ = vendor.leave(tokens.access_token, receipt(ordered="2026-11-01", status="delivered"))
     file(customer)
-    found, document = only(customer)
-    assert found == record
-    assert document["item"]["title"] == "Kindred (1979)"  # what is known stays
-    assert document["order"]["ordered"] == "2026-11-02"
-    assert document["order"]["status"] == "delivered"  # a status moves on
-    assert document["price"] == RECEIPT["price"]  # a gap is filled
-    assert document["order"]["learned_from"] == "export: Test"
-    assert document["context"] == {"for": "gift", "use_for_taste": False}
-    assert "left_by" not in document["notes"]
+    replace(vendor, tokens, state.item, receipt(ordered="2026-11-02", status="returned"))
+    file(customer)
+    withdraw(vendor, tokens, state.item)
+    file(customer)
+    assert only(customer) == before
+    assert before[0] == record
+    assert customer.vault.check() == []
+
+
+def test_only_the_shop_itself_moves_the_status_of_what_an_import_brought(
+    customer: Customer, consent: Consent
+) -> None:
+    shop = Vendor.register(consent, sells_as=("corner.example",))
+    tokens = shop.connect(customer, writing())
+    _, before = imported(customer, title="Kindred (1979)"), only(customer)[1]
+    state, _ = shop.leave(tokens.access_token, receipt(ordered="2026-11-01", status="delivered"))
+    file(customer)
+    assert only(customer)[1] == {**before, "order": {**before["order"], "status": "delivered"}}
+    replace(shop, tokens, state.item, receipt(status="shipped"))
+    file(customer)
+    assert only(customer)[1]["order"]["status"] == "delivered"  # never back
+    withdraw(shop, tokens, state.item)
+    file(customer)
+    assert only(customer)[1] == {**before, "order": {**before["order"], "status": "cancelled"}}
+
+
+def test_who_the_shop_is_was_her_word_where_she_was_asked(customer: Customer, consent: Consent) -> None:
+    shop = Vendor.register(consent, sells_as=("corner.example",))
+    parts = (writing(), part("answers.corrections"))
+    imported(customer)
+    none, hers = (
+        shop.connect(customer, *parts, sellers=()),
+        shop.connect(customer, *parts, sellers=("corner.example",)),
+    )
+    shop.leave(none.access_token, receipt(status="delivered"))
+    file(customer)
+    assert only(customer)[1]["order"]["status"] == "unknown"
+    shop.leave(hers.access_token, receipt(status="delivered"))
+    file(customer)
+    assert only(customer)[1]["order"]["status"] == "delivered"
+
+
+def test_a_word_that_was_hers_before_does_not_become_the_senders_by_saying_the_same(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, receipt())
+    file(customer)
+    customer.change(only(customer)[0], "order", ordered="2026-11-02")
+    for day in ("2026-11-02", "2020-01-01"):
+        replace(vendor, tokens, state.item, receipt(ordered=day))
+        file(customer)
+    assert only(customer)[1]["order"]["ordered"] == "2026-11-02"
+    customer.change(only(customer)[0], "order", ordered=None)
+    replace(vendor, tokens, state.item, receipt(ordered="2026-11-02"))
+    file(customer)
+    assert "ordered" not in only(customer)[1]["order"]  # what she emptied is no gap
 
 
 def test_an_import_knows_again_what_was_left(vendor: Vendor, tokens: TokenSet, customer: Customer) -> None:
@@ -147,7 +204,7 @@ def test_the_same_order_line_left_twice_is_one_purchase(
     vendor.leave(tokens.access_token, RECEIPT)
     vendor.leave(tokens.access_token, {**RECEIPT, "price": {"total": "13.99", "currency": "EUR"}})
     file(customer)
-    assert only(customer)[1]["price"]["total"] == "12.99"  # the second may only fill gaps
+    assert only(customer)[1]["price"]["total"] == "12.99"  # the second brought nothing
     vendor.leave(tokens.access_token, {"item": {"title": "Without a number"}})
     vendor.leave(tokens.access_token, {"item": {"title": "Without a number"}})
     file(customer)

@@ -75,6 +75,7 @@ class Model:
         self.records: dict[int, Document] = {}
         self.lines: dict[tuple[str, str], int] = {}  # order and item → record
         self.mine: dict[int, tuple[int, dict[tuple[str, str], Any]]] = {}  # deposit → record, what it said
+        self.brought: dict[int, int] = {}  # record → the deposit that brought it
         self.next = 0
 
     def file(self, deposit: int, document: Document | None) -> None:
@@ -86,7 +87,9 @@ class Model:
             record = self._place(document or {})
         if record not in self.records:  # she removed it
             return
-        self.mine[deposit] = (record, self._speak(self.records[record], before, words))
+        if self.brought.setdefault(record, deposit) == deposit:
+            words = self._speak(self.records[record], before, words)
+        self.mine[deposit] = (record, words)
 
     def _words(self, before: dict[tuple[str, str], Any], document: Document | None) -> dict[Any, Any]:
         if document is None:
@@ -115,7 +118,7 @@ class Model:
                 record.setdefault(facet, {})[name] = new
                 known[facet, name] = new
             else:
-                known[facet, name] = new if was is None else was
+                known[facet, name] = (new and "said before") if was is None else was
         for facet in record:
             record[facet] = {name: value for name, value in record[facet].items() if value is not None}
         return {place: value for place, value in known.items() if value is not None}

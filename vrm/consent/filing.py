@@ -215,8 +215,13 @@ class Filing:
             return  # she removed it: it does not come back
         if current is None and collection == "purchases":
             newer = receipts.as_new(newer, found.grant.agreement.vendor_name)
-        merged, said = receipts.merge(current or {}, note["said"] if note else {}, newer)
-        batch.store(collection, record, receipts.complete(collection, merged))
+        if current is None or receipts.brought(collection, newer):
+            merged, said = receipts.merge(current or {}, note["said"] if note else {}, newer)
+        else:
+            shop = receipts.is_the_shop(current, found.grant.reserve.sellers)
+            merged, said = receipts.moved_on(current, newer) if shop else current, newer
+        if merged != current:
+            batch.store(collection, record, receipts.complete(collection, merged))
         self._mailbox.set_note(transaction, vault.keyring, origin, item, {"record": record, "said": said})
 
     def _note(self, vault: Vault, origin: str, item: bytes) -> dict[str, Any] | None:

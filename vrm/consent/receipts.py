@@ -1,9 +1,11 @@
 """How what a vendor left becomes a record, and what a later word of it may change. Pure.
 
-The law: a deposit changes only what it said itself and nobody has changed since, and fills gaps. What the
-customer typed, or an import told, stays; so does what she removed. One exception, as with imports: an
-order's status moves on (ordered, delivered, cancelled …) and never back. Nothing of context, experience and
-notes is the sender's to say, so nothing there changes.
+The law: a deposit changes only a record that it brought itself, and there only what it said itself and
+nobody has changed since, and gaps. What the customer typed, or an import told, stays; so does what she
+removed. An order's status moves on (ordered, delivered, cancelled …) and never back; that alone also where
+another brought the line, and only by the word of the very shop (`is_the_shop`): all else, a date above all,
+could bring a purchase that she withholds into a view. Nothing of context, experience and notes is the
+sender's to say, so nothing there changes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from vrm.vault.importers.values import clean, parse_seller
 
 Document = dict[str, dict[str, Any]]
 CANCELLED = "cancelled"
+_NOT_ITS_OWN: dict[str, Any] = {"said": "before"}  # equals no value of a field
 
 
 def facts(collection: str, document: Document, vendor_name: str, at: date) -> Document:
@@ -73,12 +76,32 @@ def complete(collection: str, values: Mapping[str, Mapping[str, Any]]) -> Docume
     return {facet.name: dict(values.get(facet.name, {})) for facet in CATALOG_BY_NAME[collection].facets}
 
 
+def brought(collection: str, newer: Document) -> bool:
+    """Whether these facts (of `as_new` or `again`) are of a record that the deposit brought itself."""
+    return collection == "inbox" or "left_by" in newer.get("notes", {})
+
+
+def is_the_shop(current: Mapping[str, Mapping[str, Any]], sellers: frozenset[str]) -> bool:
+    """Whether the order is one of these sellers: a vendor's own by the customer's or the host's word."""
+    return current.get("order", {}).get("seller") in sellers
+
+
+def moved_on(current: Mapping[str, Mapping[str, Any]], newer: Document) -> Document:
+    """The record with the order's status where that moves it on; nothing else changes."""
+    moved: Document = {facet: dict(values) for facet, values in current.items()}
+    told = newer.get("order", {}).get("status")
+    if _moves_on(moved.get("order", {}).get("status"), told):
+        _set(moved, "order", "status", told)
+    return moved
+
+
 def merge(
     current: Mapping[str, Mapping[str, Any]], said: Mapping[str, Mapping[str, Any]], newer: Document
 ) -> tuple[Document, Document]:
     """(the record with what may change changed, what counts as said from now on).
 
-    `said` is what this deposit said before: {} at its first word. Category, its path and its basis are one.
+    Of a record that this deposit brought. `said` is what it said before: {} at its first word. What others
+    said first never counts as its own, were the words the same. Category, its path and its basis are one.
     """
     merged: Document = {facet: dict(values) for facet, values in current.items()}
     known: Document = {}
@@ -91,7 +114,9 @@ def merge(
         for one, value, earlier in zip(names, told, before, strict=True):
             if changes:
                 _set(merged, facet, one, value)
-            _set(known, facet, one, value if changes or earlier is None else earlier)
+                _set(known, facet, one, value)
+            else:
+                _set(known, facet, one, value and _NOT_ITS_OWN if earlier is None else earlier)
     return merged, known
 
 

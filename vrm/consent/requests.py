@@ -363,8 +363,10 @@ class Requests:
 
 
 def _sellers(request: StoredRequest, choices: Choices) -> frozenset[str]:
-    """Her word, be it that none is; where she said nothing the host's; never the vendor's."""
-    return frozenset(request.vendor.sells_as if choices.sellers is None else choices.sellers)
+    """Her word, be it that none is; where she was not asked, the host's; never the vendor's."""
+    asked = any(CORRECTIONS in part["datatypes"] for part in request.parts)
+    said = choices.sellers if asked else None
+    return frozenset(request.vendor.sells_as if said is None else said)
 
 
 def _check(choices: Choices) -> None:
