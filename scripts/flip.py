@@ -155,8 +155,8 @@ def _ended(report: Path) -> dict[str, list[str]]:
 
 
 def key(test: str) -> str:
-    """How pytest's report names a test of the table."""
-    return test.replace("/", ".").replace(".py::", ".").replace("::", ".")
+    """How pytest's report names a test of the table; a case in brackets counts as its test."""
+    return test.partition("[")[0].replace("/", ".").replace(".py::", ".").replace("::", ".")
 
 
 def judge(defence: Defence, ended: dict[str, list[str]]) -> str:

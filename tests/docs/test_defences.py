@@ -73,9 +73,9 @@ def test_each_can_be_taken_away_and_names_tests_of_its_claim(defence: Any, tmp_p
     assert defence.changes
     assert defence.tests
     for test in defence.tests:
-        file, _, name = test.partition("::")
+        file, _, name = test.partition("[")[0].partition("::")
         assert {name, name.partition("::")[0]} & _names(file), test
-    last = {name for test in defence.tests for name in test.split("::")[1:]}
+    last = {name for test in defence.tests for name in test.partition("[")[0].split("::")[1:]}
     assert [name for name in last if f"`{name}`" in _row(defence.row)], "its row names none of its tests"
 
 
