@@ -97,7 +97,7 @@ def test_a_wrong_passphrase_is_refused(
 
 
 def test_one_at_a_time(customer: Customer, capsys: pytest.CaptureFixture[str]) -> None:
-    with customer.vault.engine.exclusive(f"rotation-{customer.vault.id}"):
+    with customer.vault.engine.exclusive("rotation", of=customer.vault.id):
         assert main(["vault", "rotate", "alice", "--passphrase-file", "now.txt"]) == 1
         assert "another process is sealing the rest anew" in capsys.readouterr().err
         assert main(["vault", "rotate", "alice", "--passphrase-file", "now.txt"]) == 1

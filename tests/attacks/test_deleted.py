@@ -12,7 +12,7 @@ from tests.conftest import PASSPHRASE
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, ConflictError, SessionExpiredError, TokenError, UnlockError, VrmError
 from vrm.thief.texts import look
-from vrm.vault import removal
+from vrm.vault import crypto, removal
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
@@ -80,6 +80,26 @@ def test_no_byte_of_a_deleted_vault_is_left_on_the_disk(
         assert vault.id.encode() not in content
         assert b"alice" not in content
     assert look(folder, busy.canaries) == []
+    assert [path.name for path in folder.rglob("*") if vault.id in path.name] == []
+
+
+def test_no_name_of_a_file_tells_that_a_deleted_vault_was_there(
+    busy: Story, consent: Consent, engine: SqliteEngine, folder: Path
+) -> None:
+    vault = busy.customer.vault
+    before = {path.name for path in folder.rglob("*")}
+    with vault.records("purchases").staging():
+        during = {path.name for path in folder.rglob("*")} - before
+        assert len(during) == 1  # a lock
+        assert vault.id not in during.pop()
+    consent.rotate(vault, PASSPHRASE)
+    vault.go_on_rotating()
+    for name in ("import", "rotation"):  # as killed processes leave them: of this version, of an older one
+        (folder / f"vrm.db.{name}-{vault.id}.lock").touch()
+        (folder / f"vrm.db.{name}-{crypto.digest(vault.id.encode()).hex()[:32]}.lock").touch()
+    removal.delete(engine, vault.id)
+    left = {path.name for path in folder.rglob("*")} - {"vrm.db-wal", "vrm.db-shm"}
+    assert left <= before | {"vrm.db.argon2.0.lock", "vrm.db.argon2.1.lock"}
 
 
 def test_nothing_opens_a_deleted_vault(busy: Story, vaults: Vaults, engine: SqliteEngine) -> None:
@@ -133,6 +153,16 @@ def test_a_vault_into_which_an_import_runs_is_not_deleted(vault: Vault, engine: 
         removal.delete(engine, vault.id)
     assert vault.check() == []
     removal.delete(engine, vault.id)
+
+
+def test_a_vault_whose_planted_id_is_no_name_of_a_file_is_deleted(
+    vault: Vault, engine: SqliteEngine, folder: Path
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("INSERT INTO journal VALUES ('../../x', 1, x'00')")
+    assert removal.delete(engine, "../../x") == {"journal": 1}
+    assert not (folder.parent.parent / "x.lock").exists()
+    assert vault.check() == []
 
 
 def test_the_name_is_free_again(vault: Vault, vaults: Vaults, engine: SqliteEngine) -> None:

@@ -227,6 +227,35 @@ class EngineContract:
         with other.exclusive("import") as mine:
             assert mine
 
+    @pytest.mark.parametrize("of", ["0f" * 16, "../../x", "with\nlines", "ü"])
+    def test_only_one_is_exclusive_of_one_thing_whatever_it_is_called(
+        self, engine: Engine, other: Engine, of: str
+    ) -> None:
+        with (
+            engine.exclusive("import", of=of) as mine,
+            other.exclusive("import", of=of) as also,
+            other.exclusive("import", of="another") as elsewhere,
+        ):
+            assert (mine, also, elsewhere) == (True, False, True)
+        with other.exclusive("import", of=of) as mine:
+            assert mine
+
+    def test_never_two_are_exclusive_while_many_come_and_go(self, engine: Engine) -> None:
+        inside: list[int] = []
+        most: list[int] = []
+
+        def come_and_go(_: int) -> None:
+            for _ in range(40):
+                with engine.exclusive("import", of="one") as mine:
+                    if mine:
+                        inside.append(1)
+                        most.append(len(inside))
+                        inside.pop()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(come_and_go, range(8)))
+        assert set(most) == {1}
+
     def test_what_a_killed_process_held_is_free_again(self, tmp_path: Path, engine: Engine) -> None:
         told, until = SPAWN.Queue(), SPAWN.Event()
         holder = SPAWN.Process(target=hold, args=(type(self).opener, tmp_path, "import", told, until))

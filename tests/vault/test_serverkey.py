@@ -89,10 +89,10 @@ def test_a_place_that_is_no_file_is_refused_with_a_hint(tmp_path: Path, name: st
 def test_what_it_makes_depends_on_every_argument(tmp_path: Path) -> None:
     own = serverkey.load(tmp_path / "server.key")
     made = [
-        own.vouch("v", "log", b"key"),
-        own.vouch("w", "log", b"key"),
-        own.vouch("v", "slot", b"key"),
-        own.vouch("v", "log", b"another"),
+        own.vouch("a" * 32, "log", b"key"),
+        own.vouch("b" * 32, "log", b"key"),
+        own.vouch("a" * 32, "slot", b"key"),
+        own.vouch("a" * 32, "log", b"another"),
         own.hash_secret("client", "secret"),
         own.hash_secret("client", "Secret"),
         own.hash_secret("another", "secret"),

@@ -124,7 +124,7 @@ def test_a_code_that_was_altered_is_said_to_be_gone(alice: Customer, opened: Vau
 
 
 def test_two_at_once_are_one(alice: Customer, opened: Vault) -> None:
-    with opened.engine.exclusive(f"rotation-{opened.id}"):
+    with opened.engine.exclusive("rotation", of=opened.id):
         assert "being sealed anew" in ask_for_new_keys(alice).text
         assert "being sealed anew" in ask_for_new_keys(alice).text
     page = alice.get("/me/new-keys")

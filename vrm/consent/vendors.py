@@ -147,7 +147,7 @@ class Vendors:
     def _mac(self, values: Row) -> bytes:
         """Over every column but the MAC itself."""
         told = [value.hex() if isinstance(value, bytes) else value for value in values]
-        return self._server_key.vouch("", "vendor", crypto.digest(json.dumps(told).encode()))
+        return self._server_key.vouch_vendor(crypto.digest(json.dumps(told).encode()))
 
     def check_secret(self, client_id: str, secret: str) -> bool:
         """Whether this is the vendor's secret, in constant time; a public vendor has none."""

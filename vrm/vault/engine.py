@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vrm.errors import BusyError, DataNewerError, StorageError
-from vrm.vault import lifting
+from vrm.vault import crypto, lifting
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
 
@@ -99,7 +99,7 @@ class Engine(Protocol):
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]: ...
 
-    def exclusive(self, name: str) -> AbstractContextManager[bool]: ...
+    def exclusive(self, name: str, of: str = "") -> AbstractContextManager[bool]: ...
 
     def slot(self, name: str, count: int, wait: float) -> AbstractContextManager[None]: ...
 
@@ -114,7 +114,7 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-_OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # faults of our own code, not of the storage
+MISFITS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # rows that do not fit: no fault of the storage
 _engines: weakref.WeakSet[SqliteEngine] = weakref.WeakSet()
 _inherited: list[object] = []  # of a parent process: never used here and never closed
 
@@ -136,7 +136,7 @@ class _Connection:
         self._require_transaction()
         try:
             return self.raw.execute(sql, parameters)
-        except _OURS:
+        except MISFITS:
             raise
         except sqlite3.Error as error:
             raise refused(error) from error
@@ -148,7 +148,7 @@ class _Connection:
         self._require_transaction()
         try:
             return self.raw.executemany(sql, rows)
-        except _OURS:
+        except MISFITS:
             raise
         except sqlite3.Error as error:
             raise refused(error) from error
@@ -157,7 +157,7 @@ class _Connection:
         """Every row; a damaged page shows only while rows are fetched."""
         try:
             return self.execute(sql, parameters).fetchall()
-        except _OURS:
+        except MISFITS:
             raise
         except sqlite3.Error as error:
             raise refused(error) from error
@@ -318,21 +318,23 @@ class SqliteEngine:
         return self._connection().fetch(sql, parameters)
 
     @contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
-        """Try to be the only one, across processes, that does `name`; yields whether we are.
+    def exclusive(self, name: str, of: str = "") -> Iterator[bool]:
+        """Try to be the only one, across processes, that does `name` (`of` something); yields whether we are.
 
-        The lock ends with the process, so what a killed process held is free again.
+        The lock ends with the process, so what a killed process held is free again. Of what it is, no file
+        tells: the name is a digest, whatever stands in `of`, and the file goes with the lock.
         """
-        descriptor = _touched(self._lock_path(name))
+        path = self._lock_path(f"{name}-{crypto.digest(of.encode()).hex()[:32]}" if of else name)
+        descriptor = _locked(path)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield descriptor >= 0
         finally:
-            os.close(descriptor)
+            if descriptor >= 0:
+                if of:
+                    path.unlink(missing_ok=True)
+                    if of.isalnum():  # as versions before 0.2 named it
+                        self._lock_path(f"{name}-{of}").unlink(missing_ok=True)
+                os.close(descriptor)
 
     @contextmanager
     def slot(self, name: str, count: int, wait: float) -> Iterator[None]:
@@ -464,6 +466,22 @@ def make_folder(folder: Path) -> None:
                 os.close(above)
     except OSError as error:
         raise refused(error, folder) from error
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock of the file that is there; -1 where somebody else holds it."""
+    while True:
+        descriptor = _touched(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return -1
+        except FileNotFoundError:  # who held it took it away meanwhile
+            pass
+        os.close(descriptor)
 
 
 def _touched(path: Path) -> int:

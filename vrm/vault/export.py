@@ -10,6 +10,7 @@ Layout: docs/format.md; `scripts/read_export.py` reads it without this project.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from vrm.errors import DataNewerError, FormatError, TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Cipher, Purpose
 from vrm.vault.keyring import Keyring
-from vrm.vault.keyslots import Slot
+from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 
 MAGIC: Final = b"vrm vault export"
 FORMAT: Final = 1
@@ -30,7 +31,10 @@ _VERSION = struct.Struct(">H")
 _SIZE = struct.Struct(">I")
 _INTEGER = struct.Struct(">q")
 _NULL, _NUMBER, _TEXT, _BYTES = range(4)  # kinds of cells
-_SLOTS = 8  # ways in at most: each may cost an Argon2id run
+_WAYS: Final = (PassphraseSlot.kind, RecoverySlot.kind)  # at most one of each: each may cost an Argon2id run
+_VAULT, _SLOT = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")  # ids, as this project makes them
+_HEX = re.compile(r"([0-9a-f]{2})*")
+_NEVER: Final = 1 << 53  # seconds, counts and versions are below
 Row = tuple[Any, ...]
 
 
@@ -165,12 +169,20 @@ def read_ways(source: BinaryIO) -> Ways:
     size, blob = _sized(source)
     head = MAGIC + version + size + blob
     size, wrapped = _sized(source)
-    vault, *rows = envelope.unpack(blob)
-    if not 1 <= len(rows) <= _SLOTS:
+    vault, slots = _ways(blob)
+    return Ways(vault, slots, wrapped, head, head + size + wrapped)
+
+
+def _ways(blob: bytes) -> tuple[str, tuple[Slot, ...]]:
+    """The vault's id and its ways in. Both are words of the file: the host vouches for no others than ids."""
+    raw, *rows = envelope.unpack(blob)
+    vault = _text(raw)
+    if not _VAULT.fullmatch(vault) or not 1 <= len(rows) <= len(_WAYS):
         raise damaged()
-    return Ways(
-        _text(vault), tuple(_slot(_text(vault), row) for row in rows), wrapped, head, head + size + wrapped
-    )
+    slots = tuple(_slot(vault, row) for row in rows)
+    if len({slot.kind for slot in slots}) < len(slots) or len({slot.slot for slot in slots}) < len(slots):
+        raise damaged()
+    return vault, slots
 
 
 def _exactly(source: BinaryIO, size: int) -> bytes:
@@ -197,8 +209,12 @@ def _slot(vault: str, row: bytes) -> Slot:
     if len(parts) != 8 or len(parts[6]) != 8:
         raise damaged()
     slot, kind, params, check, public, wrapped, generation, handed = parts
-    number = int.from_bytes(generation, "big")
-    return Slot(vault, _text(slot), _text(kind), params, check, public, wrapped, number, handed)
+    number, name, known = int.from_bytes(generation, "big"), _text(slot), _text(kind)
+    if not _SLOT.fullmatch(name) or known not in _WAYS or len(check) != 32 or len(public) != 32:
+        raise damaged()
+    if not 1 <= number < _NEVER:
+        raise damaged()
+    return Slot(vault, name, known, params, check, public, wrapped, number, handed)
 
 
 class Reader:
@@ -247,11 +263,36 @@ class Reader:
 def _manifest(chunk: bytes, vault: str) -> Manifest:
     try:
         manifest = Manifest(**json.loads(chunk))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise damaged() from None
-    if manifest.vault != vault:
+    if manifest.vault != vault or not _is_typed(manifest):
         raise damaged()
     return manifest
+
+
+def _is_typed(manifest: Manifest) -> bool:
+    """Whether every member is of its kind: who sealed the file could write anything into it."""
+    return (
+        all(isinstance(text, str) for text in (manifest.username, manifest.roster, manifest.by))
+        and all(map(_is_count, (manifest.created, manifest.generation, manifest.taken)))
+        and isinstance(manifest.confirmed, bool)
+        and bool(_HEX.fullmatch(manifest.roster))
+        and all(isinstance(one, dict) for one in (manifest.versions, manifest.tables, manifest.rows))
+        and all(map(_is_count, (*manifest.versions.values(), *manifest.rows.values())))
+        and all(map(_are_names, manifest.tables.values()))
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _NEVER  # True is none
+
+
+def _are_names(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(name, str) for name in value)
+        and len(set(value)) == len(value)
+    )
 
 
 def _cells(chunk: bytes, at: int, count: int) -> tuple[int, Row]:

@@ -8,14 +8,16 @@ are not of the kind that stands in this version's tables.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from vrm.errors import ConflictError, DataNewerError, TamperedError, UnlockError, UsernameTakenError
 from vrm.vault import crypto, export, rotation
 from vrm.vault.crypto import Key
-from vrm.vault.engine import Engine, Schema, Transaction
+from vrm.vault.engine import MISFITS, Engine, Schema, Transaction
 from vrm.vault.export import Manifest, Row, Section
 from vrm.vault.generations import open_keyring
 from vrm.vault.keyring import Keyring
@@ -58,6 +60,7 @@ SECTIONS = (
 _BATCH = 500  # rows written at once
 Keep = Mapping[str, Callable[[Mapping[str, Any]], bool]]  # table → which of its rows travel
 Progress = Callable[[str, int, int], None]
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +157,23 @@ def bring(
     something was altered before it was exported is taken in only if `damaged`. Raises UnlockError,
     ConflictError (the vault is here), UsernameTakenError, FormatError, DataNewerError, TamperedError.
     """
-    ways = export.read_ways(source)
-    root, generation = _open(vaults, ways.slots, credential)
-    reader = export.Reader(source, ways, Keyring(ways.vault, root, generation))
-    manifest = reader.manifest
-    _require_known(manifest, sections, schemas)
-    if manifest.generation != generation:
-        raise export.damaged()
-    username = normal_username(name or manifest.username)
-    with vaults.engine.write() as transaction:
+    with _whatever_is_in_it():
+        ways = export.read_ways(source)
+        root, generation = _open(vaults, ways.slots, credential)
+        keyring = Keyring(ways.vault, root, generation)
+        reader = export.Reader(source, ways, keyring)
+        manifest = reader.manifest
+        _require_known(manifest, sections, schemas)
+        if manifest.generation != generation:
+            raise export.damaged()
+        username = normal_username(name or manifest.username)
+        fresh = _at_our_cost(vaults, ways.slots, credential, keyring)
+    with _whatever_is_in_it(), vaults.engine.write() as transaction:
         _require_free(vaults.engine, ways.vault, username)
         _make(transaction, vaults, manifest, username, root)
         _insert(transaction, ways.vault, sections, reader, progress)
         vault = Vault(vaults, open_keyring(vaults.engine, ways.vault, root, generation), username)
-        _take_slots(transaction, vault, ways.slots)
+        _take_slots(transaction, vault, ways.slots, fresh)
         found = [*arrive(transaction, vault), *vault.check()]
         if found and not damaged:
             raise TamperedError(
@@ -178,6 +184,35 @@ def bring(
             "INSERT INTO restored VALUES (?, ?, ?)", (vault.id, manifest.taken, vaults.clock.now())
         )
     return vault, manifest
+
+
+@contextmanager
+def _whatever_is_in_it() -> Iterator[None]:
+    """Who holds a vault can seal anything into an export of it: what fits nowhere is damage."""
+    try:
+        yield
+    except (*_MALFORMED, *MISFITS) as error:
+        raise export.damaged() from error
+
+
+def _at_our_cost(
+    vaults: Vaults, slots: Sequence[Slot], credential: Credential, keyring: Keyring
+) -> list[Slot]:
+    """The passphrase's way in at this host's cost, where it has another.
+
+    With the recovery code it cannot be made anew; ConflictError where it costs too much until it is used.
+    """
+    for slot in slots:
+        if slot.kind != PassphraseSlot.kind or vaults.stretching.is_usual(slot):
+            continue
+        if credential.passphrase is not None:
+            return [vaults.stretching.slot(credential.passphrase, keyring)]
+        if not vaults.stretching.is_bearable(slot):
+            raise ConflictError(
+                "a try at the passphrase of this export costs more than this host allows",
+                hint="import it with the passphrase: then it gets the cost of this host",
+            )
+    return []
 
 
 def _open(vaults: Vaults, slots: Sequence[Slot], credential: Credential) -> tuple[Key, int]:
@@ -266,11 +301,16 @@ def _store(
         raise export.damaged()
 
 
-def _take_slots(transaction: Transaction, vault: Vault, slots: Sequence[Slot]) -> None:
-    """The ways in that the file brings: the roster under the root must know them; it forgets all others."""
+def _take_slots(transaction: Transaction, vault: Vault, slots: Sequence[Slot], fresh: Sequence[Slot]) -> None:
+    """The ways in that the file brings: the roster under the root must know them; it forgets all others.
+
+    `fresh` replaces those of the same kind.
+    """
     known = open_roster(vault.engine, vault.keyring)
     if any(known.slots.get(slot.slot) != slot.mark() for slot in slots):
         raise export.damaged()
+    made = {slot.kind for slot in fresh}
+    slots = [*(slot for slot in slots if slot.kind not in made), *fresh]
     vault.store_slots(transaction, slots)
     names = {slot.slot for slot in slots}
     proofs = {slot: proof for slot, proof in known.proofs.items() if slot in names}

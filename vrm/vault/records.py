@@ -322,7 +322,7 @@ class Records:
         What an import that begins after the block brings is stamped as of then.
         """
         if self._engine.one("SELECT 1 FROM imports WHERE vault = ?", (self._vault,)):
-            with self._engine.exclusive(f"import-{self._vault}") as mine:
+            with self._engine.exclusive("import", of=self._vault) as mine:
                 if not mine:  # else it was killed, and nothing of it will ever show
                     raise ConflictError("an import is running", hint="wait until it has finished")
 
@@ -332,7 +332,7 @@ class Records:
 
         ConflictError while another import of this vault runs.
         """
-        with self._engine.exclusive(f"import-{self._vault}") as mine:
+        with self._engine.exclusive("import", of=self._vault) as mine:
             if not mine:
                 raise ConflictError("another import is running", hint="wait until it has finished")
             self._sweep()

@@ -19,7 +19,7 @@ def delete(engine: Engine, vault: str) -> dict[str, int]:
 
     What vendors hold of it, opens nothing from the commit on.
     """
-    with engine.exclusive(f"import-{vault}") as mine:
+    with engine.exclusive("import", of=vault) as mine:
         if not mine:
             raise ConflictError("an import into this vault is running", hint="wait until it has finished")
         tables = engine.tables()
@@ -31,5 +31,6 @@ def delete(engine: Engine, vault: str) -> dict[str, int]:
                 for name in names:
                     cursor = transaction.execute(f"DELETE FROM {name} WHERE {where}", (vault,))
                     deleted[name] = int(cursor.rowcount)
-    engine.purge()
+    with engine.exclusive("rotation", of=vault):  # what a killed one left beside the data goes, too
+        engine.purge()
     return {name: count for name, count in deleted.items() if count}

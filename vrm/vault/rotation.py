@@ -191,7 +191,7 @@ def proceed(vault: Vault, batches: int | None = None, tell: Tell | None = None) 
     now = progress(vault)
     if now is None or not _all_here(vault):
         return now
-    with vault.engine.exclusive(f"rotation-{vault.id}") as mine:
+    with vault.engine.exclusive("rotation", of=vault.id) as mine:
         run = _Run(vault)
         while mine and (batches is None or batches > 0) and run.batch():
             batches = None if batches is None else batches - 1

@@ -9,17 +9,19 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from vrm.errors import SettingsError
+from vrm.errors import SettingsError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
 
 _PREFIX = "vrm-server-key-1 "
 _PROOF = 120  # seconds
+_VAULT = re.compile(r"[0-9a-f]{32}")
 
 
 class ServerKey:
@@ -37,8 +39,17 @@ class ServerKey:
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
 
     def vouch(self, vault: str, name: str, public: bytes) -> bytes:
-        """MAC that a public key is the one this vault made."""
+        """MAC that a public key is the one this vault made; TamperedError for what is no vault's id.
+
+        The register of vendors stands under no id, so no name of a key can be one of its rows.
+        """
+        if not _VAULT.fullmatch(vault):
+            raise TamperedError()
         return crypto.mac(self._public, Purpose.SERVER_PUBLIC, vault, name, public)
+
+    def vouch_vendor(self, row: bytes) -> bytes:
+        """MAC over the digest of a row in the register of vendors."""
+        return crypto.mac(self._public, Purpose.SERVER_PUBLIC, "", "vendor", row)
 
     def hash_secret(self, client_id: str, secret: str) -> bytes:
         """What is stored of a vendor's secret. Fast: the secret has 256 random bits."""

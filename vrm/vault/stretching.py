@@ -47,16 +47,22 @@ class Stretching:
             return root, row.newest()
         raise UnlockError()
 
-    def is_cheap(self, slot: Slot) -> bool:
-        """Whether a slot costs less than new ones do."""
+    def is_usual(self, slot: Slot) -> bool:
+        """Whether a slot costs what new ones do; TamperedError for costs out of bounds."""
         cost, new = KdfCost.decode(slot.params), self._limits
-        return cost.memory < new.memory or cost.passes < new.passes
+        return (cost.memory, cost.passes, cost.lanes) == (new.memory, new.passes, new.lanes)
+
+    def is_bearable(self, slot: Slot) -> bool:
+        """Whether a slot from elsewhere may be tried at its own cost: no more than here, or than is usual."""
+        cost = KdfCost.decode(slot.params)
+        return _is_within(cost, self._limits) or _is_within(cost, KdfLimits())
 
     def usual_cost(self, name: str) -> KdfCost:
         """What a try at a name that is not there costs: as much as that of some vault of this host.
 
         Always the same one for a name, chosen by the server key: so neither the time of one try nor that of
-        many tells a name that is there, also where older vaults cost less.
+        many tells a name that is there, also where older vaults cost less. Never more than this host asks: a
+        vault that came with a higher cost makes nothing dearer but its own log-in, until the first.
         """
         place = self._server_key.limit_key("usual-cost", name).hex()
         for where in ("v.vault >= ?", "v.vault < ?"):
@@ -67,5 +73,11 @@ class Stretching:
             )
             if row is not None:
                 with suppress(TamperedError):
-                    return KdfCost.decode(row[0])
+                    cost = KdfCost.decode(row[0])
+                    if _is_within(cost, self._limits):
+                        return cost
         return self._limits.fresh()
+
+
+def _is_within(cost: KdfCost, most: KdfLimits) -> bool:
+    return cost.memory <= most.memory and cost.passes <= most.passes and cost.lanes <= most.lanes

@@ -220,10 +220,10 @@ class Vaults:
         return self.stretching.open(slots, keyslots.passphrase_bytes(passphrase))
 
     def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
-        """After a log-in: a slot that costs less than new ones is made anew; if that fails, the next time."""
+        """After a log-in: a slot of another cost than new ones is made anew; if that fails, the next time."""
         if len(rows) != 1:  # one of them was planted: it stays, for `problems` to name it
             return
-        if not self.stretching.is_cheap(rows[0]):
+        if self.stretching.is_usual(rows[0]):
             return
         with suppress(BusyError, StorageError, TamperedError):
             slot = self.stretching.slot(passphrase, vault.keyring)
