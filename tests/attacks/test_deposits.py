@@ -16,8 +16,11 @@ from tests.attacks.actors import Customer, Thief, Vendor, part, writing
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent import receipts
 from vrm.consent.deposits import Deposits, Quota
+from vrm.consent.scopes import write_scope
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
+from vrm.consent.views import agreement_cipher
+from vrm.consent.writers import Pen
 from vrm.errors import (
     GrantInactiveError,
     InsufficientScopeError,
@@ -264,6 +267,99 @@ def test_a_poison_item_never_blocks_the_others(
 
 
 # ---- who writes to the database -------------------------------------------------------------------
+
+
+def made_with_the_token(
+    consent: Consent, tokens: TokenSet, customer: Customer, collection: str, item: bytes
+) -> None:
+    """What who holds a token of the grant and writes to the database can put into the mailbox."""
+    access, engine = consent.reader.authenticate(tokens.access_token), customer.vault.engine
+    pen = Pen(access.grant_id, collection, access.keys[write_scope(collection)], access.common)
+    said = {"scope": pen.scope, "at": 1, "document": {"message": {"subject": "Canary Letter"}}}
+    with engine.write() as transaction:
+        Mailbox(engine).deposit(
+            transaction,
+            customer.vault.id,
+            crypto.public_of(customer.vault.keyring.mailbox_private()),
+            json.dumps(said).encode(),
+            origin=access.grant_id,
+            number=50,
+            item=item,
+            key=pen.deposit_key,
+        )
+
+
+def reworded(engine: SqliteEngine, consent: Consent, tokens: TokenSet, old: bytes, new: bytes) -> None:
+    """An agreement sealed anew under the grant's common key, which every token of it carries."""
+    access = consent.reader.authenticate(tokens.access_token)
+    cipher = agreement_cipher(access.common, access.grant_id)
+    row = engine.one("SELECT agreement FROM grants WHERE grant_id = ?", (access.grant_id,))
+    assert row
+    text = new if old == b"" else cipher.unseal(row[0]).replace(old, new)
+    with engine.write() as transaction:
+        sql = "UPDATE grants SET agreement = ? WHERE grant_id = ?"
+        transaction.execute(sql, (cipher.seal(text), access.grant_id))
+
+
+@pytest.mark.parametrize(
+    "change", ["mac = CAST(mac AS TEXT)", "sealed = 'x'", "item = 'x'", "origin = x'00'"]
+)
+def test_an_item_of_another_kind_of_value_never_makes_the_log_in_endless(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent, engine: SqliteEngine, change: str
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    edit(engine, change)
+    vendor.leave(tokens.access_token, {"item": {"title": "Next"}})
+    consent.at_unlock(customer.vault)
+    assert "Next" in titles(customer)
+    assert Mailbox(engine).waiting(customer.vault.id, 9) == []
+
+
+def test_a_letter_under_the_id_of_a_receipt_stops_nothing_else(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    consent.at_unlock(customer.vault)
+    vendor.leave(tokens.access_token, {"item": {"title": "Next"}})
+    made_with_the_token(consent, tokens, customer, "inbox", state.item)
+    consent.at_unlock(customer.vault)
+    assert titles(customer) == ["Canary Receipt 4711", "Next"]
+    assert reasons(customer) == ["invalid"]
+
+
+@pytest.mark.parametrize("text", [b"[]", b"7", b"{}", b"\xff", b'{"vendor": 7}', b"[" * 100_000])
+def test_an_agreement_that_is_none_keeps_nobody_out(
+    customer: Customer,
+    vendor: Vendor,
+    tokens: TokenSet,
+    consent: Consent,
+    engine: SqliteEngine,
+    text: bytes,
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    reworded(engine, consent, tokens, b"", text)
+    assert f"grant {tokens.grant_id} was planted or altered" in consent.at_unlock(customer.vault)
+    assert consent.grants.listing(customer.vault) == []
+    assert engine.one("SELECT state FROM grants") == ("revoked",)
+    assert reasons(customer) == ["foreign"]
+
+
+def test_a_step_of_the_log_in_that_fails_is_named_and_the_others_go_on(
+    customer: Customer,
+    vendor: Vendor,
+    consent: Consent,
+    engine: SqliteEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A value that nothing foresaw: one step meets it."""
+    tokens = vendor.connect(customer, writing(), part("purchases.item"))
+    vendor.leave(tokens.access_token, RECEIPT)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET edition = 'Canary'")
+    found = consent.at_unlock(customer.vault)
+    assert [problem for problem in found if "failed" in problem]
+    assert titles(customer) == ["Canary Receipt 4711"]
+    assert "Canary" not in caplog.text
 
 
 def test_a_foreign_mailbox_key_takes_nothing_and_is_found(

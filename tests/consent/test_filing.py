@@ -312,7 +312,7 @@ class _Killed(Filing):
 
     batches = 0
 
-    def _file(self, vault: Vault, items: list[Item]) -> int:
+    def _file(self, vault: Vault, items: list[Item]) -> tuple[int, int]:
         if self.batches == 2:
             raise KeyboardInterrupt
         self.batches += 1

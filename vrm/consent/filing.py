@@ -33,6 +33,12 @@ PLANTED = (FOREIGN, UNREADABLE, AGAIN)
 COULD_NOT = "could not be filed"  # all that the writer is told
 
 
+MISFITS = (
+    *(ValidationError, TamperedError, LookupError, TypeError, ValueError, ArithmeticError),
+    *(AttributeError, OSError, RecursionError),
+)  # what an item can raise that fits nothing here; of the storage's errors none
+
+
 class _StoppedError(Exception):
     """An item that cannot be filed; the text is the reason."""
 
@@ -101,26 +107,30 @@ class Filing:
         filed = 0
         while batch := self._mailbox.waiting(vault.id, self._batch):
             try:
-                filed += self._file(vault, batch)
+                done, gone = self._file(vault, batch)
             except (ConflictError, TamperedError):
+                return filed
+            filed += done
+            if not gone:  # another session has them, or nothing can move them: no reason to stay
                 return filed
         self._forget(vault)
         return filed
 
-    def _file(self, vault: Vault, items: list[Item]) -> int:
+    def _file(self, vault: Vault, items: list[Item]) -> tuple[int, int]:
+        """File these; (how many were, how many wait no more)."""
         marks = self._marks(vault)
         batch = _Batch(vault)
         opened = [self._judge(batch, item, marks) for item in items]
         with self._engine.write() as transaction:
             vault.records("purchases").require_no_import()
             marks = self._marks(vault)
-            for item, found in zip(items, opened, strict=True):
-                self._take(transaction, batch, marks, item, found)
+            pairs = zip(items, opened, strict=True)
+            gone = sum(self._take(transaction, batch, marks, item, found) for item, found in pairs)
             for collection, changes in batch.changes.items():
                 prints = {record: fingerprint for fingerprint, record in batch.prints.items()}
                 batch.records(collection).apply(changes, fingerprints=prints)
             self._mailbox.set_marks(transaction, vault.keyring, marks)
-        return sum(isinstance(found, Opened) for found in opened)
+        return sum(isinstance(found, Opened) for found in opened), gone
 
     def _marks(self, vault: Vault) -> dict[str, int]:
         """TamperedError where they were altered: then nothing is filed."""
@@ -134,7 +144,7 @@ class Filing:
             return self._open(batch, item, marks)
         except _StoppedError as stopped:
             return str(stopped)
-        except (ValidationError, KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError):
+        except MISFITS:
             return INVALID
 
     def _open(self, batch: _Batch, item: Item, marks: dict[str, int]) -> Opened:
@@ -181,28 +191,31 @@ class Filing:
         marks: dict[str, int],
         item: Item,
         found: Opened | str,
-    ) -> None:
-        """Let the item's word take effect and delete it; nothing where another session was faster."""
+    ) -> bool:
+        """Let the item's word take effect and delete it, or put it aside; False where it was gone already."""
         vault = batch.vault
         if isinstance(found, str):
-            if self._mailbox.stop(transaction, vault.id, item, found) and found == INVALID:
+            stopped = self._mailbox.stop(transaction, vault.id, item, found)
+            if stopped and found == INVALID:
                 self._tell(transaction, batch, item, REFUSED)
-            return
+            return stopped
         if not self._mailbox.holds(vault.id, item):
-            return
+            return False
         try:
             self._apply(transaction, batch, found)
-        except TamperedError:  # the record that it belongs to was altered; nothing was written yet
-            self._mailbox.stop(transaction, vault.id, item, INVALID)
-            return
+        except MISFITS:  # it fits nothing, or its record was altered; nothing was written yet
+            return self._mailbox.stop(transaction, vault.id, item, INVALID)
         self._mailbox.take(transaction, vault.id, item)
         marks[item.origin] = max(marks.get(item.origin, 0), item.number)
         self._tell(transaction, batch, item, FILED if found.document is not None else "")
+        return True
 
     def _apply(self, transaction: Transaction, batch: _Batch, found: Opened) -> None:
         origin, item, collection = found.item.origin, found.item.item, found.collection
         vault, at = batch.vault, found.day
         note = self._note(vault, origin, item)
+        if note is not None and note["collection"] != collection:
+            raise ValueError("of another collection than what it follows")
         if found.document is None:
             if note is None:
                 return  # taken back before it was filed
@@ -222,7 +235,8 @@ class Filing:
             merged, said = receipts.moved_on(current, newer) if shop else current, newer
         if merged != current:
             batch.store(collection, record, receipts.complete(collection, merged))
-        self._mailbox.set_note(transaction, vault.keyring, origin, item, {"record": record, "said": said})
+        noted = {"collection": collection, "record": record, "said": said}
+        self._mailbox.set_note(transaction, vault.keyring, origin, item, noted)
 
     def _note(self, vault: Vault, origin: str, item: bytes) -> dict[str, Any] | None:
         try:

@@ -16,7 +16,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from vrm.clock import day_of
-from vrm.consent.scopes import CORRECTIONS, Part, scopes_of, stream_of, writes
+from vrm.consent.scopes import CORRECTIONS, Part, is_stored_part, scopes_of, stream_of, writes
+from vrm.errors import TamperedError
 from vrm.vault.tables import Query, QueryInstance, where
 
 Document = Mapping[str, Mapping[str, Any]]
@@ -58,9 +59,17 @@ class Agreement:
 
     @classmethod
     def decode(cls, blob: bytes) -> Agreement:
-        """The agreement of `encode`."""
-        values = json.loads(blob)
-        return cls(**{**values, "parts": tuple(values["parts"])})
+        """The agreement of `encode`; TamperedError for anything else: whoever holds a token can seal it."""
+        try:
+            values = json.loads(blob)
+            found = cls(**{**values, "parts": tuple(values["parts"])})
+            kinds = (str, str, tuple, int, int)
+            told = (found.vendor, found.vendor_name, found.parts, found.created, found.expires)
+            if not all(map(isinstance, told, kinds)) or not all(map(is_stored_part, found.parts)):
+                raise TamperedError()
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            raise TamperedError() from None
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +93,19 @@ class Reserve:
 
     @classmethod
     def decode(cls, blob: bytes) -> Reserve:
-        """The reserve of `encode`."""
-        values = json.loads(blob)
-        return cls(
-            frozenset(values["for_whom"]),
-            bool(values["unsorted"]),
-            frozenset(values["exclude"]),
-            frozenset(values["sellers"]),
-            values.get("fresh", AT_ONCE),
-            frozenset(values.get("admitted", ())),
-        )
+        """The reserve of `encode`; TamperedError for anything else."""
+        try:
+            values = json.loads(blob)
+            return cls(
+                frozenset(values["for_whom"]),
+                bool(values["unsorted"]),
+                frozenset(values["exclude"]),
+                frozenset(values["sellers"]),
+                values.get("fresh", AT_ONCE),
+                frozenset(values.get("admitted", ())),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            raise TamperedError() from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,18 @@ def check_details(details: Any, *, beside_scope: bool = False) -> list[Part]:
     return parts
 
 
+def is_stored_part(part: Any) -> bool:
+    """Whether this has the shape of a part that was checked once, perhaps narrowed since."""
+    try:
+        named = all(scope in SCOPES for scope in scopes_of(part)) and bool(part["datatypes"])
+        periods = [part[name] for name in ("period", "retention") if name in part]
+        texts = [*part.get("fields", ()), *part.get("filter", {}).get("category", ())]
+        known_purpose(part["purpose"])
+        return named and all(map(check_period, periods)) and all(isinstance(one, str) for one in texts)
+    except (LookupError, TypeError, ValueError, AttributeError, ScopeError):
+        return False
+
+
 def _checked_part(part: Any) -> Part:
     if not isinstance(part, dict) or part.get("type") != TYPE:
         raise ScopeError(f"authorization_details: type must be {TYPE}")

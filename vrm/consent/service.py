@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
 from vrm.clock import Clock
 from vrm.consent import deposits, disclosures, endings, postings, requests, tokens, vendors, views
 from vrm.consent.arrivals import Arrivals
@@ -17,6 +22,7 @@ from vrm.consent.sweeping import Sweeping
 from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
+from vrm.errors import SessionExpiredError, StorageError
 from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.generations import require_current
 from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
@@ -48,6 +54,21 @@ SCHEMA = Schema(
         ),
     },
 )
+
+
+T = TypeVar("T")
+LOG = logging.getLogger("vrm.consent")
+
+
+def _guarded(name: str, act: Callable[[], T]) -> tuple[T | None, list[str]]:
+    """(what it returned, problems): a failure on altered data is a problem, logged without what it met."""
+    try:
+        return act(), []
+    except (StorageError, SessionExpiredError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever altered bytes make of our code
+        LOG.error("%s failed: %s", name, type(error).__name__)  # noqa: TRY400 - a trace may show contents
+        return None, [f"{name} failed: something stored was altered"]
 
 
 class Consent:
@@ -87,16 +108,21 @@ class Consent:
         """What a log-in does; returns problems.
 
         Rows past their period leave, those whose wait is over enter, what vendors left is filed, the log's
-        heads are sealed.
+        heads are sealed. What somebody wrote into the database must not keep her out, nor one step the
+        next: a step that fails is named. StorageError and SessionExpiredError go on to the caller.
         """
         require_current(vault.engine, vault.keyring)
         found = self.problems(vault)
-        self.sweeping.end_paused(vault)
-        self.grants.retire(vault)
-        self.arrivals.ripen(vault)
-        self.filing.run(vault)
-        found += [problem for problem in self.filing.problems(vault) if problem not in found]
-        self.views.post_stale(vault.keyring)
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("ending what a copy brought back", lambda: self.sweeping.end_paused(vault)),
+            ("taking out what is past its period", lambda: self.grants.retire(vault)),
+            ("letting in what has waited", lambda: self.arrivals.ripen(vault)),
+            ("filing what was left", lambda: self.filing.run(vault)),
+            ("posting for filters", lambda: self.views.post_stale(vault.keyring)),
+        ]
+        for name, step in steps:
+            found += _guarded(name, step)[1]
+        found += [problem for problem in self._looked(vault, (self.filing.problems,)) if problem not in found]
         if not found:
             self.log.seal_heads(vault)
             self.grants.settle(vault)
@@ -122,12 +148,17 @@ class Consent:
 
     def problems(self, vault: Vault) -> list[str]:
         """Whatever does not fit in keyslots, grants, views and log; empty if all is well."""
-        return [
-            *vault.problems(),
-            *self.grants.problems(vault),
-            *self.log.problems(vault),
-            *self.filing.problems(vault),
-        ]
+        return self._looked(
+            vault, (Vault.problems, self.grants.problems, self.log.problems, self.filing.problems)
+        )
+
+    @staticmethod
+    def _looked(vault: Vault, looks: Sequence[Callable[[Vault], list[str]]]) -> list[str]:
+        found: list[str] = []
+        for look in looks:
+            seen, failed = _guarded("looking through what is stored", partial(look, vault))
+            found += [*(seen or []), *failed]
+        return found
 
     def sweep(self) -> bool:
         """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""

@@ -200,9 +200,10 @@ class Views:
         opened, altered = self.live_grants(keyring)
         for grant_id in altered:
             endings.end(transaction, grant_id, "revoked", self._clock.now())
-            self._log.note(
-                transaction, keyring.vault, "revoked", grant_id=grant_id, reason="altered in storage"
-            )
+            with suppress(TamperedError):  # the log's key was altered, too: that must not keep it alive
+                self._log.note(
+                    transaction, keyring.vault, "revoked", grant_id=grant_id, reason="altered in storage"
+                )
         return opened
 
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:

@@ -148,13 +148,14 @@ def random_key() -> Key:
     return Key(os.urandom(KEY_BYTES))
 
 
-def equal(one: bytes, other: bytes) -> bool:
-    """Compare without telling by time where they differ."""
-    return hmac.compare_digest(one, other)
+def equal(one: object, other: object) -> bool:
+    """Compare without telling by time where they differ; what is no bytes, as a column may be, is not."""
+    return isinstance(one, bytes) and isinstance(other, bytes) and hmac.compare_digest(one, other)
 
 
 def digest(blob: bytes) -> bytes:
-    """SHA-256."""
+    """SHA-256; TamperedError for what is no bytes: whoever writes to a database may store text."""
+    envelope.require_bytes(blob)
     return sha256(blob).digest()
 
 
@@ -228,11 +229,12 @@ class Cipher:
 
     def unseal(self, blob: bytes, *parts: Part) -> bytes:
         """What was sealed; TamperedError for anything else."""
-        return self.unseal_packed(blob, envelope.pack(*parts))
+        return self.unseal_packed(blob, envelope.pack_stored(*parts))
 
     def unseal_packed(self, blob: bytes, packed: bytes) -> bytes:
         """`unseal` for parts that are packed already, once for all ciphers of a row."""
         bound = self._bound
+        envelope.require_bytes(blob)
         if len(blob) < envelope.SMALLEST or not blob.startswith(self._header):
             header = envelope.parse(blob).header  # refuses all but another generation
             if self._before is not None:
@@ -289,6 +291,7 @@ class KdfCost:
     @classmethod
     def decode(cls, blob: bytes) -> KdfCost:
         """Read a stored cost and refuse it *before* anything is allocated when it is out of bounds."""
+        envelope.require_bytes(blob)
         if len(blob) != cls._LAYOUT.size:
             raise TamperedError()
         cost = cls(*cls._LAYOUT.unpack(blob))
@@ -330,12 +333,13 @@ def seal_to(public: bytes, text: bytes, purpose: Purpose, *parts: Part) -> bytes
 
 def open_sealed(private: Key, blob: bytes, purpose: Purpose, *parts: Part) -> bytes:
     """What was sealed to our key pair; TamperedError for anything else."""
+    envelope.require_bytes(blob)
     if blob[:1] != _HPKE_SUITE:
         raise TamperedError()
     own = X25519PrivateKey.from_private_bytes(private.reveal())
     try:
         return _HPKE.decrypt(blob[1:], own, info=context(purpose, *parts))
-    except (InvalidTag, ValueError):
+    except (InvalidTag, TypeError, ValueError):
         raise TamperedError() from None
 
 

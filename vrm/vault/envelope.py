@@ -63,6 +63,7 @@ def header(generation: int) -> bytes:
 
 def parse(blob: bytes) -> Envelope:
     """Split an envelope; TamperedError for a short one or an unknown version or suite (no negotiation)."""
+    require_bytes(blob)
     if len(blob) < SMALLEST:
         raise TamperedError()
     version, suite, generation = _HEADER.unpack_from(blob)
@@ -76,13 +77,31 @@ def pack(*parts: Part) -> bytes:
     return b"".join(map(lp, parts))
 
 
+def require_bytes(blob: object) -> None:
+    """TamperedError for anything but bytes: a column takes whatever somebody writes there."""
+    if not isinstance(blob, bytes):
+        raise TamperedError()
+
+
+def pack_stored(*parts: Part) -> bytes:
+    """`pack` of what a table holds; TamperedError for what nothing was ever packed from."""
+    try:
+        return pack(*parts)
+    except (TypeError, ValueError):
+        raise TamperedError() from None
+
+
 def pack_place(item: bytes, seq: int) -> bytes:
-    """`pack` of an id of 16 bytes and a position, in one step: it is needed for every row of a list."""
-    return _PLACE.pack(16, item, 8, seq) if len(item) == 16 else pack(item, seq)
+    """`pack_stored` of an id of 16 bytes and a position, in one step: every row of a list needs it."""
+    try:
+        return _PLACE.pack(16, item, 8, seq) if len(item) == 16 else pack(item, seq)
+    except (TypeError, ValueError, struct.error):
+        raise TamperedError() from None
 
 
 def unpack(blob: bytes) -> list[bytes]:
     """The parts of `pack`; TamperedError where the lengths do not add up."""
+    require_bytes(blob)
     parts = []
     at, end = 0, len(blob)
     while at < end:
@@ -108,6 +127,7 @@ def pack_headed(heads: Sequence[bytes], blobs: Sequence[bytes]) -> bytes:
 
 def unpack_named(blob: bytes) -> dict[str, bytes]:
     """The parts of `pack_named`; TamperedError where lengths do not add up or a name comes twice."""
+    require_bytes(blob)
     named: dict[str, bytes] = {}
     at, end = 0, len(blob)
     try:
@@ -127,6 +147,7 @@ def unpack_named(blob: bytes) -> dict[str, bytes]:
 def sole(blob: bytes, head: bytes) -> bytes | None:
     """The one part of a `pack_named` of one part, whose name is packed as `head`; None for any other."""
     body_at = len(head) + 4
+    require_bytes(blob)
     if not blob.startswith(head) or len(blob) < body_at:
         return None
     return blob[body_at:] if _SIZE.unpack_from(blob, body_at - 4)[0] == len(blob) - body_at else None

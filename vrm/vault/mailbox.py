@@ -211,7 +211,7 @@ class Mailbox:
     def holds(self, vault: str, item: Item) -> bool:
         """Whether the item still waits."""
         row = self._engine.one(
-            "SELECT 1 FROM mailbox WHERE vault = ? AND place = ? AND mac = ? AND stopped = ''",
+            "SELECT 1 FROM mailbox WHERE vault = ? AND place = ? AND CAST(mac AS BLOB) = ? AND stopped = ''",
             (vault, item.place, item.mac),
         )
         return row is not None
