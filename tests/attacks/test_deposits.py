@@ -327,6 +327,22 @@ def test_a_letter_under_the_id_of_a_receipt_stops_nothing_else(
     assert reasons(customer) == ["invalid"]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_letter_comes_under_the_name_that_she_approved(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent, engine: SqliteEngine, ended: bool
+) -> None:
+    """Not under that of an agreement which who holds a token sealed anew."""
+    letter = {"message": {"subject": "Your account", "text": "Call us."}}
+    vendor.leave(tokens.access_token, letter, collection="inbox")
+    reworded(engine, consent, tokens, b"Corner Books", b"Your Bank AG")
+    if ended:
+        consent.grants.revoke(customer.vault, tokens.grant_id)
+    consent.at_unlock(customer.vault)
+    [(_, document)] = customer.vault.records("inbox").scan()
+    assert document["message"]["from"] == "Corner Books"
+    assert {grant.vendor_name for grant in consent.grants.listing(customer.vault)} == {"Corner Books"}
+
+
 @pytest.mark.parametrize("text", [b"[]", b"7", b"{}", b"\xff", b'{"vendor": 7}', b"[" * 100_000])
 def test_an_agreement_that_is_none_keeps_nobody_out(
     customer: Customer,

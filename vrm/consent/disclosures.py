@@ -238,7 +238,7 @@ class Disclosures:
             )
             try:
                 if row is not None:
-                    found[grant_id] = open_grant(vault.keyring, row).agreement.vendor_name
+                    found[grant_id] = open_grant(vault.keyring, row).vendor_name
             except TamperedError:
                 continue  # `problems` names it
         return found

@@ -221,13 +221,13 @@ class Filing:
                 return  # taken back before it was filed
             newer = receipts.taken_back(collection, note["said"], at)
         else:
-            newer = receipts.facts(collection, found.document, found.grant.agreement.vendor_name, at)
+            newer = receipts.facts(collection, found.document, found.grant.vendor_name, at)
             newer = newer if note is None else receipts.again(collection, newer, note["said"], at)
         record, current = self._place(batch, found, note, newer)
         if current is None and note is not None:
             return  # she removed it: it does not come back
         if current is None and collection == "purchases":
-            newer = receipts.as_new(newer, found.grant.agreement.vendor_name)
+            newer = receipts.as_new(newer, found.grant.vendor_name)
         if current is None or receipts.brought(collection, newer):
             merged, said = receipts.merge(current or {}, note["said"] if note else {}, newer)
         else:
@@ -298,7 +298,7 @@ class Filing:
         found = []
         for item in self._mailbox.stopped(vault.id):
             grant = self._grant(vault, item.origin) if item.stopped == INVALID else None
-            name = grant.agreement.vendor_name if grant else ""
+            name = grant.vendor_name if grant else ""
             found.append(PutAside(item.origin, item.number, item.stopped, name))
         return found
 

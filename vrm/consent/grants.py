@@ -175,7 +175,7 @@ class Grants:
         return GrantView(
             grant.grant_id,
             state,
-            agreement.vendor_name,
+            grant.vendor_name,
             agreement.vendor,
             agreement.parts[0]["purpose"] if agreement.parts else "",
             created,

@@ -82,6 +82,7 @@ class Reserve:
     sellers: frozenset[str] = frozenset()  # whose orders are this vendor's, by the customer's word
     fresh: str = AT_ONCE  # what happens to purchases that come in after the approval: one of FRESH
     admitted: frozenset[str] = frozenset()  # record ids of such that she let in by hand
+    vendor_name: str = ""  # as she approved it; grants of 0.1.0 have it in the agreement only
 
     def encode(self) -> bytes:
         """JSON, sealed by the caller."""
@@ -103,6 +104,7 @@ class Reserve:
                 frozenset(values["sellers"]),
                 values.get("fresh", AT_ONCE),
                 frozenset(values.get("admitted", ())),
+                str(values.get("vendor_name", "")),
             )
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             raise TamperedError() from None

@@ -302,7 +302,8 @@ class Requests:
         digest = self._digest(vault, request, choices)
         agreement = self._agreement(request, choices)
         sellers_of = _sellers(request, choices)
-        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers_of)
+        name = request.vendor.name
+        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers_of, vendor_name=name)
         just_in: set[str] = set()  # in the second of the approval: there, not new
         rows: list[PreviewRow] = []
         answers: list[dict[str, Any]] = []

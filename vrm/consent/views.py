@@ -138,6 +138,11 @@ class OpenGrant:
     agreement: Agreement
     reserve: Reserve
 
+    @property
+    def vendor_name(self) -> str:
+        """The name that she approved. Whoever holds a token can seal the agreement anew, with another one."""
+        return self.reserve.vendor_name or self.agreement.vendor_name
+
     def item_id(self, keyring: Keyring, stream: str, record: str) -> bytes:
         """The id under which this vendor knows the record."""
         return keyring.pairwise(self.agreement.vendor, stream, record)
