@@ -57,7 +57,8 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         _hosts.warning(
             "the data was of an older version; it was lifted, and the data from before is in %s", copy
         )
-    if not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults"):
+    replaced = not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults") is not None
+    if replaced:
         _hosts.warning(
             "%s is missing: a new server key was made. Records open as before; vendors and sessions must"
             " connect anew, unless you restore it from your copy",
@@ -70,6 +71,8 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         limits=limits or KdfLimits(memory=settings.kdf_memory, passes=settings.kdf_passes),
         sessions=SessionLimits(idle=settings.session_idle, absolute=settings.session_absolute),
     )
+    if replaced:
+        adopt(vaults)
     consent = Consent(
         engine,
         vaults,
@@ -79,6 +82,18 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         request_life=settings.request_life,
     )
     return Host(settings, engine, vaults, consent, clock)
+
+
+def adopt(vaults: Vaults) -> list[str]:
+    """Take the vaults over under a new server key; returns the names of those that somebody must look at."""
+    left = vaults.adopt()
+    for name in left:
+        _hosts.warning(
+            "%s has two ways in of one kind, one may be planted: nothing is left for or logged of this vault"
+            " until it is imported anew (vrm vault export, delete, import)",
+            name,
+        )
+    return left
 
 
 def create_app(settings: Settings, *, host: Host | None = None) -> Flask:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.attacks.actors import Customer, Vendor, part
+from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm.consent import views
 from vrm.consent.grants import DAY
@@ -18,17 +20,21 @@ from vrm.errors import (
     CodeError,
     GrantNotFoundError,
     RequestNotFoundError,
+    StorageError,
     TamperedError,
     TokenError,
     UnlockError,
     VendorNotFoundError,
 )
-from vrm.vault import crypto
-from vrm.vault.crypto import KdfCost, Key
+from vrm.vault import crypto, serverkey
+from vrm.vault.crypto import KdfCost, Key, Purpose
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.envelope import pack
+from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot
 from vrm.vault.vault import Vault, Vaults
+
+OWN = "the writer's own passphrase"
 
 
 class Writer:
@@ -96,6 +102,106 @@ def test_planted_keyslot_opens_no_record_and_is_found(
         planted.records("purchases").get(books[0])
     assert any(slot.slot in problem for problem in customer.consent.problems(customer.vault))
     assert vaults.unlock("alice", PASSPHRASE).records("purchases").get(books[0])
+
+
+def plant(writer: Writer, vault: str) -> Keyring:
+    """A way in with a root of the writer's own, and a roster under it that knows every keyslot."""
+    root, cost = crypto.random_key(), CHEAP.fresh()
+    slot = PassphraseSlot.wrap(vault, crypto.stretch(OWN.encode(), cost), cost, root, 1)
+    writer.run(
+        "INSERT INTO keyslots (vault, slot, kind, params, checked, public, public_mac, wrapped, generation,"
+        " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 1)",
+        *(vault, slot.slot, slot.kind, slot.params, slot.check, slot.public, bytes(32), slot.wrapped),
+    )
+    return Keyring(vault, root)
+
+
+def seal_own_roster(writer: Writer, vault: Vault, ring: Keyring) -> None:
+    marks = {slot.slot: slot.mark() for slot in vault.stored_slots()}
+    sealed = ring.cipher(Purpose.ROSTER).seal(json.dumps([marks, []]).encode())
+    writer.run("UPDATE vaults SET roster = ?", sealed)
+
+
+def use_every_door(vaults: Vaults) -> None:
+    """What the pages do with a passphrase: log in, change, renew, make new keys, in a session or not."""
+    planted = vaults.unlock("alice", OWN)
+    for opened in (planted, vaults.resume(planted.open_session())):
+        for act in (
+            opened.prepare_mailbox,
+            opened.renew_vouchers,
+            lambda opened=opened: opened.change_passphrase(OWN, "another of the writer's own"),
+            lambda opened=opened: opened.new_recovery_code(OWN),
+            lambda opened=opened: opened.rotate(OWN),
+        ):
+            with suppress(TamperedError, UnlockError):
+                act()
+
+
+@pytest.mark.parametrize("own_roster", [False, True])
+def test_nobody_gets_the_servers_word_for_a_mailbox_of_his_own(
+    own_roster: bool, customer: Customer, vendor: Vendor, vaults: Vaults, writer: Writer
+) -> None:
+    token = vendor.connect(customer, writing(), writing("inbox")).access_token
+    ring = plant(writer, customer.vault.id)
+    if own_roster:
+        seal_own_roster(writer, customer.vault, ring)
+    writer.run("UPDATE vaults SET mailbox_public = x''")
+    use_every_door(vaults)
+    with pytest.raises(StorageError):
+        vaults.mailbox_public(customer.vault.id)
+    with pytest.raises(StorageError):
+        vendor.leave(token, {"message": {"subject": "s", "text": "Your diagnosis"}}, collection="inbox")
+    assert writer.run("SELECT count(*) FROM mailbox") == [(0,)]
+
+
+@pytest.mark.parametrize("own_roster", [False, True])
+def test_nobody_gets_the_servers_word_for_a_log_of_his_own(
+    own_roster: bool, customer: Customer, vendor: Vendor, vaults: Vaults, writer: Writer
+) -> None:
+    vendor.connect(customer)
+    ring = plant(writer, customer.vault.id)
+    if own_roster:
+        seal_own_roster(writer, customer.vault, ring)
+    writer.run("UPDATE vaults SET log_public = ?", crypto.public_of(ring.log_private()))
+    use_every_door(vaults)
+    with pytest.raises(TamperedError):
+        vaults.log_public(customer.vault.id)
+
+
+@pytest.mark.parametrize("own_roster", [False, True])
+def test_a_planted_passphrase_does_not_answer_for_hers(
+    own_roster: bool, customer: Customer, vaults: Vaults, writer: Writer
+) -> None:
+    session = vaults.resume(customer.vault.open_session())  # one that was left open
+    ring = plant(writer, session.id)
+    if own_roster:
+        seal_own_roster(writer, customer.vault, ring)
+    for act in (session.check_passphrase, session.new_recovery_code, session.rotate):
+        with pytest.raises(UnlockError):
+            act(OWN)
+
+
+def test_after_a_new_server_key_who_plants_a_way_in_gets_no_word_either(
+    customer: Customer, engine: SqliteEngine, folder: Path, writer: Writer
+) -> None:
+    """Planted after the host took the vaults over: hers is vouched for. Before: nobody's is."""
+    (folder / "server.key").unlink()
+    later = Vaults(engine, serverkey.load(folder / "server.key"), clock=customer.consent.log._clock)
+    assert later.adopt() == []
+    ring = plant(writer, customer.vault.id)
+    writer.run("UPDATE vaults SET log_public = ?", own := crypto.public_of(ring.log_private()))
+    use_every_door(later)
+    with pytest.raises(TamperedError):
+        later.log_public(customer.vault.id)
+    writer.run("DELETE FROM adoptions")
+    assert later.adopt() == ["alice"]
+    use_every_door(later)
+    with pytest.raises(TamperedError):
+        later.log_public(customer.vault.id)
+    assert writer.run("SELECT log_public FROM vaults") == [(own,)]
+    later.unlock("alice", PASSPHRASE)
+    with pytest.raises(TamperedError):
+        later.log_public(customer.vault.id)
 
 
 def test_planted_keyslot_survives_no_change_of_passphrase(

@@ -331,6 +331,7 @@ def test_a_server_key_replaced_and_lost_stops_no_rotation(
     for number in range(2):  # another one was put there; then that was lost, too
         (folder / "server.key").unlink()
         later = Vaults(engine, serverkey.load(folder / "server.key"), clock=customer.consent.log._clock)
+        assert later.adopt() == []
         consent = Consent(engine, later, customer.consent.log._clock)
         with pytest.raises(TokenError):
             consent.reader.authenticate(token)
@@ -354,6 +355,7 @@ def test_a_server_key_lost_in_the_middle_of_a_rotation(
     customer.consent.rotate(customer.vault, PASSPHRASE, keep_connections=True)
     (folder / "server.key").unlink()
     later = Vaults(engine, serverkey.load(folder / "server.key"), clock=customer.consent.log._clock)
+    assert later.adopt() == []
     Consent(engine, later, customer.consent.log._clock)
     opened = later.unlock("alice", PASSPHRASE)
     assert opened.rotating() is None

@@ -657,6 +657,9 @@ def test_a_lost_server_key_costs_sessions_and_no_record(
         later.resume(secret)
     with pytest.raises(TamperedError):
         later.log_public(vault.id)  # nobody has vouched for it yet
+    assert later.adopt() == []
+    with pytest.raises(TamperedError):
+        later.log_public(vault.id)  # not before she has been here
     opened = later.unlock("alice", PASSPHRASE)
     assert opened.records("purchases").get(record)["item"] == {"title": "Dune"}
     assert opened.check() == []
@@ -669,7 +672,9 @@ def test_a_new_server_key_vouches_for_no_planted_slot(
     slot = plant(thief, vault.id)
     (folder / "server.key").unlink()
     key = serverkey.load(folder / "server.key")
-    Vaults(engine, key, clock=clock, limits=CHEAP).unlock("alice", PASSPHRASE)
+    later = Vaults(engine, key, clock=clock, limits=CHEAP)
+    assert later.adopt() == []
+    later.unlock("alice", PASSPHRASE)
     vouched = {
         name: mac == key.vouch(vault.id, name, public)
         for name, public, mac in thief.execute("SELECT slot, public, public_mac FROM keyslots")
@@ -685,6 +690,7 @@ def test_with_an_altered_roster_a_new_server_key_vouches_for_no_slot(
     flip(thief, "vaults", "roster")
     (folder / "server.key").unlink()
     later = Vaults(engine, serverkey.load(folder / "server.key"), clock=clock, limits=CHEAP)
+    assert later.adopt() == []
     assert later.unlock("alice", PASSPHRASE).problems() == ["the list of keyslots and grants was altered"]
     assert thief.execute("SELECT slot, public_mac FROM keyslots").fetchall() == before
 

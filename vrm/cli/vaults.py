@@ -1,10 +1,11 @@
-"""`vrm vault create`, `vrm vault list`."""
+"""`vrm vault create`, `vrm vault list`, `vrm vault vouch`."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from vrm.app import adopt
 from vrm.cli import inviting, moving, rotating
 from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
 from vrm.clock import rfc3339
@@ -26,6 +27,15 @@ def add(commands: Any) -> None:
     add_passphrase(made)
     add_json(made)
     add_json(command(group, "list", _run_list, "list the vaults of this host", "vrm vault list"))
+    add_json(
+        command(
+            group,
+            "vouch",
+            _run_vouch,
+            "take the vaults over under another server key, as they stand; a start that makes a new key does it",
+            "vrm vault vouch",
+        )
+    )
     moving.add_to_vault(group)
     rotating.add(group)
     inviting.add(group)
@@ -43,6 +53,14 @@ def _run_create(chosen: argparse.Namespace) -> int:
         f"    {code}\n\nWith it you get in when the passphrase is lost. Without both, nobody can.",
     )
     return 0
+
+
+def _run_vouch(chosen: argparse.Namespace) -> int:
+    left = adopt(host_of(chosen).vaults)
+    lines = [f"{name} has two ways in of one kind, one may be planted: it was left out." for name in left]
+    text = "\n".join([*lines, "At the next log-in the server vouches for the keys of each vault."])
+    show(chosen, {"left_out": left}, text)
+    return 1 if left else 0
 
 
 def _run_list(chosen: argparse.Namespace) -> int:

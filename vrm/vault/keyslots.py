@@ -44,6 +44,7 @@ class Slot:
     wrapped: bytes  # envelope of the root key
     generation: int  # of the root in `wrapped`
     handed: bytes = b""  # a later root, sealed to `public`, until the next use of this way in
+    public_mac: bytes = b""  # the server's word for `public`, where it stands in a table
 
     def mark(self) -> str:
         """64 hex digits that tell this row from any other; the roster lists them under the root."""
@@ -160,9 +161,11 @@ class PassphraseSlot:
     kind = "passphrase"
 
     @staticmethod
-    def wrap(vault: str, stretched: bytes, cost: KdfCost, root: Key, generation: int) -> Slot:
-        """A new slot for this stretched passphrase."""
-        slot = new_slot_id()
+    def wrap(
+        vault: str, stretched: bytes, cost: KdfCost, root: Key, generation: int, slot: str = ""
+    ) -> Slot:
+        """A new slot for this stretched passphrase; with the id of an earlier one it is the same way in."""
+        slot = slot or new_slot_id()
         derived = _derived(stretched, cost.salt, Purpose.PASSPHRASE, vault, slot)
         return _make(vault, PassphraseSlot.kind, cost.encode(), derived, slot, root, generation)
 

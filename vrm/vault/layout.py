@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vrm.vault import copies, generations, invitations, journal, mailbox, records
+from vrm.vault import copies, generations, invitations, journal, mailbox, records, ways
 from vrm.vault.engine import Schema
 
 SCHEMA = Schema(
@@ -26,6 +26,7 @@ SCHEMA = Schema(
         *copies.TABLES,
         *mailbox.TABLES,
         *invitations.TABLES,
+        *ways.TABLES,
     ),
     left_out=("sessions", "invitations"),
     steps={
@@ -38,6 +39,7 @@ SCHEMA = Schema(
             "ALTER TABLE keyslots ADD COLUMN handed BLOB NOT NULL DEFAULT x''",
             *generations.TABLES,
             *invitations.TABLES,
+            *ways.TABLES,
         ),
     },
 )

@@ -102,12 +102,13 @@ def begin(vault: Vault, passphrase: str, new: str | None, beside: Beside | None)
     slot = vault.passphrase_slot(new or passphrase, ring)
     with vault.engine.write() as transaction:
         require_current(vault.engine, old)
+        vault.require_standing()
         dropped = _replace_slots(transaction, vault, ring, slot)
         _store(transaction, vault, ring, heirlooms)
         for part in vault.parts:
             part.begin(transaction, ring)
         ended = transaction.execute("DELETE FROM sessions WHERE vault = ?", (vault.id,)).rowcount
-        vault.use(transaction, ring)
+        vault.use(transaction, ring, slot)
         if beside is not None:
             beside(transaction)
     vault.engine.purge()

@@ -16,10 +16,11 @@ from vrm.vault import crypto
 from vrm.vault.crypto import Key
 from vrm.vault.engine import Engine
 from vrm.vault.envelope import parse
-from vrm.vault.generations import open_keyring
+from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.ways import Way, require_there
 
 _TOUCH = 60  # seconds between two notes that a session is in use
 
@@ -41,8 +42,11 @@ class Sessions:
         self._clock = clock
         self._limits = limits
 
-    def open(self, keyring: Keyring) -> str:
-        """A new session; the secret is for the browser's cookie only."""
+    def open(self, keyring: Keyring, way: Way | None) -> str:
+        """A new session; the secret is for the browser's cookie only.
+
+        SessionExpiredError where the vault was opened by a way that is not there any more.
+        """
         raw = crypto.random_bytes(32)
         lookup, wrapping = SessionSlot.lookup(raw, self._pepper)
         now = self._clock.now()
@@ -51,6 +55,8 @@ class Sessions:
             keyring.vault, wrapping, lookup, expires, keyring.root(), keyring.generation
         )
         with self._engine.write() as transaction:
+            require_current(self._engine, keyring)
+            require_there(self._engine, keyring.vault, way)
             transaction.execute(
                 "INSERT INTO sessions (lookup, vault, wrapped, created, expires, used)"
                 " VALUES (?, ?, ?, ?, ?, ?)",

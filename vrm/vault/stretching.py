@@ -31,20 +31,20 @@ class Stretching:
         with self._engine.slot("argon2", AT_ONCE, self._wait):
             return crypto.stretch(raw, cost)
 
-    def slot(self, passphrase: str, keyring: Keyring) -> Slot:
-        """A new keyslot that wraps this ring's root; ValidationError."""
+    def slot(self, passphrase: str, keyring: Keyring, slot: str = "") -> Slot:
+        """A new keyslot that wraps this ring's root, or that with this id anew; ValidationError."""
         cost = PassphraseSlot.fresh_cost(self._limits)
         stretched = self.run(keyslots.passphrase_bytes(passphrase), cost)
-        return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation)
+        return PassphraseSlot.wrap(keyring.vault, stretched, cost, keyring.root(), keyring.generation, slot)
 
-    def open(self, slots: Iterable[Slot], raw: bytes) -> tuple[Key, int]:
-        """(root, its generation) of the first of these slots that the passphrase opens; UnlockError."""
+    def open(self, slots: Iterable[Slot], raw: bytes) -> tuple[Key, Slot]:
+        """(root, slot) of the first of these slots that the passphrase opens; UnlockError."""
         for row in slots:
             try:
                 root = PassphraseSlot.unwrap(row, self.run(raw, KdfCost.decode(row.params)))
             except UnlockError:
                 continue
-            return root, row.newest()
+            return root, row
         raise UnlockError()
 
     def is_usual(self, slot: Slot) -> bool:

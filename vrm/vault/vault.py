@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vrm.clock import Clock
 from vrm.errors import (
     BusyError,
+    SessionExpiredError,
     StorageError,
     TamperedError,
     UnlockError,
@@ -29,11 +30,12 @@ from vrm.vault import (
     keyslots,
     mailbox,
     rotation,
+    ways,
 )
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import KdfLimits, Key
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import open_keyring
+from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
@@ -45,8 +47,8 @@ from vrm.vault.serverkey import ServerKey
 from vrm.vault.sessions import SessionLimits, Sessions
 from vrm.vault.stretching import WAIT, Stretching
 from vrm.vault.tables import RecordTable
+from vrm.vault.ways import Way
 
-_SLOT = "k.vault, k.slot, k.kind, k.params, k.checked, k.public, k.wrapped, k.generation, k.handed"
 _NAME = re.compile(r"[\w][\w.\-]{1,39}")
 AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
 
@@ -110,7 +112,7 @@ class Vaults:
         slot = self.stretching.slot(passphrase, keyring)
         log_public = crypto.public_of(keyring.log_private())
         log_mac = self.server_key.vouch(vault, "log", log_public)
-        opened = Vault(self, keyring, name)
+        opened = Vault(self, keyring, name, Way(slot.slot, vouched=True))
         with self.engine.write() as transaction:
             if self.engine.one("SELECT 1 FROM vaults WHERE username = ?", (name,)):
                 raise UsernameTakenError(fields={"username": ["is taken"]})
@@ -122,8 +124,9 @@ class Vaults:
                 (vault, name, self.clock.now(), log_public, log_mac, b""),
             )
             Journal(self.engine, keyring).begin(transaction)
+            opened.store_slots(transaction, slots := [slot, RecoverySlot.wrap(vault, code, root, 1)])
+            seal_roster(transaction, keyring, Roster({one.slot: one.mark() for one in slots}, [], {}))
             opened.prepare_mailbox()
-            opened.enrol(transaction, [slot, RecoverySlot.wrap(vault, code, root, 1)], drop=())
         return opened, code
 
     def unlock(self, username: str, passphrase: str) -> Vault:
@@ -133,7 +136,7 @@ class Vaults:
             name = normal_username(username)
         except ValidationError:
             name = ""
-        rows = self._slots(name, PassphraseSlot.kind)
+        rows = ways.of_kind(self.engine, name, PassphraseSlot.kind)
         if not rows:
             self.stretching.run(raw, self.stretching.usual_cost(name))  # the same work as for a known name
             raise UnlockError()
@@ -146,23 +149,24 @@ class Vaults:
     def recover(self, username: str, code: str, new_passphrase: str) -> Vault:
         """Open with the recovery code and set a new passphrase; every session ends.
 
-        The code stays good. Raises UnlockError and ValidationError.
+        The code stays good. Raises UnlockError, ValidationError, and SessionExpiredError where the code was
+        replaced meanwhile.
         """
         keyslots.require_good(new_passphrase)
         try:
             name = normal_username(username)
         except ValidationError:
             raise UnlockError() from None
-        for row in self._slots(name, RecoverySlot.kind):
+        for row in ways.of_kind(self.engine, name, RecoverySlot.kind):
             try:
                 root = RecoverySlot.unwrap(row, code)
             except UnlockError:
                 continue
-            opened = self._opened(name, root, row.newest())
+            opened = self._opened(name, root, row)
             opened.renew_vouchers()
-            opened.replace_passphrase(new_passphrase)
-            if row.handed:
-                opened.take_over(RecoverySlot.rewrap(row, code, root, opened.keyring.generation))
+            # After a handover this way in wraps the root itself again, as from now on the roster knows.
+            anew = [RecoverySlot.rewrap(row, code, root, opened.keyring.generation)] if row.handed else []
+            opened.replace_passphrase(new_passphrase, anew)
             opened.try_to_go_on()
             return opened
         raise UnlockError()
@@ -207,17 +211,27 @@ class Vaults:
         """Delete ended sessions; returns how many."""
         return self.sessions.sweep()
 
-    def _slots(self, name: str, kind: str) -> list[Slot]:
-        rows = self.engine.all(
-            f"SELECT {_SLOT} FROM keyslots k JOIN vaults v ON v.vault = k.vault"
-            " WHERE v.username = ? AND k.kind = ? ORDER BY k.slot",
-            (name, kind),
-        )
-        return [Slot(*row) for row in rows]
-
     def try_passphrase(self, slots: Iterable[Slot], passphrase: str) -> tuple[Key, int]:
         """(root, its generation) of the first of these slots that the passphrase opens; UnlockError."""
-        return self.stretching.open(slots, keyslots.passphrase_bytes(passphrase))
+        root, slot = self.stretching.open(slots, keyslots.passphrase_bytes(passphrase))
+        return root, slot.newest()
+
+    def way_of(self, slot: Slot) -> Way:
+        """The way of a stored slot that a credential has just opened."""
+        return ways.way_of(self.engine, self.server_key, slot)
+
+    def adopt(self) -> list[str]:
+        """After the server key was replaced: the ways in that stand there now may be vouched for anew.
+
+        An act of the host, for the database alone cannot tell them from planted ones; the next log-in does
+        it. Returns the names of the vaults that have two ways in of a kind: those are left as they are.
+        """
+        with self.engine.write() as transaction:
+            return [
+                entry.username
+                for entry in self.listing()
+                if not ways.adopt(transaction, self.engine, self.server_key, entry.id)
+            ]
 
     def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
         """After a log-in: a slot of another cost than new ones is made anew; if that fails, the next time."""
@@ -225,17 +239,18 @@ class Vaults:
             return
         if self.stretching.is_usual(rows[0]):
             return
-        with suppress(BusyError, StorageError, TamperedError):
-            slot = self.stretching.slot(passphrase, vault.keyring)
+        with suppress(BusyError, StorageError, TamperedError, SessionExpiredError):
+            slot = self.stretching.slot(passphrase, vault.keyring, rows[0].slot)
             with self.engine.write() as transaction:
                 vault.enrol(transaction, [slot], drop=(PassphraseSlot.kind,))
             self.engine.purge()
 
-    def _opened(self, name: str, root: Key, generation: int) -> Vault:
+    def _opened(self, name: str, root: Key, slot: Slot) -> Vault:
         row = self.engine.one("SELECT vault FROM vaults WHERE username = ?", (name,))
         if row is None:
             raise UnlockError()
-        return Vault(self, open_keyring(self.engine, row[0], root, generation), name)
+        keyring = open_keyring(self.engine, row[0], root, slot.newest())
+        return Vault(self, keyring, name, self.way_of(slot))
 
 
 def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
@@ -245,14 +260,18 @@ def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[
 
 
 class Vault:
-    """An unlocked vault. The root lives in this object and nowhere else in the process."""
+    """An unlocked vault. The root lives in this object and nowhere else in the process.
 
-    def __init__(self, vaults: Vaults, keyring: Keyring, username: str) -> None:
+    `way` is how it was opened; None for one that was resumed, until it proves a passphrase.
+    """
+
+    def __init__(self, vaults: Vaults, keyring: Keyring, username: str, way: Way | None = None) -> None:
         self._vaults = vaults
         self.engine = vaults.engine
         self.keyring = keyring
         self.id = keyring.vault
         self.username = username
+        self._way = way
 
     def __repr__(self) -> str:
         return f"<Vault {self.id}>"
@@ -273,8 +292,11 @@ class Vault:
         return RecordTable(self.records(collection))
 
     def open_session(self) -> str:
-        """A new session; the secret is for the browser's cookie only."""
-        return self._vaults.sessions.open(self.keyring)
+        """A new session; the secret is for the browser's cookie only.
+
+        SessionExpiredError where the way by which this vault was opened was replaced meanwhile.
+        """
+        return self._vaults.sessions.open(self.keyring, self._way)
 
     def close_session(self, secret: str) -> None:
         """End one session: its wrap is deleted."""
@@ -285,9 +307,23 @@ class Vault:
         return self._vaults.sessions.close_all(self.id)
 
     def check_passphrase(self, passphrase: str) -> None:
-        """Ask again before what cannot be taken back; UnlockError."""
-        rows = self._vaults._slots(self.username, PassphraseSlot.kind)
-        self._vaults.stretching.open(rows, keyslots.passphrase_bytes(passphrase))
+        """Ask again before what cannot be taken back; UnlockError.
+
+        What opens must be a way in that this vault knows, and give the very root that is open here.
+        """
+        rows = ways.of_kind(self.engine, self.username, PassphraseSlot.kind)
+        root, slot = self._vaults.stretching.open(rows, keyslots.passphrase_bytes(passphrase))
+        require_current(self.engine, self.keyring)
+        same = crypto.equal(root.reveal(), self.keyring.root().reveal())
+        if not same or not self._is_known(slot):
+            raise UnlockError()
+        self._way = self._vaults.way_of(slot)
+
+    def _is_known(self, slot: Slot) -> bool:
+        try:
+            return open_roster(self.engine, self.keyring).slots.get(slot.slot) == slot.mark()
+        except TamperedError:  # then the server's word decides, and a new root makes the roster anew
+            return ways.is_vouched(self._vaults.server_key, slot)
 
     def change_passphrase(self, old: str, new: str) -> None:
         """A new passphrase for the same root; every session ends. UnlockError, ValidationError.
@@ -298,12 +334,16 @@ class Vault:
         self.check_passphrase(old)
         self.replace_passphrase(new)
 
-    def replace_passphrase(self, new: str) -> None:
-        """Set a passphrase without asking for the old one (after recovery); every session ends."""
+    def replace_passphrase(self, new: str, beside: Sequence[Slot] = ()) -> None:
+        """Set a passphrase without asking for the old one (after recovery); every session ends.
+
+        `beside` are other ways in that are stored anew.
+        """
         slot = self.passphrase_slot(new, self.keyring)
         with self.engine.write() as transaction:
-            self.enrol(transaction, [slot], drop=(PassphraseSlot.kind,))
+            self.enrol(transaction, [slot, *beside], drop=(PassphraseSlot.kind,))
             transaction.execute("DELETE FROM sessions WHERE vault = ?", (self.id,))
+            self.use(transaction, self.keyring, slot)
         self.engine.purge()
 
     def new_recovery_code(self, passphrase: str) -> str:
@@ -322,7 +362,7 @@ class Vault:
 
     def confirm_recovery_code(self, code: str) -> bool:
         """Whether this is the code; if so, that is noted."""
-        for row in self._vaults._slots(self.username, RecoverySlot.kind):
+        for row in ways.of_kind(self.engine, self.username, RecoverySlot.kind):
             try:
                 RecoverySlot.unwrap(row, code)
             except UnlockError:
@@ -336,7 +376,10 @@ class Vault:
         """Store keyslots, drop those of the given kinds, and note exactly that in the roster.
 
         The roster never learns from the table: a slot that somebody planted there stays a stranger.
+        SessionExpiredError where the way by which this vault was opened was replaced meanwhile.
         """
+        require_current(self.engine, self.keyring)
+        ways.require_standing(self.engine, self.keyring, self._way)
         slots, grants, proofs = open_roster(self.engine, self.keyring)
         for kind in drop:
             for (dropped,) in self.engine.all(
@@ -353,18 +396,11 @@ class Vault:
 
     def store_slots(self, transaction: Transaction, slots: Sequence[Slot]) -> None:
         """Insert keyslots; whoever calls it notes them in the roster."""
-        now = self._vaults.clock.now()
-        transaction.executemany(
-            "INSERT INTO keyslots (vault, slot, kind, params, checked, public, public_mac, wrapped,"
-            " generation, handed, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    *(one.vault, one.slot, one.kind, one.params, one.check, one.public),
-                    *(self.vouch(one.slot, one.public), one.wrapped, one.generation, one.handed, now),
-                )
-                for one in slots
-            ],
-        )
+        ways.store(transaction, self._vaults.server_key, slots, self._vaults.clock.now())
+
+    def require_standing(self) -> None:
+        """In a transaction that changes the ways in: SessionExpiredError, TamperedError."""
+        ways.require_standing(self.engine, self.keyring, self._way)
 
     def vouch(self, name: str, public: bytes) -> bytes:
         """The server's word for a public key of this vault."""
@@ -376,40 +412,46 @@ class Vault:
 
     def slots_vouched(self) -> list[tuple[Slot, bool]]:
         """The stored keyslots, each with whether the server key vouches for its public key."""
-        rows = self.engine.all(f"SELECT {_SLOT}, k.public_mac FROM keyslots k WHERE k.vault = ?", (self.id,))
-        slots = [(Slot(*row[:-1]), row[-1]) for row in rows]
-        return [(slot, crypto.equal(mac, self.vouch(slot.slot, slot.public))) for slot, mac in slots]
-
-    def take_over(self, slot: Slot) -> None:
-        """After a handover: this way in wraps the root itself again, as from now on the roster knows."""
-        with self.engine.write() as transaction:
-            transaction.execute("DELETE FROM keyslots WHERE vault = ? AND slot = ?", (self.id, slot.slot))
-            self.enrol(transaction, [slot], drop=())
-        self.engine.purge()
+        return [(slot, ways.is_vouched(self._vaults.server_key, slot)) for slot in self.stored_slots()]
 
     def stored_slots(self) -> list[Slot]:
         """The keyslots as they stand in the table."""
-        rows = self.engine.all(f"SELECT {_SLOT} FROM keyslots k WHERE k.vault = ?", (self.id,))
-        return [Slot(*row) for row in rows]
+        return ways.stored(self.engine, self.id)
 
     def renew_vouchers(self) -> None:
-        """After the server key was replaced: vouch anew for the public keys that the root knows."""
+        """After the server key was replaced: vouch anew for the public keys that the root knows.
+
+        Only for who came by a way that the server vouches for: anybody can plant one with a root of his own.
+        """
+        if not self._is_vouched():
+            return
         self.prepare_mailbox()
-        vouch, own = self._vaults.server_key.vouch, crypto.public_of(self.keyring.log_private())
+        vouch, own = self.vouch, crypto.public_of(self.keyring.log_private())
         row = self.engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (self.id,))
-        mac = vouch(self.id, "log", own)
+        mac = vouch("log", own)
         if row is None or row[0] != own or row[1] == mac:
             return
         with self.engine.write() as transaction:
             transaction.execute("UPDATE vaults SET log_mac = ? WHERE vault = ?", (mac, self.id))
             transaction.executemany(
                 "UPDATE keyslots SET public_mac = ? WHERE vault = ? AND slot = ?",
-                [(vouch(self.id, slot.slot, slot.public), self.id, slot.slot) for slot in self.own_slots()],
+                [(vouch(slot.slot, slot.public), self.id, slot.slot) for slot in self.own_slots()],
             )
 
     def prepare_mailbox(self) -> None:
         """Make the mailbox's pair where there is none, and vouch anew for our own public key."""
-        mailbox.prepare(self.engine, self.keyring, self._vaults.server_key.vouch)
+        if self._is_vouched():
+            mailbox.prepare(self.engine, self.keyring, self._vaults.server_key.vouch)
+
+    def _is_vouched(self) -> bool:
+        """Whether the server may take this root for that of the vault; a resumed one by the log's key."""
+        if self._way is not None:
+            return self._way.vouched
+        try:
+            public = self._vaults.log_public(self.id)
+        except TamperedError:
+            return False
+        return crypto.equal(public, crypto.public_of(self.keyring.log_private()))
 
     def own_slots(self) -> list[Slot]:
         """The stored keyslots that are as the roster knows them."""
@@ -448,10 +490,15 @@ class Vault:
             raise RuntimeError("this vault has live grants and nobody here seals them anew")
         return rotation.begin(self, passphrase, new, beside)
 
-    def use(self, transaction: Transaction, keyring: Keyring) -> None:
-        """Go on with these keys, unless the transaction that makes them is undone."""
-        before, self.keyring = self.keyring, keyring
-        transaction.on_rollback(lambda: setattr(self, "keyring", before))
+    def use(self, transaction: Transaction, keyring: Keyring, slot: Slot) -> None:
+        """Go on with these keys and this way in, unless the transaction that makes them is undone."""
+        before, way = self.keyring, self._way
+
+        def undo() -> None:
+            self.keyring, self._way = before, way
+
+        transaction.on_rollback(undo)
+        self.keyring, self._way = keyring, Way(slot.slot, vouched=True)
 
     def rotating(self) -> rotation.Progress | None:
         """How far an unfinished rotation is; None where there is none."""

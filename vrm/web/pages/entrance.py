@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from vrm.errors import (
     BusyError,
     InvitationError,
+    SessionExpiredError,
     TamperedError,
     UnlockError,
     UsernameTakenError,
@@ -23,7 +24,7 @@ from vrm.errors import (
 )
 from vrm.vault.engine import Transaction
 from vrm.vault.invitations import Invitations
-from vrm.vault.vault import normal_username
+from vrm.vault.vault import Vault, normal_username
 from vrm.web import again, passphrases, session
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody, own_token_check
@@ -142,8 +143,9 @@ def log_in() -> Page:
         desk().limits.give_back(name, address)
         raise
     desk().limits.give_back(name, address)
-    desk().consent.at_unlock(opened)
-    session.begin(opened)
+    if not _enter(opened):
+        wrong = [gettext("Your passphrase or your keys were changed a moment ago. Log in again.")]
+        return render_template("login.html", wrong=wrong, **shown), 403
     return (again.show(kept, opened) if kept else None) or redirect(url_for("web.home"), 303)
 
 
@@ -169,13 +171,14 @@ def recover_vault() -> Page:
     desk().limits.count_entry(name, address)
     try:
         opened = desk().vaults.recover(name, request.form.get("code", "")[:200], passphrase)
-    except (UnlockError, ValidationError, TamperedError) as refused:
+    except (UnlockError, SessionExpiredError, ValidationError, TamperedError) as refused:
         _log_tampering(refused)
         wrong = {"code": [gettext("This name and recovery code open no vault here.")]}
         return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
     desk().limits.give_back(name, address)
-    desk().consent.at_unlock(opened)
-    session.begin(opened)
+    if not _enter(opened):
+        wrong = {"code": [gettext("Your passphrase or your keys were changed a moment ago. Try again.")]}
+        return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
     session.notify("recovered")
     return redirect(url_for("web.home"), 303)
 
@@ -186,6 +189,16 @@ def logout() -> Page:
     session.end()
     session.notify("logged-out")
     return redirect(url_for("web.login"), 303)
+
+
+def _enter(opened: Vault) -> bool:
+    """Do what waits for her and begin a session; False where what opened the vault was replaced meanwhile."""
+    try:
+        desk().consent.at_unlock(opened)
+        session.begin(opened)
+    except SessionExpiredError:
+        return False
+    return True
 
 
 def _name_faults(name: str) -> dict[str, list[str]]:
