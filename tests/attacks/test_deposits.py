@@ -136,8 +136,20 @@ def test_a_flood_while_locked_meets_the_quota_and_a_bounded_disk(
 
 def test_a_flood_of_one_vendor_leaves_room_for_another() -> None:
     quota = Quota()
-    assert 2 * quota.grant_items <= quota.vault_items
-    assert 2 * quota.grant_bytes <= quota.vault_bytes
+    assert 10 * quota.grant_items <= quota.vault_items
+    assert 10 * quota.grant_bytes <= quota.vault_bytes
+
+
+def test_a_flood_does_not_hold_the_log_in_up(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        vendor.leave(tokens.access_token, RECEIPT)
+    monkeypatch.setattr(consent.filing, "_batch", 1)
+    monkeypatch.setattr("vrm.consent.service.A_WHILE", 0.0)
+    assert consent.at_unlock(customer.vault) == []
+    assert consent.filing.left(customer.vault) == 2
+    assert [consent.go_on_filing(customer.vault) for _ in range(3)] == [1, 0, 0]
 
 
 def test_a_replayed_idempotency_key_stores_nothing_and_tells_nothing_new(

@@ -56,6 +56,19 @@ def test_looking_at_the_inbox_files_what_has_come(alice: Customer, shop: Actor, 
     assert "Inbox: 1 message" in alice.get("/").text
 
 
+def test_what_is_still_to_be_filed_is_said_and_goes_on_page_by_page(
+    alice: Customer, shop: Actor, token: str, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        shop.leave(token, LETTER, collection="inbox")
+    monkeypatch.setattr(consent.filing, "_batch", 1)
+    monkeypatch.setattr("vrm.consent.service.A_WHILE", 0.0)
+    assert "3 things left" in alice.get("/").text
+    assert "Still filing: 2 things left." in alice.get("/inbox").text
+    assert "1 thing left" in alice.get("/").text
+    assert "Still filing" not in alice.get("/inbox").text
+
+
 def test_a_message_leads_to_its_order(alice: Customer, shop: Actor, token: str, opened: Vault) -> None:
     shop.leave(token, LETTER, collection="inbox")
     shop.leave(token, RECEIPT)

@@ -56,12 +56,12 @@ ONCE_LIFE = 30 * 86_400  # seconds for which an Idempotency-Key is remembered
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What may wait in a mailbox, and what one grant may follow."""
+    """What may wait in a mailbox, and what one grant may follow. No few grants fill a vault's share."""
 
-    grant_items: int = 10_000
-    grant_bytes: int = 32 << 20
+    grant_items: int = 2_000
+    grant_bytes: int = 8 << 20
     vault_items: int = 20_000
-    vault_bytes: int = 64 << 20
+    vault_bytes: int = 80 << 20
     followed: int = 20_000  # deposits of one grant whose state is kept, with those whose key is remembered
 
 

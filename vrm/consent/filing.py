@@ -10,6 +10,8 @@ Long work goes in batches: what is filed is filed, the rest is where it was.
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -27,6 +29,7 @@ from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault
 
 BATCH = 200  # items in one transaction
+A_WHILE = 1.0  # seconds of filing within one log-in or one page; the rest at the next
 # Why an item was put aside; the first three are the work of somebody who can write to the database.
 FOREIGN, UNREADABLE, AGAIN, INVALID = "foreign", "unreadable", "again", "invalid"
 PLANTED = (FOREIGN, UNREADABLE, AGAIN)
@@ -99,19 +102,25 @@ class Filing:
         self._clock = clock
         self._mailbox = Mailbox(engine)
 
-    def run(self, vault: Vault) -> int:
-        """File all that waits; returns how many items were. While an import runs, everything stays.
+    def left(self, vault: Vault) -> int:
+        """How many items wait."""
+        return self._mailbox.count_waiting(vault.id)
 
-        So does where the marks were altered, which `problems` of the vault names.
+    def run(self, vault: Vault, seconds: float = math.inf) -> int:
+        """File what waits; returns how many items were. While an import runs, everything stays.
+
+        So does where the marks were altered, which `problems` of the vault names. After `seconds` no new
+        batch is begun.
         """
-        filed = 0
+        filed, end = 0, time.monotonic() + seconds
         while batch := self._mailbox.waiting(vault.id, self._batch):
             try:
                 done, gone = self._file(vault, batch)
             except (ConflictError, TamperedError):
                 return filed
             filed += done
-            if not gone:  # another session has them, or nothing can move them: no reason to stay
+            # another session has them, or nothing can move them, or it is long enough: no reason to stay
+            if not gone or time.monotonic() >= end:
                 return filed
         self._forget(vault)
         return filed

@@ -12,7 +12,7 @@ from vrm.consent import deposits, disclosures, endings, postings, requests, toke
 from vrm.consent.arrivals import Arrivals
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.filing import Filing
+from vrm.consent.filing import A_WHILE, Filing
 from vrm.consent.grants import Grants
 from vrm.consent.moves import Moves
 from vrm.consent.reader import Reader
@@ -45,6 +45,7 @@ SCHEMA = Schema(
     ),
     left_out=("tokens", "requests", "views", "postings", "refusals", "deposits", "deposit_numbers", "sweeps"),
     in_copies=(endings.PAUSE,),
+    carry=vendors.carry_over,
     steps={
         2: (
             "ALTER TABLE grants ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
@@ -117,7 +118,7 @@ class Consent:
             ("ending what a copy brought back", lambda: self.sweeping.end_paused(vault)),
             ("taking out what is past its period", lambda: self.grants.retire(vault)),
             ("letting in what has waited", lambda: self.arrivals.ripen(vault)),
-            ("filing what was left", lambda: self.filing.run(vault)),
+            ("filing what was left", lambda: self.filing.run(vault, A_WHILE)),
             ("posting for filters", lambda: self.views.post_stale(vault.keyring)),
         ]
         for name, step in steps:
@@ -145,6 +146,11 @@ class Consent:
 
         rotated = vault.rotate(passphrase, new, beside)
         return rotated, ended
+
+    def go_on_filing(self, vault: Vault) -> int:
+        """Between a log-in and the next: a while of what still waits in the mailbox; returns what is left."""
+        _guarded("filing what was left", partial(self.filing.run, vault, A_WHILE))
+        return self.filing.left(vault)
 
     def problems(self, vault: Vault) -> list[str]:
         """Whatever does not fit in keyslots, grants, views and log; empty if all is well."""

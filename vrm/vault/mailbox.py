@@ -181,6 +181,12 @@ class Mailbox:
         )
         return [_item(row) for row in rows]
 
+    def count_waiting(self, vault: str) -> int:
+        """How many items are to be filed."""
+        sql = "SELECT count(*) FROM mailbox WHERE vault = ? AND stopped = ''"
+        row = self._engine.one(sql, (vault,))
+        return int(row[0]) if row else 0
+
     def stopped(self, vault: str) -> list[Item]:
         """The items that could not be filed."""
         rows = self._engine.all(

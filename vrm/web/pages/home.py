@@ -27,6 +27,7 @@ def home() -> str:
     """Home, or the first visit."""
     if g.vault is None:
         return render_template("welcome.html", waiting=len(session.waiting()))
+    left = desk().consent.go_on_filing(vault())
     recent = desk().consent.log.read(vault(), RECENT)
     things, unsorted = _count_things()
     grants = live_grants()
@@ -42,6 +43,7 @@ def home() -> str:
         readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
         messages=count_messages(),
+        left=left,
         aside=Counter(one.vendor_name for one in desk().consent.filing.put_aside(vault())),
         problems=desk().consent.problems(vault()),
         names=names(recent),

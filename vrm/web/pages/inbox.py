@@ -35,7 +35,7 @@ def count_messages() -> int:
 @web.get("/inbox")
 def inbox() -> str:
     """All messages, the newest first."""
-    desk().consent.filing.run(vault())
+    left = desk().consent.go_on_filing(vault())
     lines = [Line(record, document["message"]) for record, document in vault().records("inbox").scan()]
     lines.sort(key=lambda line: (line.message.get("received", ""), line.record), reverse=True)
     text = request.args.get("start", "")
@@ -46,6 +46,7 @@ def inbox() -> str:
         count=len(lines),
         before=max(0, start - PAGE) if start else None,
         more=start + PAGE if start + PAGE < len(lines) else None,
+        left=left,
         aside=desk().consent.filing.put_aside(vault()),
     )
 
