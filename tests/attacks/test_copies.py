@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import thief as robbery
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
-from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError
+from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError, VendorNotFoundError
 from vrm.thief.credential import open_with
 from vrm.thief.exports import attempts
 from vrm.thief.keys import Database, opens
@@ -205,6 +205,93 @@ def test_a_paused_grant_reads_nothing_before_she_unlocks(story: Story, backup: P
     assert host.consent.sweep()
     assert refused(host.vendor, story)
     assert host.engine.one("SELECT count(*) FROM tokens") == (0,)
+
+
+@pytest.fixture
+def put_back(
+    folder: Path, backup: Path, engine: SqliteEngine, clock: SettableClock
+) -> Iterator[Callable[[], tuple[copies.PutBack, Consent]]]:
+    """Restores over the database that is here."""
+    opened: list[SqliteEngine] = []
+
+    def run() -> tuple[copies.PutBack, Consent]:
+        engine.close()
+        back = copies.put_back(backup, folder / "vrm.db", SCHEMAS, clock.now(), force=True)
+        opened.append(SqliteEngine(folder / "vrm.db"))
+        key = serverkey.load(folder / "server.key")
+        return back, Consent(opened[-1], Vaults(opened[-1], key, clock=clock, limits=CHEAP), clock)
+
+    yield run
+    for one in opened:
+        one.close()
+
+
+def test_a_restore_unblocks_nobody_and_says_who_has_changed_since(
+    story: Story, backup: Path, consent: Consent, put_back: Callable[[], tuple[copies.PutBack, Consent]]
+) -> None:
+    blocked = story.vendor.registered
+    later = Vendor.register(consent, "Later Books").registered
+    consent.vendors.set_blocked(blocked.client_id, True)
+    back, there = put_back()
+    assert there.vendors.get(blocked.client_id).blocked
+    assert there.vendors.problems() == []
+    with pytest.raises(VendorNotFoundError):
+        there.vendors.get(later.client_id)
+    assert set(back.changed or ()) == {
+        f"{blocked.name} ({blocked.client_id}) was blocked since, and stays blocked",
+        f"Later Books ({later.client_id}) was registered since, and is not any more",
+    }
+
+
+def test_who_was_unblocked_since_a_backup_is_named_and_blocked_again(
+    story: Story,
+    folder: Path,
+    backup: Path,
+    consent: Consent,
+    clock: SettableClock,
+    put_back: Callable[[], tuple[copies.PutBack, Consent]],
+) -> None:
+    blocked = story.vendor.registered
+    consent.vendors.set_blocked(blocked.client_id, True)
+    copies.take(folder / "vrm.db", SCHEMAS, backup, clock.now(), force=True)
+    consent.vendors.set_blocked(blocked.client_id, False)
+    back, there = put_back()
+    assert there.vendors.get(blocked.client_id).blocked
+    told = (
+        f"{blocked.name} ({blocked.client_id}) was changed since, and is as it was when the backup was taken"
+    )
+    assert back.changed == (told,)
+
+
+def test_a_blocked_vendor_whose_row_was_altered_is_none_after_a_restore(
+    story: Story,
+    backup: Path,
+    consent: Consent,
+    engine: SqliteEngine,
+    put_back: Callable[[], tuple[copies.PutBack, Consent]],
+) -> None:
+    blocked = story.vendor.registered.client_id
+    consent.vendors.set_blocked(blocked, True)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vendors SET name = ?", ("\x1b[2J",))
+    back, there = put_back()
+    with pytest.raises(VendorNotFoundError):
+        there.vendors.get(blocked)
+    assert back.changed == (f"({blocked}) was blocked since, and stays blocked",)
+
+
+def test_a_restore_over_a_database_that_cannot_be_read_says_that_blocks_are_not_known(
+    story: Story,
+    folder: Path,
+    backup: Path,
+    engine: SqliteEngine,
+    put_back: Callable[[], tuple[copies.PutBack, Consent]],
+) -> None:
+    engine.close()
+    (folder / "vrm.db").write_bytes(b"no database")
+    back, there = put_back()
+    assert back.changed is None
+    assert not there.vendors.get(story.vendor.registered.client_id).blocked
 
 
 def test_after_a_restore_the_vendor_may_ask_again(story: Story, backup: Path, restore) -> None:

@@ -142,6 +142,7 @@ def test_a_damaged_database_is_kept_aside_as_it_is(backup: Path, there: Path) ->
     assert back.aside is not None
     assert (back.aside / "vrm.db").read_bytes() == b"no database"
     assert (back.aside / "vrm.db-wal").read_bytes() == b"no log"
+    assert back.changed is None
     assert unlocked(there.parent, PASSPHRASE).check() == []
 
 
@@ -329,6 +330,7 @@ def test_the_commands_back_up_and_restore(host: Path, here: Path, capsys: pytest
         "taken": values["taken"],
         "aside": again["aside"],
         "server_key": "same",
+        "vendors": [],
     }
     assert (Path(again["aside"]) / "vrm.db").exists()
     code, out, _ = run(
@@ -357,6 +359,25 @@ def test_the_restore_says_whether_the_server_key_fits(
     assert code == 0
     assert told in out
     assert (here / "there" / "server.key").exists() == (kind == "other")
+
+
+def test_the_restore_says_whom_the_host_had_blocked(
+    host: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ("--data-dir", host)
+    added = ("vendor", "add", "Emma's Books", "--redirect-uri", "https://books.example/cb", "--json")
+    client = json.loads(run(capsys, *added, *at)[1])["client_id"]
+    run(capsys, "backup", "copy", *at)
+    assert run(capsys, "vendor", "block", client, *at)[0] == 0
+    _, out, _ = run(capsys, "restore", "copy", "--force", *at)
+    assert f"Vendors: Emma's Books ({client}) was blocked since, and stays blocked." in out
+    assert json.loads(run(capsys, "vendor", "list", "--json", *at)[1])[0]["blocked"]
+    for path in host.glob("vrm.db*"):
+        path.write_bytes(b"no database")
+    _, out, _ = run(capsys, "restore", "copy", "--force", *at)
+    assert "The database that was there cannot be read: if you blocked vendors since" in out
+    _, out, _ = run(capsys, "restore", "copy", "--data-dir", "there")
+    assert "There was no database here: if you blocked vendors since" in out
 
 
 @pytest.mark.parametrize(

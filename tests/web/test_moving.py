@@ -98,16 +98,21 @@ def test_she_takes_everything_as_json(alice: Customer, opened: Vault, shelf: dic
 
 
 def test_a_spreadsheet_computes_nothing_of_what_she_takes(alice: Customer, opened: Vault) -> None:
-    titles = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", 'a, "b"; c', "plain"]
+    titles = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", 'a, "b"; c', "a;=1+1", "plain"]
     for title in titles:
         opened.records("purchases").put(purchase(title))
-    rows = list(csv.DictReader(io.StringIO(take(alice, "csv").data.decode(), newline="")))
+    text = take(alice, "csv").data.decode()
+    assert all(cell.startswith('"') and cell.endswith('"') for cell in text.splitlines()[0].split(","))
+    assert '"a, ""b""; c"' in text
+    assert '"a;=1+1"' in text  # where semicolons part cells, this is one still
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert {row["item.title"] for row in rows} == {
         '\'=HYPERLINK("http://x")',
         "'+1",
         "'-1",
         "'@SUM(A1)",
         'a, "b"; c',
+        "a;=1+1",
         "plain",
     }
     assert {row["price.total"] for row in rows} == {"12.99"}

@@ -171,13 +171,23 @@ def _run_restore(chosen: argparse.Namespace) -> int:
         "taken": rfc3339(back.taken),
         "aside": str(back.aside) if back.aside else None,
         "server_key": key,
+        "vendors": None if back.changed is None or not back.aside else list(back.changed),
     }
     lines = [f"Restored: {_vaults(back.vaults)} as of {values['taken']}."]
     if back.aside:
         lines.append(f"The database that was there is kept in {back.aside}; delete it when you are sure.")
+    lines += _about_vendors(back, values["taken"])
     lines += [_KEYS[key].format(path=settings.server_key_path), "Every connection with a vendor has ended."]
     show(chosen, values, "\n".join(lines))
     return 0
+
+
+def _about_vendors(back: copies.PutBack, taken: object) -> list[str]:
+    """Who was blocked since the backup: the database that was there knows, or nobody but the host."""
+    if back.aside and back.changed is not None:
+        return [f"Vendors: {line}." for line in back.changed]
+    why = "The database that was there cannot be read" if back.aside else "There was no database here"
+    return [f"{why}: if you blocked vendors since {taken}, block them again (vrm vendor block)."]
 
 
 _KEYS = {

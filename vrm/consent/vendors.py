@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from vrm.clock import Clock
 from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
 from vrm.vault import crypto
-from vrm.vault.engine import Engine, Row
+from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.naming import is_plain
 from vrm.vault.serverkey import ServerKey
 
@@ -27,6 +27,7 @@ TABLES = (
 )
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _COLUMNS = "client_id, name, redirect_uris, secret, resource_server, sells_as, purpose, blocked, created, mac"
+_BLOCKED = 7  # where it stands in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,27 @@ def check_redirect_uri(uri: str) -> str:
             fields={"redirect_uri": ["must be an https address (or http on this machine) without a fragment"]}
         )
     return uri
+
+
+def carry_over(former: Callable[[str], list[Row]], transaction: Transaction) -> list[str]:
+    """At a restore: whom the host blocked since the backup stays blocked; says so, and what else changed.
+
+    A blocked row is taken over as it stands, because the server key may not be at hand. Where it was altered,
+    it is no vendor any more, which is blocked as well.
+    """
+    sql, told = f"SELECT {_COLUMNS} FROM vendors ORDER BY client_id", []
+    now = {row[0]: row for row in transaction.execute(sql).fetchall()}
+    for row in former(sql):
+        vendor = " ".join(part for part in (str(row[1]), f"({row[0]})") if is_plain(part))
+        if row[0] not in now:
+            told.append(f"{vendor} was registered since, and is not any more")
+        elif row != now[row[0]] and row[_BLOCKED]:
+            marks = ", ".join("?" * len(row))
+            transaction.execute(f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({marks})", row)
+            told.append(f"{vendor} was blocked since, and stays blocked")
+        elif row != now[row[0]]:
+            told.append(f"{vendor} was changed since, and is as it was when the backup was taken")
+    return told
 
 
 class Vendors:

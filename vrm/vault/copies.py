@@ -22,7 +22,7 @@ from typing import Final
 
 from vrm import __version__
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
-from vrm.vault.engine import Engine, Schema, SqliteEngine
+from vrm.vault.engine import Engine, Schema, SqliteEngine, Transaction
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
 from vrm.vault.wholefile import sync, whole_file
@@ -53,11 +53,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """A backup that is in place; `aside` is where the database before it is kept."""
+    """A backup that is in place; `aside` is where the database before it is kept.
+
+    `changed` says, line by line, what that one knew otherwise; None where it could not be read.
+    """
 
     vaults: int
     taken: int
     aside: Path | None
+    changed: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +225,16 @@ def put_back(
             fresh = work / database.name
             _copy_file(file, fresh, progress)
             taken = _read_marker(fresh, schemas)
-            vaults = _prepare(fresh, schemas, taken, now)
+            if database.exists():
+                _bring_in_log(database)
+            vaults, changed = _prepare(fresh, database, schemas, taken, now)
             aside = _keep_aside(database, now) if database.exists() else None
             _drop_logs(database)
             fresh.replace(database)
             sync(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return PutBack(vaults, taken, aside)
+    return PutBack(vaults, taken, aside, changed)
 
 
 def _copy_file(file: Path, fresh: Path, progress: Progress | None) -> None:
@@ -261,8 +267,10 @@ def _read_marker(fresh: Path, schemas: Sequence[Schema]) -> int:
     return int(found[2])
 
 
-def _prepare(fresh: Path, schemas: Sequence[Schema], taken: int, now: int) -> int:
-    """Lift to this version, drop what no copy may hold (should it have been planted), give notice."""
+def _prepare(
+    fresh: Path, former: Path, schemas: Sequence[Schema], taken: int, now: int
+) -> tuple[int, tuple[str, ...] | None]:
+    """Lift to this version, drop what no copy may hold (should it be planted), carry over, give notice."""
     engine = SqliteEngine(fresh)
     try:
         engine.install(schemas)
@@ -271,6 +279,7 @@ def _prepare(fresh: Path, schemas: Sequence[Schema], taken: int, now: int) -> in
                 transaction.execute(f"DELETE FROM {table}")
             for statement in _in_copies(schemas):
                 transaction.execute(statement)
+            changed = _carried(former, schemas, transaction)
             transaction.execute("DROP TABLE backup")
             transaction.execute("DELETE FROM restored")
             transaction.execute("INSERT INTO restored SELECT vault, ?, ? FROM vaults", (taken, now))
@@ -282,7 +291,24 @@ def _prepare(fresh: Path, schemas: Sequence[Schema], taken: int, now: int) -> in
     with closing(_connect(fresh)) as raw:
         raw.execute("PRAGMA journal_mode=DELETE").close()  # so that the file alone is everything
     sync(fresh)
-    return int(row[0]) if row else 0
+    return int(row[0]) if row else 0, changed
+
+
+def _carried(former: Path, schemas: Sequence[Schema], transaction: Transaction) -> tuple[str, ...] | None:
+    """What each part takes over from the database that was there; None where that cannot be read."""
+    if not former.exists():
+        return ()
+    if (
+        len(_files(former)) > 1
+    ):  # a log that could not be brought in: what the file says alone is not the state
+        return None
+    try:
+        with closing(sqlite3.connect(f"{former.resolve().as_uri()}?mode=ro", uri=True)) as raw:
+            read = raw.execute
+            told = [one.carry(lambda sql: read(sql).fetchall(), transaction) for one in schemas if one.carry]
+    except sqlite3.Error:
+        return None
+    return tuple(line for lines in told for line in lines)
 
 
 def _keep_aside(database: Path, now: int) -> Path:
@@ -292,9 +318,6 @@ def _keep_aside(database: Path, now: int) -> Path:
             if (old / database.name).samefile(database):
                 (old / database.name).unlink()
                 old.rmdir()
-    if _has_log(database):
-        with suppress(sqlite3.Error), closing(_connect(database)) as raw:
-            raw.execute("PRAGMA journal_mode=DELETE").close()  # brings the write-ahead log into the file
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     aside = database.with_name(f"before-restore-{stamp}")
     number = 1
@@ -307,6 +330,12 @@ def _keep_aside(database: Path, now: int) -> Path:
     sync(aside)
     sync(database.parent)
     return aside
+
+
+def _bring_in_log(database: Path) -> None:
+    if _has_log(database):
+        with suppress(sqlite3.Error), closing(_connect(database)) as raw:
+            raw.execute("PRAGMA journal_mode=DELETE").close()  # brings the write-ahead log into the file
 
 
 def _has_log(database: Path) -> bool:

@@ -54,7 +54,8 @@ class Schema:
 
     `statements` make the newest shape. `steps` maps a version to what lifts data of the version before to
     it; a database lifted step by step has the same tables and columns as a new one. A copy (`vrm backup`)
-    takes along no row of the tables `left_out`, and `in_copies` is done to it.
+    takes along no row of the tables `left_out`, and `in_copies` is done to it. A restore calls `carry`
+    with what reads the database that was there: it takes over what must not be undone, and says what changed.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Schema:
     steps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     in_copies: tuple[str, ...] = ()
+    carry: Callable[[Callable[[str], list[Row]], Transaction], list[str]] | None = None
 
     def since(self, found: int) -> tuple[str, ...]:
         """What brings data of version `found` (0: there is none) to this one.

@@ -34,6 +34,7 @@ class ServerKey:
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
+        self._forms = crypto.derive(secret, Purpose.SERVER, "forms")
         self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
         self.typed = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "typed"), Purpose.SERVER_TYPED)
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
@@ -66,6 +67,10 @@ class ServerKey:
     def invitation(self, code: bytes) -> bytes:
         """16 bytes under which an invitation is stored, so that the database invites nobody."""
         return crypto.mac(self._invitations, Purpose.SERVER_INVITATION, code)[:16]
+
+    def form_token(self, session: str, vault: str) -> str:
+        """For the forms of a session: that this host made them for this vault."""
+        return crypto.mac(self._forms, Purpose.CSRF, "session", session, vault).hex()
 
     def proof(self, at: int) -> str:
         """For two minutes around `at`, that its bearer holds this key: `vrm doctor` asks the server so."""

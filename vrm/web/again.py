@@ -3,9 +3,9 @@
 Promises: it waits in her browser only, sealed under a key of this host, for half an hour; nothing of it is
 stored here, stands in an address or is written to a log; it is shown once more, for her to press the button
 again, and nothing is done by itself. Refuses what was typed into a form that this vault did not make for
-this customer: the form's token, which binds session and vault, is checked with the vault that was opened.
-It travels in a hidden field of the log-in form; a company's request, whose page offers no log-in, leaves it
-in a cookie instead.
+this customer: the form's token, which only this host makes and only for a session of that vault, is
+checked with the vault that was opened. It travels in a hidden field of the log-in form; a company's
+request, whose page offers no log-in, leaves it in a cookie instead.
 """
 
 from __future__ import annotations

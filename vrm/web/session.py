@@ -2,7 +2,7 @@
 
 Promises: the session cookie is HttpOnly, SameSite=Lax, without a Domain, and Secure with the
 `__Host-` prefix unless the vault is served by http on loopback. Every form carries `csrf_token`: an
-HMAC under the session secret, or, before the log-in, under a random cookie of its own. A token is
+MAC by the server key of the session and its vault, or, before the log-in, under a random cookie. A token is
 compared in constant time. Refuses every form from another site, whatever token it carries.
 """
 
@@ -113,8 +113,8 @@ def form_key(secret: str) -> str:
 
 
 def token_of(key: str, vault: str) -> str:
-    """The form token of a session and the vault that it opened."""
-    return crypto.mac(Key(bytes.fromhex(key)), Purpose.CSRF, "session", vault).hex()
+    """The form token of a session and the vault that it opened; for no other vault is one ever given."""
+    return desk().vaults.server_key.form_token(key, vault)
 
 
 def _token(secret: str, purpose: str) -> str:

@@ -13,6 +13,8 @@ from flask import Flask
 from tests.conftest import SettableClock
 from tests.web.actors import PASSPHRASE, Customer, Form, Page
 from vrm.consent.service import Consent
+from vrm.vault import crypto
+from vrm.vault.crypto import Key, Purpose
 from vrm.vault.vault import Vault
 
 CANARY = "nobody may read this canary"
@@ -204,6 +206,28 @@ def test_a_form_without_this_customers_token_is_not_shown_to_her(
     for token in ("", "0" * 64, "ä"):
         page = typed_in_vain(alice, clock, form, **{"statement.topic": CANARY, "csrf_token": token})
         assert CANARY not in back_in(alice, page).html
+
+
+def test_who_knows_the_id_of_her_vault_makes_no_form_that_is_shown_to_her(
+    app: Flask, alice: Customer, opened: Vault, clock: SettableClock
+) -> None:
+    """The id lies open in exports, and the secret of a session that never was is what he likes."""
+    secret = "A" * 43
+    key = crypto.digest(secret.encode())
+    tokens = [
+        crypto.mac(Key(key), Purpose.CSRF, "session", *parts).hex()
+        for parts in ((opened.id,), (key.hex(), opened.id))
+    ]
+    for token in tokens:
+        form = left_behind(alice, clock).form("/login")
+        eve = Customer(app.test_client())
+        eve.client.set_cookie("vrm", secret)
+        posted = {"statement.topic": CANARY, "csrf_token": token}
+        kept = eve.post("/preferences/new", posted).form("/login").value("kept")
+        page = alice.submit(form, username="alice", passphrase=PASSPHRASE, kept=kept)
+        assert page.status == 200
+        assert CANARY not in page.html
+        assert "Nothing of it was saved" not in page.text
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])

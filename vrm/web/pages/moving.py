@@ -149,7 +149,7 @@ def _as_csv(opened: Vault) -> Iterator[bytes]:
 
 def _line(cells: list[str]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL).writerow(cells)
     return out.getvalue().encode()
 
 
