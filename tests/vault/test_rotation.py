@@ -491,3 +491,56 @@ def test_the_plain_chains_fit_after_a_rotation(alice: tuple[Vault, str], engine:
     with engine.write() as transaction:
         transaction.execute("DELETE FROM journal WHERE seq = (SELECT max(seq) - 1 FROM journal)")
     assert len(chains.problems(engine)) == 1
+
+
+# --- the note of how far it is
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE rotations SET part = 'mailbox', after = 'items:x/y'",
+        "UPDATE rotations SET part = 'records', after = '999999999'",
+        "UPDATE rotations SET part = 'mailbox', after = '7'",
+        "UPDATE rotations SET part = 'nobody', after = x'ff'",
+        "UPDATE rotations SET done = 'x', total = x'ff'",
+    ],
+)
+def test_an_altered_note_of_how_far_it_is_costs_no_record(
+    alice: tuple[Vault, str], vaults: Vaults, raw: sqlite3.Connection, sql: str
+) -> None:
+    alice[0].rotate(PASSPHRASE)
+    raw.execute(sql)
+    opened = vaults.unlock("alice", PASSPHRASE)
+    assert opened.rotating() is None
+    assert titles(opened) == BOOKS
+    assert opened.check() == []
+
+
+@pytest.mark.parametrize("column", ["parts", "after"])
+def test_an_altered_note_of_how_far_it_is_keeps_nobody_out_and_is_named(
+    alice: tuple[Vault, str], vaults: Vaults, raw: sqlite3.Connection, column: str
+) -> None:
+    vaults.at_unlock = 0
+    alice[0].rotate(PASSPHRASE)
+    raw.execute(f"UPDATE rotations SET {column} = '[{{'")
+    opened = vaults.unlock("alice", PASSPHRASE)
+    assert titles(opened) == BOOKS
+    assert any("how far" in problem for problem in opened.problems())
+
+
+@pytest.mark.parametrize("size", [1, 2, 500])
+def test_planted_rows_lead_past_no_record(
+    alice: tuple[Vault, str],
+    vaults: Vaults,
+    raw: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    monkeypatch.setattr(rotation, "BATCH", size)
+    vault = alice[0]
+    for collection, record in (("x'6161'", "x'00'"), ("'a/b'", "'c'"), ("'z'", "x'ffff'"), ("''", "'/'")):
+        raw.execute(f"INSERT INTO records VALUES (?, {collection}, {record}, 1, 0, NULL, x'00')", (vault.id,))
+    vault.rotate(PASSPHRASE)
+    assert vault.go_on_rotating() is None
+    assert titles(vaults.unlock("alice", PASSPHRASE)) == BOOKS

@@ -16,7 +16,7 @@ from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed
+from vrm.vault.generations import Resealed, place_of
 from vrm.vault.keyring import Keyring
 from vrm.vault.roster import open_roster, seal_roster
 
@@ -38,16 +38,16 @@ class GrantsPart:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of the grants' ids."""
+        """A batch in the order of the rows."""
         rows = self._engine.all(
-            "SELECT grant_id, CAST(wrapped AS BLOB), CAST(agreement AS BLOB), CAST(reserve AS BLOB),"
+            "SELECT rowid, grant_id, CAST(wrapped AS BLOB), CAST(agreement AS BLOB), CAST(reserve AS BLOB),"
             " state IN ('live', 'paused') OR EXISTS"
             " (SELECT 1 FROM mailbox m WHERE m.vault = grants.vault AND m.origin = grants.grant_id)"
-            " FROM grants WHERE vault = ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
-            (keyring.vault, after, limit),
+            " FROM grants WHERE vault = ? AND rowid > ? ORDER BY rowid LIMIT ?",
+            (keyring.vault, place_of(after), limit),
         )
         entries, fresh = {}, []
-        for *row, used in rows:
+        for _, *row, used in rows:
             with suppress(TamperedError):  # an altered one stays so, and ends at the customer's next act
                 sealed = _resealed(keyring, *row, keep=bool(used))
                 fresh.append((*sealed, row[0]))
@@ -56,7 +56,7 @@ class GrantsPart:
             "UPDATE grants SET wrapped = ?, agreement = ?, reserve = ? WHERE grant_id = ?", fresh
         )
         self._follow(transaction, keyring, entries)
-        return Resealed(rows[-1][0] if len(rows) == limit else None, len(rows))
+        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))
 
     def _follow(self, transaction: Transaction, keyring: Keyring, entries: dict[str, str]) -> None:
         with suppress(TamperedError):
@@ -108,14 +108,13 @@ class LogPart:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of the segments' names."""
+        """A batch in the order of the rows."""
         rows = self._engine.all(
-            "SELECT CAST(segment AS BLOB), CAST(sealed_key AS BLOB), CAST(mac AS BLOB) FROM log_segments"
-            " WHERE vault = ? AND segment > ?"
-            " ORDER BY segment LIMIT ?",
-            (keyring.vault, bytes.fromhex(after), limit),
+            "SELECT rowid, CAST(segment AS BLOB), CAST(sealed_key AS BLOB), CAST(mac AS BLOB)"
+            " FROM log_segments WHERE vault = ? AND rowid > ? ORDER BY rowid LIMIT ?",
+            (keyring.vault, place_of(after), limit),
         )
         heads = self._log.known_heads(keyring)
-        for segment, sealed, mac in rows:
+        for _, segment, sealed, mac in rows:
             self._log.reseal_segment(transaction, keyring, (segment, sealed, mac), heads)
-        return Resealed(rows[-1][0].hex() if len(rows) == limit else None, len(rows))
+        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))

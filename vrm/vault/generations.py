@@ -31,6 +31,15 @@ class Resealed(NamedTuple):
     rows: int
 
 
+def place_of(after: str) -> int:
+    """The number of the row after which a batch begins.
+
+    0 for a note that was altered: what is done already is passed over, so beginning anew loses nothing.
+    Numbers and not names: those that somebody planted may stand in another order than they are read in.
+    """
+    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
+
+
 def generation_of(engine: Engine, vault: str) -> int:
     """The generation of a vault's root; 0 for a vault that is not there."""
     row = engine.one("SELECT generation FROM vaults WHERE vault = ?", (vault,))

@@ -300,23 +300,22 @@ class Mailbox:
 
     # ---- a new root (vrm.vault.renewal) -------------------------------------------------------------
 
-    def after(self, vault: str, origin: str, number: int, limit: int) -> list[Item]:
-        """Items, waiting or stopped, behind this place in the order of origins and numbers."""
+    def after(self, vault: str, place: int, limit: int) -> list[Item]:
+        """Items, waiting or stopped, behind this place in the order in which they came."""
         rows = self._engine.all(
-            f"SELECT {_COLUMNS} FROM mailbox WHERE vault = ? AND (origin, number) > (?, ?)"
-            " ORDER BY origin, number LIMIT ?",
-            (vault, origin, number, limit),
+            f"SELECT {_COLUMNS} FROM mailbox WHERE vault = ? AND place > ? ORDER BY place LIMIT ?",
+            (vault, place, limit),
         )
         return [_item(row) for row in rows]
 
-    def notes_after(self, vault: str, origin: str, item: bytes, limit: int) -> list[tuple[str, bytes]]:
-        """(origin, item) of the notes behind this place."""
+    def notes_after(self, vault: str, place: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """(place, origin, item) of the notes behind this place."""
         rows = self._engine.all(
-            "SELECT origin, CAST(item AS BLOB) FROM mailbox_notes WHERE vault = ? AND (origin, item) > (?, ?)"
-            " ORDER BY origin, item LIMIT ?",
-            (vault, origin, item, limit),
+            "SELECT rowid, CAST(origin AS BLOB), CAST(item AS BLOB) FROM mailbox_notes WHERE vault = ?"
+            " AND rowid > ? ORDER BY rowid LIMIT ?",
+            (vault, place, limit),
         )
-        return [(row[0], row[1]) for row in rows]
+        return [(row[0], row[1].decode("utf-8", "replace"), row[2]) for row in rows]
 
     def reseal(self, transaction: Transaction, keyring: Keyring, item: Item) -> None:
         """Seal one item to the newest pair; TamperedError where it opens for no pair of this vault."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed
+from vrm.vault.generations import Resealed, place_of
 from vrm.vault.keyring import Keyring
 from vrm.vault.mailbox import Mailbox, Vouch
 
@@ -20,6 +20,7 @@ class MailboxPart:
     """Marks at once; items, then notes, in batches. What does not open stays, for the filing to stop it."""
 
     name = "mailbox"
+    _NOTES = 1 << 58  # places from here on are of notes, those below of items
 
     def __init__(self, engine: Engine, vouch: Vouch) -> None:
         self._engine = engine
@@ -47,20 +48,18 @@ class MailboxPart:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch; the place is `items:ORIGIN/NUMBER`, then `notes:ORIGIN/ITEM`."""
-        table, _, place = (after or "items:").partition(":")
-        origin, _, last = place.partition("/")
-        if table == "items":
-            items = self._mailbox.after(keyring.vault, origin, int(last or 0), limit)
+        """A batch: items in the order in which they came, then notes."""
+        place = place_of(after)
+        if place < self._NOTES:
+            items = self._mailbox.after(keyring.vault, place, limit)
             for item in items:
                 with suppress(TamperedError):
                     self._mailbox.reseal(transaction, keyring, item)
-            more = len(items) == limit
-            return Resealed(f"items:{items[-1].origin}/{items[-1].number}" if more else "notes:", len(items))
-        notes = self._mailbox.notes_after(keyring.vault, origin, bytes.fromhex(last), limit)
-        for known, item_id in notes:
+            return Resealed(str(items[-1].place if len(items) == limit else self._NOTES), len(items))
+        notes = self._mailbox.notes_after(keyring.vault, place - self._NOTES, limit)
+        for _, origin, item_id in notes:
             with suppress(TamperedError):
-                note = self._mailbox.note(keyring, known, item_id)
-                self._mailbox.set_note(transaction, keyring, known, item_id, note or {})
+                note = self._mailbox.note(keyring, origin, item_id)
+                self._mailbox.set_note(transaction, keyring, origin, item_id, note or {})
         more = len(notes) == limit
-        return Resealed(f"notes:{notes[-1][0]}/{notes[-1][1].hex()}" if more else None, len(notes))
+        return Resealed(str(self._NOTES + notes[-1][0]) if more else None, len(notes))

@@ -15,13 +15,13 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vrm.errors import ConflictError, TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed, open_keyring, require_current
+from vrm.vault.generations import Resealed, open_keyring, place_of, require_current
 from vrm.vault.journal import Journal, Newest, Noted, body_hash
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, Slot, hand_over
@@ -179,7 +179,9 @@ def _store(transaction: Transaction, vault: Vault, ring: Keyring, heirlooms: byt
 
 def progress(vault: Vault) -> Progress | None:
     """How far the rotation of this vault is; None where there is none."""
-    row = vault.engine.one("SELECT done, total FROM rotations WHERE vault = ?", (vault.id,))
+    row = vault.engine.one(
+        "SELECT CAST(done AS INTEGER), CAST(total AS INTEGER) FROM rotations WHERE vault = ?", (vault.id,)
+    )
     return Progress(min(row[0], row[1]), row[1]) if row else None
 
 
@@ -206,16 +208,42 @@ def proceed(vault: Vault, batches: int | None = None, tell: Tell | None = None) 
 
 
 def _all_here(vault: Vault) -> bool:
-    row = vault.engine.one("SELECT parts FROM rotations WHERE vault = ?", (vault.id,))
-    return row is not None and set(json.loads(row[0])) <= {part.name for part in vault.parts}
+    note = _note(vault.engine, vault.id)
+    return note is not None and note.parts is not None and note.parts <= {part.name for part in vault.parts}
+
+
+class _Note(NamedTuple):
+    """Whose turn it is, after which row, and who must seal something anew (None: that was altered)."""
+
+    part: str
+    after: str
+    parts: frozenset[str] | None
+
+
+def _note(engine: Engine, vault: str) -> _Note | None:
+    row = engine.one(
+        "SELECT CAST(part AS BLOB), CAST(after AS BLOB), CAST(parts AS BLOB) FROM rotations WHERE vault = ?",
+        (vault,),
+    )
+    if row is None:
+        return None
+    part, after, parts = (cell.decode("utf-8", "replace") for cell in row)
+    try:
+        names = json.loads(parts)
+    except (ValueError, RecursionError):
+        names = None
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return _Note(part, after, frozenset(names) if known else None)
 
 
 def problems(engine: Engine, keyring: Keyring) -> list[str]:
     """What does not fit in what a rotation left; empty if all is well."""
     found = []
-    unfinished = engine.one("SELECT 1 FROM rotations WHERE vault = ?", (keyring.vault,))
-    if unfinished and keyring.before is None:
+    note = _note(engine, keyring.vault)
+    if note and keyring.before is None:
         found.append("the earlier root of an unfinished renewal of the keys was altered")
+    if note and (note.parts is None or note.after != str(place_of(note.after) or "")):
+        found.append("the note of how far the renewal of the keys is was altered")
     try:
         keyring.heirlooms()
     except TamperedError:
@@ -237,20 +265,16 @@ class _Run:
         """One transaction; False where the rotation has ended with it or before."""
         with self._engine.write() as transaction:
             require_current(self._engine, self._keyring)
-            row = self._engine.one(
-                "SELECT part, after FROM rotations WHERE vault = ?", (self._keyring.vault,)
-            )
-            if row is None:
+            note = _note(self._engine, self._keyring.vault)
+            if note is None:
                 return False
             names = [part.name for part in self._parts]
-            at = names.index(row[0])
-            after, rows = self._parts[at].reseal(transaction, self._keyring, row[1], BATCH)
-            if after == row[1]:
-                after = None  # rows whose keys are not of the kind that is written here lead nowhere
+            at, place = (names.index(note.part), note.after) if note.part in names else (0, "")
+            after, rows = self._parts[at].reseal(transaction, self._keyring, place, BATCH)
             if after is None and at + 1 == len(names):
                 self._finish(transaction)
                 return False
-            name = row[0] if after is not None else names[at + 1]
+            name = names[at] if after is not None else names[at + 1]
             transaction.execute(
                 "UPDATE rotations SET part = ?, after = ?, done = done + ? WHERE vault = ?",
                 (name, after or "", rows, self._keyring.vault),
@@ -258,7 +282,10 @@ class _Run:
         return True
 
     def _finish(self, transaction: Transaction) -> None:
-        """The journal anew, and the old root goes: nothing is under it any more."""
+        """The journal anew, and the old root goes: no record is under it, wherever the note stood."""
+        place: str | None = ""
+        while place is not None:  # passes over what is done
+            place, _ = self._parts[0].reseal(transaction, self._keyring, place, BATCH)
         with suppress(TamperedError):  # a broken chain stays broken, and `check` goes on saying so
             self._newest.follow()
             self._journal.renew(transaction, self._newest.noted())
@@ -284,26 +311,24 @@ class _Records:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of collections and ids; rows of a running import are new already."""
+        """A batch in the order of the rows; those of a running import are new already."""
         rows = self._engine.all(
-            "SELECT collection, record, revision, CAST(body AS BLOB) FROM records WHERE vault = ?"
-            " AND (collection, record) > (?, ?) ORDER BY collection, record LIMIT ?",
-            (keyring.vault, *_place(after), limit),
+            "SELECT rowid, collection, record, revision, CAST(body AS BLOB) FROM records WHERE vault = ?"
+            " AND rowid > ? ORDER BY rowid LIMIT ?",
+            (keyring.vault, place_of(after), limit),
         )
         states, changed, noted = self._states(), [], []
-        for collection, record, revision, body in rows:
+        for row, collection, record, revision, body in rows:
             fresh = _resealed(keyring, collection, record, revision, body)
             if fresh is None:
                 continue
-            changed.append((fresh, keyring.vault, collection, record))
+            changed.append((fresh, keyring.vault, row))
             if states.get((collection, record)) == (revision, body_hash(body)):
                 noted.append(Noted(collection, record, revision, body_hash(fresh)))
-        transaction.executemany(
-            "UPDATE records SET body = ? WHERE vault = ? AND collection = ? AND record = ?", changed
-        )
+        transaction.executemany("UPDATE records SET body = ? WHERE vault = ? AND rowid = ?", changed)
         if noted:
             self._journal.append(transaction, noted)
-        return Resealed(f"{rows[-1][0]}/{rows[-1][1]}" if len(rows) == limit else None, len(rows))
+        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))
 
     def _states(self) -> dict[tuple[str, str], tuple[int, str]]:
         """What the journal vouches for: nothing where its chain is broken."""
@@ -314,11 +339,6 @@ class _Records:
         except TamperedError:
             return {}
         return self._newest.states
-
-
-def _place(after: str) -> tuple[str, str]:
-    collection, _, record = after.partition("/")
-    return collection, record
 
 
 def _resealed(keyring: Keyring, collection: str, record: str, revision: int, body: bytes) -> bytes | None:

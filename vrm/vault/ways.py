@@ -1,10 +1,10 @@
 """Ways into a vault as they stand in the table, and which of them the server vouches for.
 
 Promises: a vault object knows by which way it was opened. The server gives its word for public keys of a
-vault only to who came by a way whose own public key it vouches for, or (after the server key was replaced) by one
-that stood there when the host took the vaults over under the new key. So who plants a keyslot with a root of
-his own gets the server's word for nothing. What changes ways in demands, in the transaction that writes,
-that the way which was proven still stands: an ended credential ends also for who had just shown it.
+vault only to who came by a way whose own public key it vouches for, or (after the server key was replaced)
+by one that stood there when the host took the vaults over under the new key. So who plants a keyslot with a
+root of his own gets the server's word for nothing. What changes ways in demands, in the transaction that
+writes, that the way which was proven still stands: an ended credential ends also for who had just shown it.
 """
 
 from __future__ import annotations
