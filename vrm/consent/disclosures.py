@@ -206,7 +206,7 @@ class Disclosures:
     def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries, or those older than `before`; what does not open is left to `problems`."""
         rows = self._engine.all(
-            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? AND at <= ?"
+            "SELECT CAST(segment AS BLOB), seq, at, sealed FROM log_entries WHERE vault = ? AND at <= ?"
             " ORDER BY at DESC, seq DESC LIMIT ? OFFSET ?",
             (vault.id, before[0] if before else 1 << 60, limit, before[1] if before else 0),
         )
@@ -264,7 +264,7 @@ class Disclosures:
         """Of the segments that this host started, or that were seen at an unlock (should its key be lost)."""
         found = {}
         for row in self._engine.all(
-            "SELECT segment, sealed_key, mac FROM log_segments WHERE vault = ?", (vault.id,)
+            "SELECT CAST(segment AS BLOB), sealed_key, mac FROM log_segments WHERE vault = ?", (vault.id,)
         ):
             with suppress(TamperedError):
                 key = self._segment_key(vault.keyring, row, heads)
@@ -307,7 +307,9 @@ class Disclosures:
 
     def vouch_anew(self, transaction: Transaction, vault: Vault) -> None:
         """For all segments of a vault that has just come to this host, whose rows are vouched for."""
-        rows = self._engine.all("SELECT segment, sealed_key FROM log_segments WHERE vault = ?", (vault.id,))
+        rows = self._engine.all(
+            "SELECT CAST(segment AS BLOB), sealed_key FROM log_segments WHERE vault = ?", (vault.id,)
+        )
         transaction.executemany(
             "UPDATE log_segments SET mac = ? WHERE vault = ? AND segment = ?",
             [(self._vouch(vault.id, segment, sealed), vault.id, segment) for segment, sealed in rows],
@@ -342,9 +344,9 @@ class Disclosures:
     def seal_heads(self, vault: Vault) -> None:
         """At unlock: remember under the root how far every chain reached, so that a later cut shows."""
         rows = self._engine.all(
-            "SELECT e.segment, e.seq, e.sealed FROM log_entries e JOIN (SELECT segment, max(seq) AS last"
-            " FROM log_entries WHERE vault = ? GROUP BY segment) t ON t.segment = e.segment"
-            " AND t.last = e.seq WHERE e.vault = ?",
+            "SELECT CAST(e.segment AS BLOB), e.seq, e.sealed FROM log_entries e"
+            " JOIN (SELECT segment, max(seq) AS last FROM log_entries WHERE vault = ? GROUP BY segment) t"
+            " ON t.segment = e.segment AND t.last = e.seq WHERE e.vault = ?",
             (vault.id, vault.id),
         )
         heads = {segment.hex(): [seq, crypto.digest(sealed).hex()] for segment, seq, sealed in rows}
@@ -370,7 +372,8 @@ class Disclosures:
         ciphers, found = self._ciphers(vault, heads), []
         chains: dict[bytes, list[tuple[int, int, bytes]]] = {segment: [] for segment in ciphers}
         for segment, seq, at, sealed in self._engine.all(
-            "SELECT segment, seq, at, sealed FROM log_entries WHERE vault = ? ORDER BY segment, seq",
+            "SELECT CAST(segment AS BLOB), seq, at, sealed FROM log_entries WHERE vault = ?"
+            " ORDER BY segment, seq",
             (vault.id,),
         ):
             chains.setdefault(segment, []).append((seq, at, sealed))

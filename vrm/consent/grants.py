@@ -40,6 +40,11 @@ from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault
 
 DAY = 86_400  # seconds
+# As numbers, whatever somebody wrote there: one bad row must not keep a page from being shown.
+_SHOWN = (
+    "state, CAST(created AS INTEGER), CAST(expires AS INTEGER), CAST(ended AS INTEGER),"
+    " CAST(last_used AS INTEGER), CAST(reads AS INTEGER)"
+)
 _BATCH = 1000  # records brought in step at once when a grant is narrowed
 
 
@@ -146,8 +151,7 @@ class Grants:
         """Every grant of this vault, the newest first; planted rows are left to `problems`."""
         found = []
         for row in self._engine.all(
-            f"SELECT state, created, expires, ended, last_used, reads, {GRANT_COLUMNS} FROM grants"
-            " WHERE vault = ? ORDER BY created DESC, grant_id",
+            f"SELECT {_SHOWN}, {GRANT_COLUMNS} FROM grants WHERE vault = ? ORDER BY created DESC, grant_id",
             (vault.id,),
         ):
             try:
@@ -160,8 +164,7 @@ class Grants:
     def get(self, vault: Vault, grant_id: str) -> GrantView:
         """One grant as the customer sees it; GrantNotFoundError."""
         row = self._engine.one(
-            "SELECT state, created, expires, ended, last_used, reads FROM grants"
-            " WHERE vault = ? AND grant_id = ?",
+            f"SELECT {_SHOWN} FROM grants WHERE vault = ? AND grant_id = ?",
             (vault.id, grant_id),
         )
         grant = self.open(vault, grant_id)

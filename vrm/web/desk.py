@@ -6,6 +6,8 @@ and nowhere else, so that it is gone when the answer is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +15,9 @@ from flask import Blueprint, current_app, g
 
 from vrm.clock import Clock
 from vrm.consent.service import Consent
+from vrm.errors import TamperedError
 from vrm.settings import Settings
+from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault, Vaults
 from vrm.web.limits import Limits
 
@@ -60,3 +64,11 @@ def vault() -> Vault:
     """The unlocked vault of this request; pages behind the log-in always have one."""
     found: Vault = g.vault
     return found
+
+
+def readable(collection: str) -> Iterator[tuple[str, Document]]:
+    """Every (id, document) that opens: one that was altered must not keep a page from being shown."""
+    held = vault().records(collection)
+    for record, revision, body in held.stored():
+        with suppress(TamperedError):
+            yield record, held.unseal(record, revision, body)

@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from vrm.web import session
-from vrm.web.desk import desk, vault, web
+from vrm.web.desk import desk, readable, vault, web
 
 PAGE: Final = 50  # messages on a page
 
@@ -36,7 +36,7 @@ def count_messages() -> int:
 def inbox() -> str:
     """All messages, the newest first."""
     left = desk().consent.go_on_filing(vault())
-    lines = [Line(record, document["message"]) for record, document in vault().records("inbox").scan()]
+    lines = [Line(record, document["message"]) for record, document in readable("inbox")]
     lines.sort(key=lambda line: (line.message.get("received", ""), line.record), reverse=True)
     text = request.args.get("start", "")
     start = int(text) if text.isdecimal() and len(text) < 8 else 0
@@ -77,7 +77,7 @@ def discard() -> Response:
 def _of_order(number: str) -> list[tuple[str, dict[str, Any]]]:
     if not number:
         return []
-    found = vault().records("purchases").scan()
+    found = readable("purchases")
     return [
         (record, document) for record, document in found if document["order"].get("order_number") == number
     ]

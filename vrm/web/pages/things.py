@@ -12,7 +12,7 @@ from typing import Any, Final
 from flask import render_template, request
 
 from vrm.web import forms
-from vrm.web.desk import vault, web
+from vrm.web.desk import readable, web
 
 PAGE: Final = 50  # purchases on a page
 MENU_MOST: Final = 60  # choices in a filter's menu
@@ -86,7 +86,7 @@ def things() -> str:
     )
     menus = Menus(Counter(), Counter(), Counter())
     found, total = [], 0
-    for record, document in vault().records("purchases").scan():
+    for record, document in readable("purchases"):
         total += 1
         menus.add(document)
         if wanted.fits(document):
