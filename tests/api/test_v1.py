@@ -162,7 +162,7 @@ def test_head_answers_without_a_body(shop: Shop, tokens: dict[str, Any]) -> None
 def test_options_says_what_is_allowed_and_nothing_of_other_origins(client: FlaskClient) -> None:
     answer = client.options("/api/v1/purchases", headers={"Origin": "https://evil.example"})
     assert answer.status_code == 200
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert answer.data == b""
     assert "Access-Control-Allow-Origin" not in answer.headers
 
@@ -234,7 +234,7 @@ def test_a_token_in_the_address_reads_nothing(shop: Shop, tokens: dict[str, Any]
 def test_a_token_in_a_form_reads_nothing(shop: Shop, tokens: dict[str, Any]) -> None:
     form = {"access_token": tokens["access_token"]}
     problem(shop.client.get("/api/v1/purchases", data=form), 400, "invalid-parameter")
-    problem(shop.client.post("/api/v1/purchases", data=form), 405, "method-not-allowed")
+    problem(shop.client.post("/api/v1/purchases", data=form), 401, "token-invalid")
 
 
 def test_an_expired_token_reads_nothing(shop: Shop, tokens: dict[str, Any], clock: Any) -> None:
@@ -304,9 +304,7 @@ def test_a_row_taken_out_is_the_same_404(shop: Shop, customer: Customer, purchas
     assert answer.data == absent.data
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/nothing/abc", "/answers/nothing", "/answers", "/inbox", "/changes"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/abc", "/answers/nothing", "/answers", "/changes"])
 def test_what_is_not_built_does_not_exist(shop: Shop, tokens: dict[str, Any], path: str) -> None:
     problem(shop.read(path, tokens["access_token"]), 404, "not-in-view")
 
@@ -316,13 +314,28 @@ def test_other_addresses_are_problems_too(shop: Shop, tokens: dict[str, Any], pa
     problem(shop.read(path, tokens["access_token"]), 404, "no-such-path")
 
 
-@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-@pytest.mark.parametrize("path", ["/grant", "/purchases", "/purchases/abc"])
-def test_nothing_can_be_written(shop: Shop, tokens: dict[str, Any], method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, "/answers/corrections") for method in ("post", "patch")),
+        *((method, "/purchases") for method in ("put", "patch", "delete")),
+        *((method, "/purchases/abc") for method in ("post", "patch")),
+        ("patch", "/grant"),
+    ],
+)
+def test_nothing_else_can_be_written(shop: Shop, tokens: dict[str, Any], method: str, path: str) -> None:
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     answer = getattr(shop.client, method)("/api/v1" + path, headers=headers, json={})
     problem(answer, 405, "method-not-allowed")
     assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("collection", ["purchases", "inbox", "profile", "grant"])
+def test_who_may_only_read_writes_nothing(shop: Shop, tokens: dict[str, Any], collection: str) -> None:
+    headers = {"Authorization": f"Bearer {tokens['access_token']}", "Idempotency-Key": "one"}
+    answer = shop.client.post(f"/api/v1/{collection}", headers=headers, json={"item": {"title": "x"}})
+    assert answer.status_code in (403, 404)
+    assert answer.content_type == "application/problem+json"
 
 
 # parameters
@@ -386,9 +399,10 @@ def test_only_what_changed_since_is_listed(
     clock.forward(10)
     since = rfc3339(clock.now())
     assert titles(shop.read(f"/purchases?updated_since={since}", tokens["access_token"])) == set()
-    customer.vault.records("purchases").put(
+    new = customer.vault.records("purchases").put(
         {"item": {"title": "Orlando"}, "order": {"ordered": "2026-11-01"}, "context": {"for": "self"}}
     )
+    customer.consent.arrivals.admit(customer.vault, tokens["grant_id"], frozenset({new}))
     assert titles(shop.read(f"/purchases?updated_since={since}", tokens["access_token"])) == {"Orlando"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ from vrm.consent.grants import DAY
 from vrm.errors import ConflictError, GrantNotFoundError, ValidationError
 from vrm.vault.engine import SqliteEngine
 
+STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
 OLD = ["Beloved", "Emma", "Kindred"]
 
 
@@ -222,7 +224,6 @@ def test_an_import_that_runs_meanwhile_holds_the_approval_back(
 
 
 def _stage_and_die(folder: str) -> None:
-    import os
     from pathlib import Path
 
     from tests.conftest import CHEAP, PASSPHRASE
@@ -310,7 +311,7 @@ class Year:
         return (day_of(self.clock.now()) - day_of(self.arrived[record])).days >= policy.WAITING_DAYS
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3] if STRICT else [1])
 def test_in_a_simulated_year_nothing_unsorted_and_nothing_early_leaves(
     customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, seed: int
 ) -> None:

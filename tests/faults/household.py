@@ -350,7 +350,7 @@ class Household:
             self.ended.set()
             for thread in threads:
                 thread.join()
-        assert self.troubles == []
+        assert not self.troubles, self.troubles
 
     def _enough(self, acts: int) -> bool:
         """So many acts, and something that was shared."""

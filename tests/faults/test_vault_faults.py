@@ -146,9 +146,9 @@ from vrm.errors import StorageError
 vault = unlocked(Path(sys.argv[1]), PASSPHRASE)
 table = vault.table("purchases")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
 refused = 0
-for number in range(100):
+for number in range(200):
     try:
         print(table.insert(purchase(str(number))), flush=True)
     except StorageError:
