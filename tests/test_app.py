@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.conftest import CHEAP, PASSPHRASE
-from vrm import app
+from vrm import app, cli
 from vrm.errors import StorageError
 from vrm.settings import Settings
 
@@ -46,11 +47,33 @@ def test_a_lost_server_key_is_said_and_records_still_open(
     vault, _ = host.vaults.create("alice", PASSPHRASE)
     record = vault.records("purchases").put({"item": {"title": "Kindred"}})
     host.engine.close()
-    assert not caplog.records
+    assert not [told for told in caplog.records if told.name == "vrm.host"]
     settings.server_key_path.unlink()
     with caplog.at_level(logging.WARNING):
         host = app.open_host(settings, limits=CHEAP)
     assert "a new server key was made" in caplog.text
     opened = host.vaults.unlock("alice", PASSPHRASE)
     assert opened.records("purchases").get(record)["item"] == {"title": "Kindred"}
+    assert opened.problems() == []  # the start took the vaults over: she logs in and goes on
     host.engine.close()
+
+
+def test_a_vault_with_two_ways_in_of_a_kind_is_named_and_not_taken_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", public_url="http://127.0.0.1:8600")
+    host = app.open_host(settings, limits=CHEAP)
+    host.vaults.create("alice", PASSPHRASE)
+    host.vaults.create("bob", PASSPHRASE)
+    with host.engine.write() as transaction:
+        transaction.execute(
+            "INSERT INTO keyslots SELECT k.vault, 'planted0planted0', kind, params, checked, public,"
+            " public_mac, wrapped, k.generation, k.created, handed FROM keyslots k JOIN vaults v ON v.vault = k.vault"
+            " WHERE v.username = 'alice' AND kind = 'passphrase'"
+        )
+    host.engine.close()
+    settings.server_key_path.unlink()
+    assert cli.main(["vault", "vouch", "--json", "--data-dir", str(settings.data_dir)]) == 1
+    assert json.loads(capsys.readouterr().out) == {"left_out": ["alice"]}
+    assert "alice has two ways in" in caplog.text
+    assert "bob has two ways in" not in caplog.text
