@@ -68,7 +68,8 @@ def test_a_vault_with_two_ways_in_of_a_kind_is_named_and_not_taken_over(
     with host.engine.write() as transaction:
         transaction.execute(
             "INSERT INTO keyslots SELECT k.vault, 'planted0planted0', kind, params, checked, public,"
-            " public_mac, wrapped, k.generation, k.created, handed FROM keyslots k JOIN vaults v ON v.vault = k.vault"
+            " public_mac, wrapped, k.generation, k.created, handed FROM keyslots k"
+            " JOIN vaults v ON v.vault = k.vault"
             " WHERE v.username = 'alice' AND kind = 'passphrase'"
         )
     host.engine.close()
