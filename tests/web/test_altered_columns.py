@@ -31,7 +31,7 @@ from vrm.vault.vault import Vaults
 
 STRICT = bool(os.environ.get("VRM_TEST_STRICT"))
 WRITTEN = {"text": "x", "nothing": b"", "null": None, "random": os.urandom(40), "number": -1}
-LOOKED_AT = ("body", "revision", "last_used", "segment", "agreement")  # on ordinary days, with every fourth
+LOOKED_AT = ("body", "revision", "last_used", "segment", "seq", "agreement")  # with every fourth
 PAGES = ("/", "/companies", "/log", "/inbox", "/things")
 LETTER = {"message": {"subject": "Your order", "text": "It is on its way."}}
 

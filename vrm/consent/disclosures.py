@@ -206,7 +206,8 @@ class Disclosures:
     def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries, or those older than `before`; what does not open is left to `problems`."""
         rows = self._engine.all(
-            "SELECT CAST(segment AS BLOB), seq, at, sealed FROM log_entries WHERE vault = ? AND at <= ?"
+            "SELECT CAST(segment AS BLOB), CAST(seq AS INTEGER), CAST(at AS INTEGER), sealed FROM log_entries"
+            " WHERE vault = ? AND at <= ?"
             " ORDER BY at DESC, seq DESC LIMIT ? OFFSET ?",
             (vault.id, before[0] if before else 1 << 60, limit, before[1] if before else 0),
         )
@@ -216,8 +217,8 @@ class Disclosures:
             ciphers = self._ciphers(vault, {})
         entries = []
         for segment, seq, at, sealed in rows:
-            link = self._link(vault.id, segment, seq - 1)
             try:
+                link = self._link(vault.id, segment, seq - 1)
                 text = ciphers[segment].unseal(sealed, seq, link, at)
             except (KeyError, TamperedError):
                 continue

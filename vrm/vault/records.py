@@ -128,7 +128,7 @@ class Records:
         named = envelope.unpack_named(body)
         if not named or not named.keys() <= set(self._facets):
             raise TamperedError()
-        packed = envelope.pack(record, revision, envelope.pack(*named))
+        packed = envelope.pack_stored(record, revision, envelope.pack(*named))
         document: Document = {}
         try:
             for facet, cipher in self._ciphers:
@@ -212,7 +212,7 @@ class Records:
         cipher = next(cipher for facet, cipher in self._ciphers if facet.name == name)
         for record, revision, body in self.stored():
             named = envelope.unpack_named(body)
-            packed = envelope.pack(record, revision, envelope.pack(*named))
+            packed = envelope.pack_stored(record, revision, envelope.pack(*named))
             yield record, json.loads(cipher.unseal_packed(named[name], packed)) if name in named else {}
 
     def put(
