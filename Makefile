@@ -30,6 +30,9 @@ demo: ## the one story over real HTTP, then vault on 8600 and bookshop on 8601 (
 bench: ## the benchmark suite; writes bench/results.json
 	@scripts/bench
 
+long: ## every round of the tests with faults, races and hostile input (an hour); make test does a few of each
+	@scripts/long
+
 flip: ## take each defence away in a copy, one at a time, and show that its tests notice
 	@scripts/flip
 
@@ -48,4 +51,4 @@ lock: ## renew the hash-locked requirements
 clean: ## remove everything made, except .venv and .tools
 	@scripts/clean
 
-.PHONY: help setup test lint types layers fast demo bench flip docs build system lock clean
+.PHONY: help setup test lint types layers fast demo bench long flip docs build system lock clean

@@ -41,7 +41,7 @@ RECEIPT = {
     "order": {"order_number": "canary-order-1"},
     "recipient": {"name": "Canary Recipient 4711"},
 }
-MANY = 100_000 if os.environ.get("VRM_TEST_STRICT") else 300
+MANY = 100_000 if os.environ.get("VRM_TEST_LONG") else 300
 
 
 @pytest.fixture

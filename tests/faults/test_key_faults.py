@@ -1,7 +1,7 @@
 """Passphrase, recovery code and root are changed, and each write is the last one in turn.
 
 Whatever a kill or a full disk leaves, the ways in that are good at that point open everything, nothing is
-amiss, and the next unlock goes on to the end. With VRM_TEST_STRICT=1 also in a larger vault and at each page.
+amiss, and the next unlock goes on to the end. With VRM_TEST_LONG=1 also in a larger vault and at each page.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from vrm.vault.engine import SqliteEngine
 from vrm.vault.vault import Vaults
 
 OTHER = "a passphrase for the time after"
-STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
-BOOKS = 10 if STRICT else 3
+LONG = os.environ.get("VRM_TEST_LONG") == "1"
+BOOKS = 10 if LONG else 3
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def told(kind: str, fault: str, base: Path, stride: int = 1) -> list[str]:
 
 
 def stride(everyday: int) -> int:
-    """Every so many-th write on ordinary days, every one in strict runs."""
-    return 1 if STRICT else everyday
+    """Every so many-th write on ordinary days, every one in long runs."""
+    return 1 if LONG else everyday
 
 
 @pytest.mark.parametrize(("kind", "after"), [("rotate", PASSPHRASE), ("lose", OTHER)])
@@ -62,7 +62,7 @@ def test_a_rotation_killed_at_any_write_opens_and_goes_on(base: Path, kind: str,
     assert lines[0] == f"generation 1, finished, {PASSPHRASE}, 0"
     assert lines[-1] == f"generation 2, finished, {after}, 0"
     assert set(lines[1:-1]) == {f"generation 2, unfinished, {after}, 0"}
-    assert len(lines) >= (6 if STRICT else 4)  # the first step, the batches of each part, the last step
+    assert len(lines) >= (6 if LONG else 4)  # the first step, the batches of each part, the last step
 
 
 def test_a_change_of_passphrase_killed_at_any_write_leaves_one_that_opens(base: Path) -> None:

@@ -25,7 +25,7 @@ from vrm.vault.vault import Vaults
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
-STRICT = bool(os.environ.get("VRM_TEST_STRICT"))
+LONG = bool(os.environ.get("VRM_TEST_LONG"))
 
 
 def make(folder: Path, *titles: str) -> Path:
@@ -58,7 +58,7 @@ def run(act: str, base: Path, how: object) -> list[Any]:
 
 
 def stride(everyday: int) -> int:
-    return 1 if STRICT else everyday
+    return 1 if LONG else everyday
 
 
 def test_a_restore_killed_at_any_step_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_backup_under_eight_writers_holds_all_that_was_acknowledged_before_it(
     group = start_writers(folder, log, 8)
     try:
         taken = []
-        for number in range(2 if STRICT else 1):
+        for number in range(2 if LONG else 1):
             while len(told(log)) < 60 * (number + 1):
                 assert {writer.poll() for writer in group} == {None}, "the writers ended by themselves"
                 os.sched_yield()

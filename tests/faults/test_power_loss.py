@@ -14,9 +14,9 @@ import pytest
 from tests.faults.disk import SYNCS, Call, Disk, record
 from tests.faults.ledger import Ledger
 
-STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
-ACTS = 1000 if STRICT else 40
-LOOKS = 1 << 30 if STRICT else 10  # crash points of either kind that are looked at
+LONG = os.environ.get("VRM_TEST_LONG") == "1"
+ACTS = 1000 if LONG else 40
+LOOKS = 1 << 30 if LONG else 10  # crash points of either kind that are looked at
 
 
 @pytest.fixture

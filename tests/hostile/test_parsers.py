@@ -38,8 +38,8 @@ from vrm.vault.keyslots import RecoverySlot, new_code
 from vrm.vault.vault import normal_username
 from vrm.web import consenting, forms
 
-STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
-tried = limits(max_examples=2000 if STRICT else 40, deadline=None)
+LONG = os.environ.get("VRM_TEST_LONG") == "1"
+tried = limits(max_examples=2000 if LONG else 40, deadline=None)
 anything = st.text(st.characters(), max_size=200)
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | anything,

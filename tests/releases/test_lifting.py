@@ -369,7 +369,7 @@ def test_killed_in_the_middle_the_older_data_is_whole(release: Release) -> None:
     host.engine.close()
 
 
-@pytest.mark.parametrize("seed", range(20 if os.environ.get("VRM_TEST_STRICT") == "1" else 2))
+@pytest.mark.parametrize("seed", range(20 if os.environ.get("VRM_TEST_LONG") == "1" else 2))
 def test_a_command_killed_at_any_moment_leaves_old_or_new_data_whole(
     release: Release, tmp_path: Path, seed: int
 ) -> None:

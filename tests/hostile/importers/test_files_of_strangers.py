@@ -80,7 +80,7 @@ def importer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Importer]:
     assert process.wait(PATIENCE) == 0
 
 
-TRIED = REFUSED | (STRICT if os.environ.get("VRM_TEST_STRICT") == "1" else {})
+TRIED = REFUSED | (STRICT if os.environ.get("VRM_TEST_LONG") == "1" else {})
 
 
 @pytest.mark.parametrize("name", TRIED)
