@@ -217,14 +217,12 @@ def test_brought_by_its_code_a_passphrase_that_costs_too_much_is_refused(house: 
     assert house.rows().keys() == {"schemas"}
 
 
-def test_one_that_costs_what_is_usual_elsewhere_gets_the_cost_of_this_host_at_its_first_use(
-    house: House,
-) -> None:
+def test_one_that_costs_what_is_usual_elsewhere_stays_as_dear(house: House) -> None:
     maker = Maker()
     house.bring(maker.write([maker.by_passphrase(KdfLimits()), maker.by_code()]), BY_CODE)
     assert cost_of(house.vaults).memory == KdfLimits().memory
     assert house.vaults.unlock("mallory", PASSPHRASE).problems() == []
-    assert cost_of(house.vaults).memory == CHEAP.memory
+    assert cost_of(house.vaults).memory == KdfLimits().memory
 
 
 def test_a_dear_vault_makes_no_unknown_name_dearer(house: House) -> None:

@@ -35,7 +35,7 @@ from vrm.vault.importers import reading, values
 from vrm.vault.importers.csvfile import Budget, Table
 from vrm.vault.importers.limits import Limits
 from vrm.vault.keyslots import RecoverySlot, new_code
-from vrm.vault.vault import normal_username
+from vrm.vault.naming import normal_username
 from vrm.web import consenting, forms
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"

@@ -20,9 +20,10 @@ from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, Field
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
+from vrm.vault.naming import normal_username
 from vrm.vault.schemas import validate
 from vrm.vault.tables import where
-from vrm.vault.vault import Vault, Vaults, normal_username
+from vrm.vault.vault import Vault, Vaults
 
 PARTS = st.lists(
     st.one_of(st.text(max_size=40), st.binary(max_size=40), st.integers(0, 2**64 - 1)), max_size=4

@@ -20,9 +20,10 @@ from vrm.vault import crypto, keyslots, serverkey
 from vrm.vault.crypto import KdfCost, KdfLimits, Key
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyslots import PassphraseSlot
+from vrm.vault.naming import normal_username
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sessions import SessionLimits
-from vrm.vault.vault import Vault, Vaults, normal_username
+from vrm.vault.vault import Vault, Vaults
 
 NEW = "a passphrase for the time after"
 DOCUMENT = {"item": {"title": "Dune"}, "context": {"for": "gift"}}

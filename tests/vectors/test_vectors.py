@@ -21,7 +21,7 @@ from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
 from vrm.vault.layout import SCHEMA
 from vrm.vault.records import Records
-from vrm.vault.vault import read_roster
+from vrm.vault.roster import read_roster
 
 FOLDER = Path(__file__).parent
 REFUSALS = {cls.slug: cls for cls in (errors.TamperedError, errors.UnlockError)}

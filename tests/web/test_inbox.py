@@ -62,7 +62,7 @@ def test_what_is_still_to_be_filed_is_said_and_goes_on_page_by_page(
     for _ in range(4):
         shop.leave(token, LETTER, collection="inbox")
     monkeypatch.setattr(consent.filing, "_batch", 1)
-    monkeypatch.setattr("vrm.consent.service.A_WHILE", 0.0)
+    consent.filing_while = 0.0
     assert "3 things left" in alice.get("/").text
     assert "Still filing: 2 things left." in alice.get("/inbox").text
     assert "1 thing left" in alice.get("/").text

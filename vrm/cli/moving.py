@@ -25,7 +25,7 @@ from vrm.settings import Settings
 from vrm.vault import copies, export, lifting, removal, serverkey
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
-from vrm.vault.vault import normal_username
+from vrm.vault.naming import normal_username
 from vrm.vault.wholefile import whole_file
 
 

@@ -9,7 +9,7 @@ from vrm.app import adopt
 from vrm.cli import inviting, moving, rotating
 from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
 from vrm.clock import rfc3339
-from vrm.vault.vault import normal_username
+from vrm.vault.naming import normal_username
 
 
 def add(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
             group,
             "vouch",
             _run_vouch,
-            "take the vaults over under another server key, as they stand; a start that makes a new key does it",
+            "take the vaults over under another server key, as they stand",
             "vrm vault vouch",
         )
     )

@@ -103,6 +103,7 @@ class Consent:
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
+        self.filing_while: float = A_WHILE
         self.filing = Filing(engine, clock)
 
     def at_unlock(self, vault: Vault) -> list[str]:
@@ -118,7 +119,7 @@ class Consent:
             ("ending what a copy brought back", lambda: self.sweeping.end_paused(vault)),
             ("taking out what is past its period", lambda: self.grants.retire(vault)),
             ("letting in what has waited", lambda: self.arrivals.ripen(vault)),
-            ("filing what was left", lambda: self.filing.run(vault, A_WHILE)),
+            ("filing what was left", lambda: self.filing.run(vault, self.filing_while)),
             ("posting for filters", lambda: self.views.post_stale(vault.keyring)),
         ]
         for name, step in steps:
@@ -149,7 +150,7 @@ class Consent:
 
     def go_on_filing(self, vault: Vault) -> int:
         """Between a log-in and the next: a while of what still waits in the mailbox; returns what is left."""
-        _guarded("filing what was left", partial(self.filing.run, vault, A_WHILE))
+        _guarded("filing what was left", partial(self.filing.run, vault, self.filing_while))
         return self.filing.left(vault)
 
     def problems(self, vault: Vault) -> list[str]:

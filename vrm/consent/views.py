@@ -28,7 +28,7 @@ from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
 from vrm.vault.records import Change
-from vrm.vault.vault import read_roster
+from vrm.vault.roster import read_roster
 
 if TYPE_CHECKING:
     from vrm.consent.disclosures import Disclosures  # which reads grants through this module

@@ -273,11 +273,11 @@ def _manifest(chunk: bytes, vault: str) -> Manifest:
 def _is_typed(manifest: Manifest) -> bool:
     """Whether every member is of its kind: who sealed the file could write anything into it."""
     return (
-        all(isinstance(text, str) for text in (manifest.username, manifest.roster, manifest.by))
+        all(type(text) is str for text in (manifest.username, manifest.roster, manifest.by))
         and all(map(_is_count, (manifest.created, manifest.generation, manifest.taken)))
-        and isinstance(manifest.confirmed, bool)
+        and str(manifest.confirmed) in ("True", "False")
         and bool(_HEX.fullmatch(manifest.roster))
-        and all(isinstance(one, dict) for one in (manifest.versions, manifest.tables, manifest.rows))
+        and all(type(one) is dict for one in (manifest.versions, manifest.tables, manifest.rows))
         and all(map(_is_count, (*manifest.versions.values(), *manifest.rows.values())))
         and all(map(_are_names, manifest.tables.values()))
     )

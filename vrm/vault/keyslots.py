@@ -161,9 +161,7 @@ class PassphraseSlot:
     kind = "passphrase"
 
     @staticmethod
-    def wrap(
-        vault: str, stretched: bytes, cost: KdfCost, root: Key, generation: int, slot: str = ""
-    ) -> Slot:
+    def wrap(vault: str, stretched: bytes, cost: KdfCost, root: Key, generation: int, slot: str = "") -> Slot:
         """A new slot for this stretched passphrase; with the id of an earlier one it is the same way in."""
         slot = slot or new_slot_id()
         derived = _derived(stretched, cost.salt, Purpose.PASSPHRASE, vault, slot)

@@ -22,8 +22,9 @@ from vrm.vault.export import Manifest, Row, Section
 from vrm.vault.generations import open_keyring
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
+from vrm.vault.naming import normal_username
 from vrm.vault.roster import Roster, open_roster, seal_roster
-from vrm.vault.vault import Vault, Vaults, normal_username
+from vrm.vault.vault import Vault, Vaults
 
 SECTIONS = (
     Section(

@@ -52,6 +52,11 @@ class Stretching:
         cost, new = KdfCost.decode(slot.params), self._limits
         return (cost.memory, cost.passes, cost.lanes) == (new.memory, new.passes, new.lanes)
 
+    def is_cheap(self, slot: Slot) -> bool:
+        """Whether a slot costs less than new ones do; TamperedError for costs out of bounds."""
+        cost, new = KdfCost.decode(slot.params), self._limits
+        return cost.memory < new.memory or cost.passes < new.passes
+
     def is_bearable(self, slot: Slot) -> bool:
         """Whether a slot from elsewhere may be tried at its own cost: no more than here, or than is usual."""
         cost = KdfCost.decode(slot.params)

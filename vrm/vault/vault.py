@@ -7,9 +7,7 @@ and live grants (the *roster*) is sealed under the root, so that what was plante
 
 from __future__ import annotations
 
-import re
 import secrets
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +37,7 @@ from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
-from vrm.vault.naming import is_plain
+from vrm.vault.naming import normal_username
 from vrm.vault.records import Records, Watcher
 from vrm.vault.renewal import MailboxPart
 from vrm.vault.roster import Roster, open_roster, seal_roster
@@ -49,7 +47,6 @@ from vrm.vault.stretching import WAIT, Stretching
 from vrm.vault.tables import RecordTable
 from vrm.vault.ways import Way
 
-_NAME = re.compile(r"[\w][\w.\-]{1,39}")
 AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
 
 
@@ -60,16 +57,6 @@ class VaultEntry:
     id: str
     username: str
     created: int
-
-
-def normal_username(username: str) -> str:
-    """The one spelling under which a name is stored; ValidationError for what is no name."""
-    name = unicodedata.normalize("NFKC", username).strip().casefold()
-    if not _NAME.fullmatch(name) or not is_plain(name):
-        raise ValidationError(
-            fields={"username": ["needs 2 to 40 letters, digits, dots, dashes or underscores"]}
-        )
-    return name
 
 
 class Vaults:
@@ -234,10 +221,10 @@ class Vaults:
             ]
 
     def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
-        """After a log-in: a slot of another cost than new ones is made anew; if that fails, the next time."""
+        """After a log-in: a slot that costs less than new ones is made anew; if that fails, the next time."""
         if len(rows) != 1:  # one of them was planted: it stays, for `problems` to name it
             return
-        if self.stretching.is_usual(rows[0]):
+        if not self.stretching.is_cheap(rows[0]):
             return
         with suppress(BusyError, StorageError, TamperedError, SessionExpiredError):
             slot = self.stretching.slot(passphrase, vault.keyring, rows[0].slot)
@@ -251,12 +238,6 @@ class Vaults:
             raise UnlockError()
         keyring = open_keyring(self.engine, row[0], root, slot.newest())
         return Vault(self, keyring, name, self.way_of(slot))
-
-
-def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
-    """(keyslot → mark of its row, entries of live grants) as sealed under the root; TamperedError."""
-    roster = open_roster(engine, keyring)
-    return roster.slots, roster.grants
 
 
 class Vault:
@@ -423,20 +404,9 @@ class Vault:
 
         Only for who came by a way that the server vouches for: anybody can plant one with a root of his own.
         """
-        if not self._is_vouched():
-            return
-        self.prepare_mailbox()
-        vouch, own = self.vouch, crypto.public_of(self.keyring.log_private())
-        row = self.engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (self.id,))
-        mac = vouch("log", own)
-        if row is None or row[0] != own or row[1] == mac:
-            return
-        with self.engine.write() as transaction:
-            transaction.execute("UPDATE vaults SET log_mac = ? WHERE vault = ?", (mac, self.id))
-            transaction.executemany(
-                "UPDATE keyslots SET public_mac = ? WHERE vault = ? AND slot = ?",
-                [(vouch(slot.slot, slot.public), self.id, slot.slot) for slot in self.own_slots()],
-            )
+        if self._is_vouched():
+            self.prepare_mailbox()
+            ways.vouch_anew(self.engine, self._vaults.server_key, self.keyring)
 
     def prepare_mailbox(self) -> None:
         """Make the mailbox's pair where there is none, and vouch anew for our own public key."""
@@ -455,11 +425,7 @@ class Vault:
 
     def own_slots(self) -> list[Slot]:
         """The stored keyslots that are as the roster knows them."""
-        try:
-            rostered = open_roster(self.engine, self.keyring).slots
-        except TamperedError:
-            return []
-        return [slot for slot in self.stored_slots() if rostered.get(slot.slot) == slot.mark()]
+        return ways.own(self.engine, self.keyring)
 
     def roster_grants(self) -> list[str]:
         """What consent noted of the grants that this customer approved and has not ended."""

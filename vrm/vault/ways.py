@@ -47,6 +47,30 @@ def stored(engine: Engine, vault: str) -> list[Slot]:
     return [Slot(*row) for row in rows]
 
 
+def own(engine: Engine, keyring: Keyring) -> list[Slot]:
+    """The stored keyslots that are as the roster knows them."""
+    try:
+        rostered = open_roster(engine, keyring).slots
+    except TamperedError:
+        return []
+    return [slot for slot in stored(engine, keyring.vault) if rostered.get(slot.slot) == slot.mark()]
+
+
+def vouch_anew(engine: Engine, server_key: ServerKey, keyring: Keyring) -> None:
+    """Under another server key: its word for the log's key and the ways in that this root knows."""
+    vault, public = keyring.vault, crypto.public_of(keyring.log_private())
+    row = engine.one("SELECT log_public, log_mac FROM vaults WHERE vault = ?", (vault,))
+    mac = server_key.vouch(vault, "log", public)
+    if row is None or row[0] != public or row[1] == mac:
+        return
+    vouched = [
+        (server_key.vouch(vault, one.slot, one.public), vault, one.slot) for one in own(engine, keyring)
+    ]
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vaults SET log_mac = ? WHERE vault = ?", (mac, vault))
+        transaction.executemany("UPDATE keyslots SET public_mac = ? WHERE vault = ? AND slot = ?", vouched)
+
+
 def of_kind(engine: Engine, name: str, kind: str) -> list[Slot]:
     """The keyslots of one kind of the vault with this name."""
     rows = engine.all(

@@ -14,7 +14,8 @@ from vrm.consent.service import Consent
 from vrm.errors import ValidationError
 from vrm.vault import schemas
 from vrm.vault.catalog import CATALOG, Field
-from vrm.vault.vault import Vault, normal_username
+from vrm.vault.naming import normal_username
+from vrm.vault.vault import Vault
 
 MARK = "\u05d0\u05d1\u05d2"  # Hebrew: runs the other way, and stands on no page of ours
 ATTACK = f"{MARK}\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{{{7*7}}}}</title></textarea>"

@@ -24,7 +24,8 @@ from vrm.errors import (
 )
 from vrm.vault.engine import Transaction
 from vrm.vault.invitations import Invitations
-from vrm.vault.vault import Vault, normal_username
+from vrm.vault.naming import normal_username
+from vrm.vault.vault import Vault
 from vrm.web import again, passphrases, session
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody, own_token_check

@@ -22,7 +22,8 @@ from vrm.clock import rfc3339
 from vrm.errors import UnlockError, ValidationError
 from vrm.vault import copies, removal
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME
-from vrm.vault.vault import Vault, normal_username
+from vrm.vault.naming import normal_username
+from vrm.vault.vault import Vault
 from vrm.web import session
 from vrm.web.desk import desk, vault, web
 
