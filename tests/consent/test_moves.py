@@ -195,7 +195,7 @@ def test_every_table_of_a_vault_travels_or_stays_for_a_reason(engine: SqliteEngi
         "tokens": "credentials",
         "views": "of grants that end",
         "refusals": "counts of this host",
-        "adoptions": "of the server key there",
+        "adoptions": "under the server key here",
     }
     of_vaults = {table for table, columns in engine.tables().items() if {"vault", "grant_id"} & set(columns)}
     left_out = {table for schema in SCHEMAS for table in schema.left_out}

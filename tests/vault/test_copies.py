@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -134,7 +135,7 @@ def test_what_the_write_ahead_log_holds_is_kept_aside_too(backup: Path, there: P
         assert new.execute("SELECT count(*) FROM restored WHERE vault = 'late'").fetchone() == (0,)
 
 
-def test_a_damaged_database_is_kept_aside_as_it_is(backup: Path, there: Path) -> None:
+def test_a_damaged_database_is_kept_aside_as_it_is(backup: Path, there: Path, folder: Path) -> None:
     there.parent.mkdir()
     there.write_bytes(b"no database")
     there.with_name("vrm.db-wal").write_bytes(b"no log")
@@ -143,6 +144,7 @@ def test_a_damaged_database_is_kept_aside_as_it_is(backup: Path, there: Path) ->
     assert (back.aside / "vrm.db").read_bytes() == b"no database"
     assert (back.aside / "vrm.db-wal").read_bytes() == b"no log"
     assert back.changed is None
+    shutil.copy(folder / "server.key", there.parent)
     assert unlocked(there.parent, PASSPHRASE).check() == []
 
 
@@ -168,6 +170,7 @@ def test_a_file_system_without_links_is_good_enough(
     assert back.aside is not None
     assert stat.S_IMODE((back.aside / "vrm.db").stat().st_mode) == 0o600
     monkeypatch.undo()  # the server key is made with a link
+    shutil.copy(folder / "server.key", there.parent)
     assert unlocked(there.parent, PASSPHRASE).check() == []
 
 

@@ -37,6 +37,7 @@ def elsewhere(tmp_path: Path, clock: SettableClock) -> Iterator[Elsewhere]:
         engine.install(SCHEMAS)
         key = serverkey.load(tmp_path / name / "server.key")
         vaults = Vaults(engine, key, clock=clock, limits=CHEAP)
+        assert vaults.adopt() == []  # as the start of a server does
         return Consent(engine, vaults, clock), vaults
 
     yield build

@@ -270,7 +270,7 @@ def _manifest(chunk: bytes, vault: str) -> Manifest:
     return manifest
 
 
-def _is_typed(manifest: Manifest) -> bool:
+def _is_typed(manifest: Any) -> bool:
     """Whether every member is of its kind: who sealed the file could write anything into it."""
     return (
         all(type(text) is str for text in (manifest.username, manifest.roster, manifest.by))
