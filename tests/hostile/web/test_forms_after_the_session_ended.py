@@ -218,11 +218,12 @@ def test_who_knows_the_id_of_her_vault_makes_no_form_that_is_shown_to_her(
         crypto.mac(Key(key), Purpose.CSRF, "session", *parts).hex()
         for parts in ((opened.id,), (key.hex(), opened.id))
     ]
+    typed = dict(alice.get("/preferences/new").form("/preferences/new").fields)
     for token in tokens:
         form = left_behind(alice, clock).form("/login")
         eve = Customer(app.test_client())
         eve.client.set_cookie("vrm", secret)
-        posted = {"statement.topic": CANARY, "csrf_token": token}
+        posted = {**typed, "statement.topic": CANARY, "csrf_token": token}
         kept = eve.post("/preferences/new", posted).form("/login").value("kept")
         page = alice.submit(form, username="alice", passphrase=PASSPHRASE, kept=kept)
         assert page.status == 200
