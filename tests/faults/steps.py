@@ -101,6 +101,7 @@ def opened(folder: Path) -> str:
     with closing(SqliteEngine(database)) as engine:
         engine.install(SCHEMAS)
         vaults = Vaults(engine, serverkey.load(folder / "server.key"), clock=SettableClock(), limits=CHEAP)
+        vaults.adopt()  # as the start of a host does where the key is new
         if not vaults.listing():
             rows = sum(engine.one(f"SELECT count(*) FROM {table}")[0] for table in engine.tables())
             return f"no vault, {rows - len(SCHEMAS)} rows"
