@@ -43,7 +43,8 @@ def unpack(version: str, folder: Path) -> Release:
     source = RELEASES / version
     told = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
     with tarfile.open(source / "data.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        # Python before 3.11.4 knows no filters, and newer ones want one
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     folder.chmod(0o700)
     return Release(folder, told, SettableClock(told["at"] + 30))
 

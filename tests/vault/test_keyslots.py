@@ -50,10 +50,12 @@ def test_a_later_generation_opens_like_the_first() -> None:
 def test_every_column_is_in_the_mark() -> None:
     row = replace(PassphraseSlot.wrap("v", STRETCHED, COST, ROOT, 1), handed=b"a later root")
     marks = {row.mark()}
-    for column in fields(row):
-        value = getattr(row, column.name)
-        marks.add(replace(row, **{column.name: value + 1 if isinstance(value, int) else value * 2}).mark())
-    assert len(marks) == 1 + len(fields(row))
+    columns = [column.name for column in fields(row) if column.name != "public_mac"]
+    for name in columns:
+        value = getattr(row, name)
+        marks.add(replace(row, **{name: value + 1 if isinstance(value, int) else value * 2}).mark())
+    assert len(marks) == 1 + len(columns)
+    assert replace(row, public_mac=b"of another server key").mark() in marks
 
 
 def test_a_code_has_160_bits_and_a_check_character() -> None:
