@@ -355,3 +355,19 @@ def test_two_customers_in_two_browsers_do_not_meet(
     token = page.form(handle).value("csrf_token")
     swapped = bob.submit(form, APPROVE, follow=False, csrf_token=token)
     assert swapped.status == 409, "what alice was shown does not approve for bob"
+
+
+def test_while_an_import_runs_the_page_says_so_and_keeps_her_choices(
+    alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask, consent: Consent
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    with opened.records("purchases").staging():
+        page = alice.submit(form, ("decision", "approve"), tick=[("days", "30")], follow=False)
+    assert page.status == 409
+    assert "an import is still running" in page.text
+    again = page.form(handle)
+    assert again.values("days") == ["30"]
+    assert consent.grants.listing(opened) == []
+    alice.submit(again, ("decision", "approve"), follow=False)
+    assert len(consent.grants.listing(opened)) == 1

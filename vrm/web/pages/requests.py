@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.requests import Choices, Decision, PartView, Preview, StoredRequest
 from vrm.consent.scopes import writes
-from vrm.errors import RequestChangedError, RequestNotFoundError
+from vrm.errors import ConflictError, RequestChangedError, RequestNotFoundError
 from vrm.web import again, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
@@ -85,11 +85,19 @@ def decide_request(handle: str) -> Page:
         decided = desk().consent.requests.approve(vault(), handle, choices, request.form.get("digest", ""))
     except RequestChangedError:
         return _consent_page(handle, stored, choices, seen=request.form.get("seen", "")), 409
+    except ConflictError:  # an import runs: what it brings was not on the page
+        return _consent_page(handle, stored, choices, importing=True), 409
     return _to_vendor(decided, handle)
 
 
 def _consent_page(
-    handle: str, stored: StoredRequest, choices: Choices, *, with_json: bool = False, seen: str | None = None
+    handle: str,
+    stored: StoredRequest,
+    choices: Choices,
+    *,
+    with_json: bool = False,
+    seen: str | None = None,
+    importing: bool = False,
 ) -> str:
     preview = desk().consent.requests.preview(vault(), handle, choices)
     headers.let_forms_reach(stored.redirect_uri)
@@ -101,6 +109,7 @@ def _consent_page(
         host=consenting.host_of(stored.redirect_uri),
         purpose=PURPOSES[stored.parts[0]["purpose"]],
         preview=preview,
+        importing=importing,
         choices=choices,
         known=_known(stored.vendor.client_id),
         books=consenting.categories(stored.parts) == {"books"},
