@@ -24,6 +24,7 @@ from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import crypto, lifting
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
+from vrm.vault.wholefile import sync
 
 Row = tuple[Any, ...]
 
@@ -461,11 +462,7 @@ def make_folder(folder: Path) -> None:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for one in reversed(missing):
-            above = os.open(one.parent, os.O_RDONLY)
-            try:
-                os.fsync(above)
-            finally:
-                os.close(above)
+            sync(one.parent)
     except OSError as error:
         raise refused(error, folder) from error
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vrm import __version__
 from vrm.errors import StorageError
+from vrm.vault.wholefile import sync
 
 KEEP = 14 * 86_400  # seconds that a copy stays
 _MARK = ".before-"
@@ -35,7 +36,7 @@ def keep(database: Path) -> Path:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except (OSError, sqlite3.Error) as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -75,11 +76,3 @@ def _require_room(database: Path) -> None:
             "the data is of an older version, and there is no room to upgrade it; nothing was changed",
             hint=f"{(2 * size + _SPARE) >> 20} MiB must be free beside {database}; {free >> 20} MiB are",
         )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

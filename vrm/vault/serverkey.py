@@ -18,6 +18,7 @@ from pathlib import Path
 from vrm.errors import SettingsError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
+from vrm.vault.wholefile import sync
 
 _PREFIX = "vrm-server-key-1 "
 _PROOF = 120  # seconds
@@ -106,11 +107,7 @@ def _make(path: Path) -> None:
             os.link(name, path)
     finally:
         Path(name).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def _read(path: Path) -> ServerKey:
