@@ -28,7 +28,7 @@ from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
 from vrm.vault.records import Change
-from vrm.vault.roster import read_roster
+from vrm.vault.roster import open_roster
 
 if TYPE_CHECKING:
     from vrm.consent.disclosures import Disclosures  # which reads grants through this module
@@ -185,7 +185,7 @@ class Views:
         A grant past its end is among them until the sweep: should the clock go back, its view is in step.
         """
         try:
-            vouched = set(read_roster(self._engine, keyring)[1])
+            vouched = set(open_roster(self._engine, keyring).grants)
         except TamperedError:
             vouched = set()
         opened, altered = [], []

@@ -41,9 +41,3 @@ def seal_roster(transaction: Transaction, keyring: Keyring, roster: Roster) -> N
     parts = list(roster) if roster.proofs else list(roster[:2])
     sealed = keyring.cipher(Purpose.ROSTER).seal(json.dumps(parts).encode())
     transaction.execute("UPDATE vaults SET roster = ? WHERE vault = ?", (sealed, keyring.vault))
-
-
-def read_roster(engine: Engine, keyring: Keyring) -> tuple[dict[str, str], list[str]]:
-    """(keyslot → mark of its row, entries of live grants) as sealed under the root; TamperedError."""
-    roster = open_roster(engine, keyring)
-    return roster.slots, roster.grants
