@@ -8,12 +8,12 @@ adding to a view takes her root key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vrm.clock import Clock, today
 from vrm.consent import policy
-from vrm.consent.grants import Grants, arrived_since
+from vrm.consent.grants import Grants, arrived_since, stamped
 from vrm.consent.views import OpenGrant, Views
 from vrm.errors import GrantNotFoundError
 from vrm.vault.catalog import STAMPED
@@ -43,14 +43,20 @@ class Arrivals:
 
     def waiting(self, vault: Vault) -> dict[str, list[Waiting]]:
         """Grant → what waits for the customer's word or for its day; grants without any are left out."""
-        found = {grant.grant_id: list(self._of(vault, grant)) for grant in self._ruled(vault)}
+        found = {grant.grant_id: list(self._of(vault, grant, arrived)) for grant, arrived in self._new(vault)}
         return {grant_id: purchases for grant_id, purchases in found.items() if purchases}
+
+    def waiting_for(self, vault: Vault, grant_id: str) -> list[Waiting]:
+        """The same for one grant; empty where nothing can wait."""
+        new = (one for one in self._new(vault) if one[0].grant_id == grant_id)
+        return [row for grant, arrived in new for row in self._of(vault, grant, arrived)]
 
     def admit(self, vault: Vault, grant_id: str, records: frozenset[str]) -> int:
         """Let these of the waiting purchases into the view now; returns how many. GrantNotFoundError."""
         with self._engine.write() as transaction:
             grant = self._open(vault, grant_id)
-            chosen = {one.record: one.document for one in self._of(vault, grant) if one.record in records}
+            new = self._of(vault, grant, arrived_since(vault, grant.agreement))
+            chosen = {one.record: one.document for one in new if one.record in records}
             reserve = replace(grant.reserve, admitted=grant.reserve.admitted | frozenset(chosen))
             wider = replace(grant, reserve=reserve)
             if not chosen or not self._grants.restate(transaction, vault, wider, "admitted"):
@@ -64,7 +70,7 @@ class Arrivals:
 
         What may be ripe is looked for first; whether it is, the grant as it is inside the transaction says.
         """
-        ripe = {grant.grant_id: self._ripe(vault, grant) for grant in self._ruled(vault)}
+        ripe = {grant.grant_id: self._ripe(grant, arrived) for grant, arrived in self._new(vault)}
         if not any(ripe.values()):
             return
         records = vault.records(STAMPED)
@@ -74,15 +80,17 @@ class Arrivals:
                 changes = [Change(STAMPED, record, records.get(record)) for record in there]
                 self._views.apply(transaction, vault.keyring, grant, changes)
 
-    def _ripe(self, vault: Vault, grant: OpenGrant) -> list[str]:
+    def _ripe(self, grant: OpenGrant, arrived: Iterable[tuple[str, int]]) -> list[str]:
         if grant.reserve.fresh != policy.LATER:
             return []
         day = today(self._clock)
-        return [
-            record
-            for record, arrived in arrived_since(vault, grant.agreement)
-            if policy.leaves_on(arrived) <= day
-        ]
+        return [record for record, moment in arrived if policy.leaves_on(moment) <= day]
+
+    def _new(self, vault: Vault) -> list[tuple[OpenGrant, list[tuple[str, int]]]]:
+        """Each grant under which something can wait, with what came in since; the store is read once."""
+        ruled = self._ruled(vault)
+        noted = list(stamped(vault)) if ruled else []
+        return [(one, [row for row in noted if row[1] >= one.agreement.created]) for one in ruled]
 
     def _ruled(self, vault: Vault) -> list[OpenGrant]:
         """Live grants under which something can wait."""
@@ -95,13 +103,13 @@ class Arrivals:
                 return grant
         raise GrantNotFoundError()
 
-    def _of(self, vault: Vault, grant: OpenGrant) -> Iterator[Waiting]:
+    def _of(self, vault: Vault, grant: OpenGrant, arrived: Iterable[tuple[str, int]]) -> Iterator[Waiting]:
         day, records = today(self._clock), vault.records(STAMPED)
         now = replace(grant.reserve, fresh=policy.AT_ONCE)
-        for record, arrived in arrived_since(vault, grant.agreement):
+        for record, moment in arrived:
             document = records.get(record)
             if policy.decide(STAMPED, record, document, grant.agreement, grant.reserve, day).scopes:
                 continue
             if policy.decide(STAMPED, record, document, grant.agreement, now, day).scopes:
                 later = grant.reserve.fresh == policy.LATER
-                yield Waiting(record, document, policy.leaves_on(arrived).isoformat() if later else "")
+                yield Waiting(record, document, policy.leaves_on(moment).isoformat() if later else "")

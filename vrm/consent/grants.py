@@ -396,8 +396,13 @@ def _ripened(grant: OpenGrant, record: str, document: policy.Document) -> bool:
     return grant.reserve.fresh == policy.LATER and waited
 
 
-def arrived_since(vault: Vault, agreement: Agreement) -> Iterator[tuple[str, int]]:
-    """(record, when it came in) of the purchases that came in after an approval."""
+def stamped(vault: Vault) -> Iterator[tuple[str, int]]:
+    """(record, when it came in) of every purchase that came in while any grant lived."""
     for record, notes in vault.records(STAMPED).facets("notes"):
-        if notes.get("arrived", -1) >= agreement.created:
+        if "arrived" in notes:
             yield record, notes["arrived"]
+
+
+def arrived_since(vault: Vault, agreement: Agreement) -> Iterator[tuple[str, int]]:
+    """The same of those that came in after an approval."""
+    return ((record, arrived) for record, arrived in stamped(vault) if arrived >= agreement.created)

@@ -94,7 +94,7 @@ def narrow(grant_id: str) -> Page:
 def arrivals(grant_id: str) -> Page:
     """What came in since the approval and would leave: it waits for her word or for its day."""
     grant = desk().consent.grants.get(vault(), grant_id)
-    rows = desk().consent.arrivals.waiting(vault()).get(grant_id, [])
+    rows = desk().consent.arrivals.waiting_for(vault(), grant_id)
     rows.sort(key=lambda row: (row.leaves, row.document["order"].get("ordered", "")))
     return render_template(
         "arrivals.html",
@@ -172,7 +172,7 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         periods=[period for period in consenting.periods(grant.agreement.parts) if period],
         history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
         wider=wider,
-        waiting=len(desk().consent.arrivals.waiting(vault()).get(grant_id, ())),
+        waiting=len(desk().consent.arrivals.waiting_for(vault(), grant_id)),
         stricter=[(rule, label) for rule, label in wording.FRESH if _stricter(rule, grant)],
     )
 
