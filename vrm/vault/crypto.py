@@ -25,6 +25,7 @@ from typing import ClassVar, Final, NoReturn
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -108,6 +109,7 @@ class Purpose(StrEnum):
     SERVER_TYPED = "server-typed"
     SERVER_INVITATION = "server-invitation"
     SERVER_DOCTOR = "server-doctor"
+    SERVER_SUBJECT = "server-subject"
 
 
 class Key:
@@ -323,6 +325,11 @@ def stretch(passphrase: bytes, cost: KdfCost) -> bytes:
 def public_of(private: Key) -> bytes:
     """The X25519 public key, 32 bytes, of a private key derived by `derive`."""
     return X25519PrivateKey.from_private_bytes(private.reveal()).public_key().public_bytes_raw()
+
+
+def verifier_of(seed: Key) -> bytes:
+    """The Ed25519 public key, 32 bytes, of a seed derived by `derive` (RFC 8032)."""
+    return Ed25519PrivateKey.from_private_bytes(seed.reveal()).public_key().public_bytes_raw()
 
 
 def seal_to(public: bytes, text: bytes, purpose: Purpose, *parts: Part) -> bytes:

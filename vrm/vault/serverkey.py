@@ -37,6 +37,8 @@ class ServerKey:
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
         self._forms = crypto.derive(secret, Purpose.SERVER, "forms")
         self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
+        self._subjects = crypto.derive(secret, Purpose.SERVER, "subjects")
+        self.signing = crypto.derive(secret, Purpose.SERVER, "signing")  # seed of an Ed25519 pair
         self.typed = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "typed"), Purpose.SERVER_TYPED)
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
 
@@ -60,6 +62,13 @@ class ServerKey:
     def vendor_tag(self, vault: str, client_id: str) -> bytes:
         """16 bytes that find a vendor's grants in a vault without naming the vendor."""
         return crypto.mac(self._vendor_tag, Purpose.SERVER_VENDOR_TAG, vault, client_id)[:16]
+
+    def subject(self, vault: str, client_id: str, *asker: str) -> str:
+        """The customer's name towards one vendor: 32 hex digits, which no two vendors can compare.
+
+        `asker` is who else is told of that vendor's tokens: towards it she has another name again.
+        """
+        return crypto.mac(self._subjects, Purpose.SERVER_SUBJECT, vault, client_id, *asker)[:16].hex()
 
     def limit_key(self, *parts: str) -> bytes:
         """16 bytes under which tries are counted, so that no name or address is stored."""
