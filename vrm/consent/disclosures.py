@@ -49,6 +49,7 @@ EVENTS = (
     "replaced",
     "taken-back",
     "narrowed",
+    "amended",
     "admitted",
     "revoked",
     "restored",

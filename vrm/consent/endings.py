@@ -7,6 +7,7 @@ after it.
 
 from __future__ import annotations
 
+from vrm.consent import events
 from vrm.vault.engine import Transaction
 
 TABLES = (
@@ -14,11 +15,15 @@ TABLES = (
     " created INTEGER NOT NULL, expires INTEGER NOT NULL, ended INTEGER, last_used INTEGER,"
     " reads INTEGER NOT NULL, seq INTEGER NOT NULL, vendor_tag BLOB NOT NULL, wrapped BLOB NOT NULL,"
     " agreement BLOB NOT NULL,"
-    " reserve BLOB NOT NULL, routing BLOB NOT NULL, edition INTEGER NOT NULL DEFAULT 0)",
+    " reserve BLOB NOT NULL, routing BLOB NOT NULL, edition INTEGER NOT NULL DEFAULT 0,"
+    " public_id TEXT NOT NULL DEFAULT '')",
     "CREATE INDEX grants_vault ON grants (vault, state)",
     "CREATE INDEX grants_expires ON grants (state, expires)",
+    "CREATE INDEX grants_public ON grants (public_id) WHERE public_id <> ''",
 )
-STATES = ("live", "paused", "revoked", "expired")
+STATES = ("live", "paused", "revoked", "expired", "replaced")
+_TOLD = {"revoked": events.REVOKED, "expired": events.EXPIRED, "replaced": events.AMENDED}
+ELSEWHERE = "elsewhere"  # the kind of an access token that opens nothing here
 # Done to every copy: a grant that was live in it has neither tokens nor a view there, and ends at the next
 # unlock.
 PAUSE = "UPDATE grants SET state = 'paused' WHERE state = 'live'"
@@ -33,14 +38,27 @@ def end_tokens(transaction: Transaction, grant_id: str) -> None:
     )
 
 
-def end(transaction: Transaction, grant_id: str, state: str, now: int) -> bool:
-    """End a live or paused grant; False where it had ended before. The state changes first."""
+def end_elsewhere(transaction: Transaction, grant_id: str) -> None:
+    """Delete the wraps of tokens for other resource servers: they tell what was agreed when they were made."""
+    transaction.execute(
+        "UPDATE tokens SET wrapped = NULL, spent = coalesce(spent, 0) WHERE grant_id = ? AND kind = ?",
+        (grant_id, ELSEWHERE),
+    )
+
+
+def end(transaction: Transaction, grant_id: str, state: str, now: int, *, tell: bool = True) -> bool:
+    """End a live or paused grant; False where it had ended before. The state changes first.
+
+    Its vendor is told by an event, unless it ended the grant itself.
+    """
     cursor = transaction.execute(
         "UPDATE grants SET state = ?, ended = ? WHERE grant_id = ? AND state IN ('live', 'paused')",
         (state, now, grant_id),
     )
     if cursor.rowcount != 1:
         return False
+    if tell:
+        events.note(transaction, grant_id, _TOLD[state], now)
     end_tokens(transaction, grant_id)
     transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
     transaction.execute("DELETE FROM deposits WHERE grant_id = ?", (grant_id,))

@@ -67,6 +67,11 @@ class GrantView:
     reserve: Reserve
 
     @property
+    def public_id(self) -> str:
+        """The name by which its vendor knows it: that of the first of those whose place it took."""
+        return self.agreement.public_id or self.id
+
+    @property
     def facets(self) -> list[str]:
         """The datatypes that the vendor may read."""
         return [subject_of(scope) for scope in self.agreement.scopes if is_reading(scope)]
@@ -102,15 +107,21 @@ class Grants:
         agreement: Agreement,
         reserve: Reserve,
         rows: Mapping[str, Mapping[bytes, policy.Verdict]],
+        replaces: str = "",
     ) -> GrantKeys:
-        """Insert a grant and its view in the transaction of the decision; returns the new grant's keys."""
+        """Insert a grant and its view in the transaction of the decision; returns the new grant's keys.
+
+        `replaces`: the live grant whose place it takes, which ends here; GrantNotFoundError where it has ended.
+        """
         self._views.keep(transaction, vault.keyring)
+        if replaces:
+            self._replace(transaction, vault, replaces, agreement)
         keys = GrantKeys(secrets.token_urlsafe(16), crypto.random_key())
         grant = OpenGrant(keys.grant_id, keys, agreement, reserve)
         routing = json.dumps([vault.id, vendor.client_id, vendor.name]).encode()
         transaction.execute(
             "INSERT INTO grants (grant_id, vault, state, created, expires, reads, seq, vendor_tag, wrapped,"
-            " agreement, reserve, routing) VALUES (?, ?, 'live', ?, ?, 0, 0, ?, ?, ?, ?, ?)",
+            " agreement, reserve, routing, public_id) VALUES (?, ?, 'live', ?, ?, 0, 0, ?, ?, ?, ?, ?, ?)",
             (
                 keys.grant_id,
                 vault.id,
@@ -120,11 +131,24 @@ class Grants:
                 vault.keyring.cipher(Purpose.GRANT_WRAP).wrap(keys.key, keys.grant_id),
                 *self._sealed(vault, grant),
                 self._server_key.routing.seal(routing, keys.grant_id),
+                agreement.public_id,
             ),
         )
         self._views.build(transaction, grant, rows)
         self._set_roster(transaction, vault)
         return keys
+
+    def _replace(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> None:
+        """End the grant before: its tokens and its view go first, so nothing reads both."""
+        now = self._clock.now()
+        row = self._engine.one(
+            "SELECT 1 FROM grants WHERE grant_id = ? AND vault = ? AND state = 'live' AND expires > ?",
+            (grant_id, vault.id, now),
+        )
+        if row is None:
+            raise GrantNotFoundError()
+        endings.end(transaction, grant_id, "replaced", now)
+        self._note(transaction, vault.id, "amended", agreement.vendor, agreement.vendor_name, grant_id)
 
     @staticmethod
     def _sealed(vault: Vault, grant: OpenGrant) -> tuple[bytes, bytes]:
@@ -206,8 +230,13 @@ class Grants:
                     )
 
     def history(self, vault: Vault, grant_id: str) -> list[Entry]:
-        """What the log says of one grant, the newest first."""
-        return [entry for entry in self._log.read(vault, 10_000) if entry.grant_id == grant_id]
+        """What the log says of one grant, the newest first; and of those whose place it took."""
+        told = self.open(vault, grant_id).public_id
+        until = self.get(vault, grant_id).created
+        line = {grant_id} | {
+            one.id for one in self.listing(vault) if one.public_id == told and one.created <= until
+        }
+        return [entry for entry in self._log.read(vault, 10_000) if entry.grant_id in line]
 
     def narrow(
         self,
@@ -241,6 +270,8 @@ class Grants:
             if fresh is not None:
                 reserve = self._stricter(vault, shown, reserve, fresh)
             if agreement.parts:
+                if agreement != shown.agreement:  # what she takes out by herself shows nowhere, nor when
+                    agreement = replace(agreement, updated=self._clock.now(), updated_by=policy.CUSTOMER)
                 grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
                 if self.restate(transaction, vault, grant, "narrowed"):
                     self._bring_in_step(transaction, vault, grant)
@@ -263,6 +294,7 @@ class Grants:
         )
         if cursor.rowcount != 1:
             return False
+        endings.end_elsewhere(transaction, grant.grant_id)
         self._set_roster(transaction, vault)
         self._note(transaction, vault.id, event, agreement.vendor, agreement.vendor_name, grant.grant_id)
         return True

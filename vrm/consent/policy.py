@@ -30,6 +30,10 @@ AT_ONCE = ""  # grants of 0.1.0; the customer can narrow them
 FRESH = (AT_ONCE, LATER, ASK)  # each shares less than the one before
 WAITING_DAYS = 14
 FOREVER = 0  # day number of what no period ends
+HERE = ""  # the vault itself, among the places where a token may be used
+VENDOR, CUSTOMER = "client", "authorization_server"  # who changed a grant, in the words that vendors are told
+_LISTS = ("parts", "manage", "resources")
+_KINDS = (str, str, tuple, int, int, str, int, int, str, tuple, tuple)  # of an agreement's members
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,17 @@ class Agreement:
     parts: tuple[Part, ...]
     created: int
     expires: int
+    public_id: str = ""  # the vendor's name for the grant, where it follows an earlier one; else its own id
+    begun: int = 0  # when the first of them was made; 0: this is it
+    updated: int = 0  # when what it tells changed last; 0: never
+    updated_by: str = ""  # whose act that was: VENDOR or CUSTOMER
+    manage: tuple[str, ...] = ()  # scopes by which the vendor may look it up and end it
+    resources: tuple[str, ...] = ()  # where its tokens may be used, HERE among them; empty: only there
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Where its tokens may be used."""
+        return self.resources or (HERE,)
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -62,10 +77,12 @@ class Agreement:
         """The agreement of `encode`; TamperedError for anything else: whoever holds a token can seal it."""
         try:
             values = json.loads(blob)
-            found = cls(**{**values, "parts": tuple(values["parts"])})
-            kinds = (str, str, tuple, int, int)
-            told = (found.vendor, found.vendor_name, found.parts, found.created, found.expires)
-            if not all(map(isinstance, told, kinds)) or not all(map(is_stored_part, found.parts)):
+            lists = {name: tuple(values[name]) for name in _LISTS if name in values}
+            found = cls(**{**values, **lists})
+            told = [getattr(found, name) for name in cls.__slots__]
+            if not all(map(isinstance, told, _KINDS)) or not all(map(is_stored_part, found.parts)):
+                raise TamperedError()
+            if not all(isinstance(one, str) for one in (*found.manage, *found.resources)):
                 raise TamperedError()
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             raise TamperedError() from None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, filters, policy, postings
+from vrm.consent import endings, events, filters, policy, postings
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
@@ -137,6 +137,11 @@ class OpenGrant:
     keys: GrantKeys
     agreement: Agreement
     reserve: Reserve
+
+    @property
+    def public_id(self) -> str:
+        """The name by which the vendor knows it: that of the first of those whose place it took."""
+        return self.agreement.public_id or self.grant_id
 
     @property
     def vendor_name(self) -> str:
@@ -448,3 +453,4 @@ class _Writer:
             self._transaction.execute(
                 "UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id)
             )
+            events.note_change(self._transaction, self._grant.grant_id, self._now)

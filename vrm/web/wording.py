@@ -71,6 +71,7 @@ EVENTS: Final[dict[str, str]] = {
     "replaced": N_("Changed what it left"),
     "taken-back": N_("Took back what it left"),
     "narrowed": N_("You narrowed what they see"),
+    "amended": N_("You agreed to a changed version of it"),
     "admitted": N_("You let something new in"),
     "revoked": N_("You stopped it"),
     "restored": N_("Ended, because this vault came from a copy"),
@@ -102,6 +103,7 @@ STATES: Final = {
     "paused": N_("paused"),
     "revoked": N_("stopped"),
     "expired": N_("ended"),
+    "replaced": N_("changed since"),
 }
 
 
