@@ -50,6 +50,18 @@ def note(transaction: Transaction, grant_id: str, kind: str, now: int) -> None:
     transaction.execute(_INSERT, (secrets.token_urlsafe(16), kind, now, now, grant_id))
 
 
+def note_erasure(transaction: Transaction, grant_id: str, now: int) -> bool:
+    """The customer wants deleted what was read under a grant that has ended. False where she asked before."""
+    row = transaction.execute(
+        "SELECT 1 FROM grants g WHERE grant_id = ? AND state IN ('revoked', 'expired') AND NOT EXISTS"
+        " (SELECT 1 FROM events e WHERE e.grant_id = g.grant_id AND e.kind = 'erase-requested')",
+        (grant_id,),
+    ).fetchone()
+    if row is not None:
+        note(transaction, grant_id, ERASE, now)
+    return row is not None
+
+
 def note_change(transaction: Transaction, grant_id: str, now: int) -> None:
     """The view of a live grant changed. Nothing is added to what is about to be told anyway."""
     begun, joined = transaction.execute(

@@ -1,9 +1,9 @@
 """Events as vendors get them: Security Event Tokens (RFC 8417), signed with the host's own key.
 
-Promises: a token says who speaks (`iss`), to whom (`aud`), which grant, what kind of event and when; `jti` is
-the same at each try, and so is every byte. Nothing of the customer's stands in one: her name towards this
-vendor (`sub`) is a digest that no two vendors can compare. It has neither `exp` nor `nonce` and a `typ` of its
-own, so that it passes for no other kind of token (RFC 8417 section 4).
+Promises: a token says who speaks (`iss`), to whom (`aud`), which grant, what kind of event and when; `jti`
+is the same at each try, and so is every byte. Nothing of the customer's stands in one: her name towards this
+vendor (`sub`) is a digest that no two vendors can compare. It has neither `exp` nor `nonce` and a `typ` of
+its own, so that it passes for no other kind of token (RFC 8417 section 4).
 """
 
 from __future__ import annotations

@@ -80,10 +80,10 @@ class Outbox:
     # -- sending ------------------------------------------------------------------------------------
 
     def address(self) -> int:
-        """Put new events into their vendors' queues; those without an address go. Returns how many there were."""
+        """Put new events into their vendors' queues; those without an address go. Returns how many."""
         rows = self._engine.all(
-            "SELECT place, grant_id, CAST(routing AS BLOB) FROM events WHERE state = 'waiting' AND queue IS NULL"
-            " ORDER BY place LIMIT ?",
+            "SELECT place, grant_id, CAST(routing AS BLOB) FROM events"
+            " WHERE state = 'waiting' AND queue IS NULL ORDER BY place LIMIT ?",
             (_BATCH,),
         )
         if not rows:
@@ -291,6 +291,6 @@ def _keep_newest_change(transaction: Transaction, sending: Sending) -> None:
 
 
 def pause(failures: int) -> int:
-    """Seconds to leave a vendor alone after so many failures in a row: doubled each time, with some jitter."""
+    """Seconds to leave a vendor alone after so many failures in a row: doubled each time, jittered."""
     longest = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
     return int(longest * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load, keeps no secret

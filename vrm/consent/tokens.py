@@ -236,7 +236,7 @@ class Tokens:
     def _give_back(self, kind: str, lookup: bytes, grant_id: str, vendor: Vendor) -> None:
         with self._engine.write() as transaction:
             if kind == "refresh":  # without tokens nobody could use the grant: it ends, and she sees that
-                endings.end(transaction, grant_id, "revoked", self._clock.now())
+                endings.end(transaction, grant_id, "revoked", self._clock.now(), tell=False)
             else:
                 transaction.execute("UPDATE tokens SET wrapped = NULL, spent = 0 WHERE lookup = ?", (lookup,))
             self._log.note(
