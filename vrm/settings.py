@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -19,9 +20,11 @@ from urllib.parse import SplitResult, urlsplit
 from vrm.errors import SettingsError
 
 SIGNUP = ("closed", "invite", "open")
+PROFILES = ("baseline", "fapi2")
 LOG_LEVELS = ("info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
+Network = IPv4Network | IPv6Network
 _DAY = 86_400  # seconds
 _RANGES = {
     "trusted_proxies": (0, 8),
@@ -69,6 +72,9 @@ class Settings:
         "who may create a vault: closed, invite or open; empty: open on loopback, else closed",
         "",
     )
+    profile: str = _setting(
+        "VRM_PROFILE", "what vendors must do: baseline, or fapi2 (FAPI 2.0 Security Profile)", "baseline"
+    )
     trusted_proxies: int = _setting("VRM_TRUSTED_PROXIES", "how many proxies in front are trusted", 0)
     host: str = _setting("VRM_HOST", "address to listen on", "127.0.0.1")
     port: int = _setting("VRM_PORT", "port to listen on", 8600)
@@ -100,6 +106,18 @@ class Settings:
     log_level: str = _setting(
         "VRM_LOG_LEVEL", "what the server writes to standard error: info, warning, error", "warning"
     )
+
+    outbound_allow: str = _setting(
+        "VRM_OUTBOUND_ALLOW",
+        "networks that this host may call although they are not public, separated by commas: 10.1.2.0/24;"
+        " plain http and any port pass there as well",
+        "",
+    )
+
+    @property
+    def outbound_networks(self) -> tuple[Network, ...]:
+        """`outbound_allow`, read."""
+        return tuple(ip_network(one.strip()) for one in self.outbound_allow.split(",") if one.strip())
 
     @property
     def database_path(self) -> Path:
@@ -195,6 +213,8 @@ def checked(settings: Settings) -> Settings:
     """The same settings, or SettingsError naming the first that cannot be used."""
     if settings.signup and settings.signup not in SIGNUP:
         raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed, invite or open")
+    if settings.profile not in PROFILES:
+        raise SettingsError(f"VRM_PROFILE: {settings.profile!r}", hint="baseline or fapi2")
     if settings.log_level not in LOG_LEVELS:  # no debug: libraries print secrets there
         raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
     if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):
@@ -207,8 +227,16 @@ def checked(settings: Settings) -> Settings:
             raise SettingsError(f"{item.metadata['env']}: {value}", hint=f"from {least} to {most}{unit}")
     if settings.session_idle > settings.session_absolute:
         raise SettingsError(f"VRM_SESSION_IDLE: {settings.session_idle}", hint="at most VRM_SESSION_ABSOLUTE")
+    _check_networks(settings)
     _check_url(settings.issuer)
     return settings
+
+
+def _check_networks(settings: Settings) -> None:
+    try:
+        settings.outbound_networks  # noqa: B018 - reading is the check
+    except ValueError as error:
+        raise SettingsError(f"VRM_OUTBOUND_ALLOW: {error}", hint="such as 10.1.2.0/24, 127.0.0.1") from None
 
 
 def _check_url(issuer: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +65,7 @@ class StoredRequest:
     code_challenge: str = field(repr=False)
     created: int
     expires: int
+    extras: Mapping[str, Any] = field(default_factory=dict)  # what OAuth's extensions said beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,33 @@ class Requests:
         self._life = life
 
     def submit(
-        self, vendor: Vendor, parts: list[Part], *, redirect_uri: str, state: str, code_challenge: str
+        self,
+        vendor: Vendor,
+        parts: list[Part],
+        *,
+        redirect_uri: str,
+        state: str,
+        code_challenge: str,
+        extras: Mapping[str, Any] | None = None,
     ) -> StoredRequest:
-        """Store a checked request under a new handle; BusyError where too many wait already."""
+        """Store a checked request under a new handle; BusyError where too many wait already.
+
+        `extras`, sealed with it: `jkt` (the key that tokens are bound to), `resource` (RFC 8707), `action`
+        and `grant_id` (what becomes of an earlier grant).
+        """
         raw, now = crypto.random_bytes(32), self._clock.now()
         lookup, key = self._split(raw)
         number = 1000 + secrets.randbelow(9000)
-        values = [number, vendor.client_id, parts, redirect_uri, state, code_challenge, now]
+        values = [
+            number,
+            vendor.client_id,
+            parts,
+            redirect_uri,
+            state,
+            code_challenge,
+            now,
+            dict(extras or {}),
+        ]
         expires = now + self._life
         sealed = self._cipher(key, lookup, expires).seal(json.dumps(values).encode())
         with self._engine.write() as transaction:
@@ -206,9 +227,10 @@ class Requests:
             raise RequestNotFoundError() from None
         if vendor.blocked:
             raise RequestNotFoundError()
-        number, _, parts, redirect_uri, state, challenge, created = values
+        number, _, parts, redirect_uri, state, challenge, created, *more = values
+        extras = more[0] if more else {}  # one that was stored before there were any
         return StoredRequest(
-            handle, number, vendor, tuple(parts), redirect_uri, state, challenge, created, row[0]
+            handle, number, vendor, tuple(parts), redirect_uri, state, challenge, created, row[0], extras
         )
 
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:

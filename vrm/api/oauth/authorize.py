@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
@@ -21,8 +22,10 @@ from authlib.oauth2.rfc6749 import (
     InvalidScopeError,
 )
 from authlib.oauth2.rfc6749.grants.authorization_code import validate_code_authorization_request
+from flask import request
 
 from vrm.api.oauth.clients import OAuthClient
+from vrm.api.oauth.extras import read_extras
 from vrm.api.oauth.parameters import (
     Parameters,
     StrictRequest,
@@ -30,6 +33,7 @@ from vrm.api.oauth.parameters import (
     ascii_only,
     refuse_repeated,
 )
+from vrm.api.oauth.pkce import RequiredS256
 from vrm.consent import scopes
 from vrm.errors import ScopeError
 
@@ -58,6 +62,44 @@ class InvalidAuthorizationDetailsError(OAuth2Error):
     error = "invalid_authorization_details"
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """A request on which the customer could decide: what `vrm.consent.requests` stores."""
+
+    client: OAuthClient
+    parts: list[Part]
+    redirect_uri: str
+    state: str
+    code_challenge: str
+    extras: dict[str, Any]
+
+
+def checked_request(server: Any, parameters: Parameters, client: OAuthClient | None = None) -> CheckedRequest:
+    """The request that these parameters make, whichever way they came; `client` where it proved itself.
+
+    OAuth2Error otherwise, with `state`, and with a redirect address from where that is trusted.
+    """
+    asked = StrictRequest(request, server.public_url, parameters)
+    grant = AuthorizeGrant(asked, server)
+    RequiredS256()(grant)
+    try:
+        grant.validate_no_multiple_request_parameter(asked)
+        redirect_uri = grant.validate_consent_request()
+    except OAuth2Error as error:
+        error.state = parameters.data.get("state")
+        raise
+    sent, named = parameters.data, client or grant.request.client
+    assert isinstance(named, OAuthClient)
+    return CheckedRequest(
+        named,
+        grant.parts,
+        redirect_uri,
+        sent.get("state", ""),
+        sent["code_challenge"],
+        grant.extras,
+    )
+
+
 class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
     """The authorization half of the code grant; the code itself is made when the customer decides."""
 
@@ -66,11 +108,8 @@ class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
     def __init__(self, request: StrictRequest, server: Any) -> None:
         super().__init__(request, server)
         self.parts: list[Part] = []
+        self.extras: dict[str, Any] = {}
         self.register_hook("before_validate_authorization_request_payload", check_parameters)
-
-    @classmethod
-    def check_authorization_endpoint(cls, request: object) -> bool:  # noqa: ARG003 - Authlib's signature
-        return True  # check_parameters refuses other response types, once the redirect address is trusted
 
     @staticmethod
     def validate_no_multiple_request_parameter(request: Any) -> None:
@@ -93,6 +132,7 @@ class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
     def validate_requested_scope(self) -> None:
         client = self.server.query_client(self.request.payload.client_id)
         self.parts = requested_parts(self.request.payload, client)
+        self.extras = read_extras(self.request.payload)
 
 
 def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:  # noqa: ARG001 - the hook's shape

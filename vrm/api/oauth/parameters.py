@@ -1,8 +1,9 @@
 """Reading OAuth parameters strictly, before Authlib sees them.
 
-Promises: one value per name (RFC 6749 sections 3.1 and 3.2: "MUST NOT be included more than once"), an empty
-value counts as absent, and only the place that the endpoint allows is read: the query of a GET, the form of
-a POST. Authlib itself reads query and form as one. Refuses bodies of another type and oversized requests.
+Promises: one value per name (RFC 6749 sections 3.1 and 3.2: "MUST NOT be included more than once"; only
+`resource` may come several times), an empty value counts as absent, and only the place that the endpoint
+allows is read: the query of a GET, the form of a POST. Authlib itself reads query and form as one. Refuses
+bodies of another type and oversized requests.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
 FORM = "application/x-www-form-urlencoded"
+REPEATABLE = frozenset({"resource"})  # RFC 8707 section 2: one for each resource
 
 
 def ascii_only(text: str) -> str:
@@ -27,7 +29,9 @@ class Parameters(OAuth2Payload):
     """The parameters of one request, each at most once; `repeated` names those that were not."""
 
     def __init__(self, values: MultiDict[str, str]) -> None:
-        self.repeated = frozenset(name for name in values if len(values.getlist(name)) > 1)
+        twice = {name for name in values if len(values.getlist(name)) > 1}
+        self.repeated = frozenset(twice - REPEATABLE)
+        self.resources = [value for value in values.getlist("resource") if value]
         self._single = {name: value for name, value in values.items() if value}
 
     @property

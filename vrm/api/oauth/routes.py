@@ -17,12 +17,14 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from vrm.api import guards, problems
 from vrm.api.leaf import note
 from vrm.api.oauth import metadata
+from vrm.api.oauth.authorize import CheckedRequest, checked_request
 from vrm.api.oauth.issuer import answer_address
-from vrm.api.oauth.parameters import ascii_only
+from vrm.api.oauth.parameters import from_form, from_query
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
+from vrm.consent.requests import StoredRequest
 from vrm.consent.service import Consent
-from vrm.errors import BusyError, ScopeError, VrmError
+from vrm.errors import BusyError, VrmError
 from vrm.settings import Settings
 
 AUTHORIZE = "/oauth/authorize"
@@ -51,37 +53,29 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
 
 def authorize(server: OAuthServer) -> Response:
     """Check, store, and send the browser to the customer's side."""
-    grant = server.consent_grant()
-    sent = grant.request.payload.data
+    parameters = from_form(request) if request.method == "POST" else from_query(request)
+    asked = checked_request(server, parameters)
     try:
-        stored = server.consent.requests.submit(
-            grant.client.vendor,
-            grant.parts,
-            redirect_uri=grant.redirect_uri,
-            state=sent.get("state", ""),
-            code_challenge=sent["code_challenge"],
+        stored = submit(server, asked)
+    except OAuth2Error as error:
+        error.state, error.redirect_uri = asked.state or None, asked.redirect_uri
+        return refuse(server, error)
+    return _see_other(f"{server.public_url}/requests/{stored.handle}")
+
+
+def submit(server: OAuthServer, asked: CheckedRequest) -> StoredRequest:
+    """Store a checked request; OAuth2Error where too many wait."""
+    try:
+        return server.consent.requests.submit(
+            asked.client.vendor,
+            asked.parts,
+            redirect_uri=asked.redirect_uri,
+            state=asked.state,
+            code_challenge=asked.code_challenge,
+            extras=asked.extras,
         )
     except BusyError:
-        return refuse(
-            server,
-            OAuth2Error(
-                "too many requests wait already",
-                error="temporarily_unavailable",
-                state=sent.get("state"),
-                redirect_uri=grant.redirect_uri,
-            ),
-        )
-    except ScopeError as error:
-        return refuse(
-            server,
-            OAuth2Error(
-                ascii_only(str(error)),
-                error="invalid_scope",
-                state=sent.get("state"),
-                redirect_uri=grant.redirect_uri,
-            ),
-        )
-    return _see_other(f"{server.public_url}/requests/{stored.handle}")
+        raise OAuth2Error("too many requests wait already", error="temporarily_unavailable") from None
 
 
 def refuse(server: OAuthServer, error: OAuth2Error) -> Response:

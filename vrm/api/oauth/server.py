@@ -16,10 +16,8 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError
 from flask import Response, request
 
-from vrm.api.oauth.authorize import AuthorizeGrant
 from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
-from vrm.api.oauth.pkce import RequiredS256
 from vrm.api.oauth.revoke import Revocation
 from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_type
 from vrm.consent.service import Consent
@@ -36,7 +34,6 @@ class OAuthServer(AuthorizationServer):
         self.public_url = public_url
         self.register_client_auth_method("client_secret_basic", by_basic)
         self.register_client_auth_method("none", by_name)
-        self.register_grant(AuthorizeGrant, [RequiredS256()])
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
         self.register_endpoint(Revocation)
@@ -81,11 +78,6 @@ class OAuthServer(AuthorizationServer):
         """The whole of `/oauth/revoke`."""
         response: Response = self.create_endpoint_response("revocation")  # type: ignore[no-untyped-call]
         return response
-
-    def consent_grant(self) -> AuthorizeGrant:
-        """A checked authorization request; OAuth2Error otherwise, with a redirect address once trusted."""
-        grant: AuthorizeGrant = self.get_consent_grant()  # type: ignore[no-untyped-call]
-        return grant
 
     @staticmethod
     def body(error: OAuth2Error) -> list[tuple[str, str]]:
