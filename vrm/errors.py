@@ -2,6 +2,8 @@
 
     VrmError
     ├─ SettingsError            a setting cannot be used
+    ├─ JoseError                a signed token is not good
+    ├─ OutboundError            another server could not be called, or not with success
     ├─ VaultError
     │  ├─ UnlockError           no way in with this credential
     │  ├─ SessionExpiredError   the session ended
@@ -60,6 +62,18 @@ class SettingsError(VrmError):
     """A setting cannot be used."""
 
     slug = "settings-invalid"
+
+
+class JoseError(VrmError):
+    """A signed token is not good."""
+
+    slug = "signed-token-invalid"
+
+
+class OutboundError(VrmError):
+    """Another server could not be called, or gave no answer that can be used."""
+
+    slug = "outbound"
 
 
 class VaultError(VrmError):

@@ -132,6 +132,9 @@ def test_what_the_maker_writes_is_an_export_where_nothing_is_wrong(house: House)
 
 # --- names that the host would vouch for
 
+PLANT = """INSERT INTO vendors (client_id, name, redirect_uris, secret, resource_server, sells_as, purpose,
+    blocked, created, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
 
 def test_no_way_in_of_an_export_becomes_a_row_of_the_vendors(house: House) -> None:
     row = ("vrm_client_evil", "Amazon", '["https://evil.example/cb"]', None, 0, "[]", "x", 0, 1)
@@ -144,7 +147,7 @@ def test_no_way_in_of_an_export_becomes_a_row_of_the_vendors(house: House) -> No
         house.vaults.server_key.vouch("", "vendor", told)
     mac = house.vaults.server_key.vouch(VAULT, "vendor", told)
     with house.engine.write() as transaction:
-        transaction.execute("INSERT INTO vendors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, mac))
+        transaction.execute(PLANT, (*row, mac))
     with pytest.raises(VendorNotFoundError):
         house.consent.vendors.get("vrm_client_evil")
 

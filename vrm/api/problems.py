@@ -36,6 +36,8 @@ class Row:
 TABLE: dict[type[errors.VrmError], Row] = {
     errors.VrmError: Row(500, "Something failed on this side"),
     errors.SettingsError: Row(500, "This vault is not set up correctly"),
+    errors.JoseError: Row(400, "A signed token is not good"),
+    errors.OutboundError: Row(502, "Another server gave no answer that can be used"),
     errors.VaultError: Row(500, "Something failed in the vault"),
     errors.UnlockError: Row(401, "No way in with this credential"),
     errors.SessionExpiredError: Row(401, "The session has ended"),

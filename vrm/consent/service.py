@@ -8,13 +8,27 @@ from functools import partial
 from typing import TypeVar
 
 from vrm.clock import Clock
-from vrm.consent import deposits, disclosures, endings, postings, requests, tokens, vendors, views
+from vrm.consent import (
+    deposits,
+    disclosures,
+    endings,
+    events,
+    once,
+    postings,
+    requests,
+    tokens,
+    vendors,
+    views,
+)
 from vrm.consent.arrivals import Arrivals
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filing import A_WHILE, Filing
 from vrm.consent.grants import Grants
 from vrm.consent.moves import Moves
+from vrm.consent.notices import Signer
+from vrm.consent.once import Once
+from vrm.consent.outbox import Outbox
 from vrm.consent.reader import Reader
 from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
@@ -41,17 +55,36 @@ SCHEMA = Schema(
         *requests.TABLES,
         *disclosures.TABLES,
         *deposits.TABLES,
+        *once.TABLES,
+        *events.TABLES,
         "CREATE TABLE sweeps (at INTEGER NOT NULL, jumped INTEGER NOT NULL)",
     ),
-    left_out=("tokens", "requests", "views", "postings", "refusals", "deposits", "deposit_numbers", "sweeps"),
+    left_out=(
+        "tokens",
+        "requests",
+        "views",
+        "postings",
+        "refusals",
+        "deposits",
+        "deposit_numbers",
+        "sweeps",
+        "once",
+        "events",
+        "event_queues",
+    ),
     in_copies=(endings.PAUSE,),
     carry=vendors.carry_over,
     steps={
         2: (
             "ALTER TABLE grants ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE grants ADD COLUMN public_id TEXT NOT NULL DEFAULT ''",
+            "CREATE INDEX grants_public ON grants (public_id) WHERE public_id <> ''",
             "ALTER TABLE views ADD COLUMN posted BLOB",
             *postings.TABLES,
             *deposits.TABLES,
+            *once.TABLES,
+            *events.TABLES,
+            *vendors.STEPS,
         ),
     },
 )
@@ -90,6 +123,9 @@ class Consent:
         self._grace = refresh_grace
         self.vendors = Vendors(engine, key, clock)
         self.log = Disclosures(engine, vaults, clock)
+        self.once = Once(engine, clock)
+        self.outbox = Outbox(engine, key, self.vendors, clock)
+        self.signer = Signer(key)
         self.views = Views(engine, self.log, clock)
         vaults.watcher = self.views
         vaults.parts += [GrantsPart(engine), LogPart(engine, self.log)]
@@ -171,4 +207,6 @@ class Consent:
         """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""
         self.sweeping.drop_old_replays(self._grace)
         self.deposits.sweep()
+        self.once.sweep()
+        self.outbox.sweep()
         return self.sweeping.run()

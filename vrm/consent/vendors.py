@@ -1,7 +1,9 @@
-"""Vendors as the host registered them. A vendor's name is the host's word, never the vendor's own.
+"""Vendors: those that the host registered, and those that say themselves who they are.
 
+Promises: what a customer reads as a vendor's name is the host's word, or the domain where it can be reached,
+in the characters that the network uses; what an unverified vendor calls itself is kept apart as its claim.
 Each row carries a MAC under the server key: who writes to the table alone can neither rename a vendor nor
-send its codes elsewhere nor make it a client without a secret. Such a row is no vendor any more.
+send its codes elsewhere nor change how it proves itself. Such a row is no vendor any more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from vrm.clock import Clock
+from vrm.consent import keysets
 from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
 from vrm.vault import crypto
@@ -23,26 +26,67 @@ from vrm.vault.serverkey import ServerKey
 TABLES = (
     "CREATE TABLE vendors (client_id TEXT PRIMARY KEY, name TEXT NOT NULL, redirect_uris TEXT NOT NULL,"
     " secret BLOB, resource_server INTEGER NOT NULL, sells_as TEXT NOT NULL, purpose TEXT NOT NULL,"
-    " blocked INTEGER NOT NULL, created INTEGER NOT NULL, mac BLOB NOT NULL)",
+    " blocked INTEGER NOT NULL, created INTEGER NOT NULL, mac BLOB NOT NULL,"
+    " auth_method TEXT NOT NULL DEFAULT '', jwks TEXT NOT NULL DEFAULT '',"
+    " jwks_uri TEXT NOT NULL DEFAULT '', dpop_bound INTEGER NOT NULL DEFAULT 0,"
+    " events_uri TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT 'host')",
 )
+LATER: dict[str, tuple[str, str | int]] = {  # columns that 0.1.0 had not: their type, and what they were then
+    "auth_method": ("TEXT", ""),
+    "jwks": ("TEXT", ""),
+    "jwks_uri": ("TEXT", ""),
+    "dpop_bound": ("INTEGER", 0),
+    "events_uri": ("TEXT", ""),
+    "origin": ("TEXT", "host"),
+}
+STEPS = tuple(
+    f"ALTER TABLE vendors ADD COLUMN {name} {kind} NOT NULL DEFAULT {default!r}"
+    for name, (kind, default) in LATER.items()
+)
+METHODS = ("client_secret_basic", "private_key_jwt", "none")
+HOST, REGISTERED, DOCUMENT = "host", "registered", "document"  # origins; but for the first, nobody vouches
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_COLUMNS = "client_id, name, redirect_uris, secret, resource_server, sells_as, purpose, blocked, created, mac"
-_BLOCKED = 7  # where it stands in them
+_FIRST = (
+    *("client_id", "name", "redirect_uris", "secret", "resource_server", "sells_as", "purpose", "blocked"),
+    "created",
+)
+_TOLD = (*_FIRST, *LATER)
+_COLUMNS = ", ".join((*_TOLD, "mac"))
+_MARKS = ", ".join("?" * (len(_TOLD) + 1))
+_BLOCKED = _TOLD.index("blocked")
+_AS_BEFORE = tuple(default for _, default in LATER.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A registered client."""
+    """A client. `name` is what may be shown: `claimed` is what an unverified one calls itself."""
 
     client_id: str
     name: str
     redirect_uris: tuple[str, ...]
-    public: bool
+    public: bool  # it cannot prove who it is: the same as auth_method "none"
     resource_server: bool
     sells_as: tuple[str, ...]
     purpose: str
     blocked: bool
     created: int
+    auth_method: str = "client_secret_basic"  # of METHODS
+    jwks: str = ""  # a JWK Set as JSON, or "": its keys are at `jwks_uri`, or it has none
+    jwks_uri: str = ""
+    dpop_bound: bool = False  # it always asks for tokens that are bound to a key
+    events_uri: str = ""  # where signed events go; "": nowhere
+    origin: str = HOST
+    claimed: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """What a customer reads: the host's word, or a domain; never what an unverified vendor claims."""
+        return self.name
+
+    @property
+    def verified(self) -> bool:
+        """Whether the host vouches for the name."""
+        return self.origin == HOST
 
 
 def check_redirect_uri(uri: str) -> str:
@@ -71,15 +115,16 @@ def carry_over(former: Callable[[str], list[Row]], transaction: Transaction) -> 
     A blocked row is taken over as it stands, because the server key may not be at hand. Where it was altered,
     it is no vendor any more, which is blocked as well.
     """
-    sql, told = f"SELECT {_COLUMNS} FROM vendors ORDER BY client_id", []
-    now = {row[0]: row for row in transaction.execute(sql).fetchall()}
-    for row in former(sql):
+    sql, told = "SELECT {} FROM vendors ORDER BY client_id", []
+    now = {row[0]: row for row in transaction.execute(sql.format(_COLUMNS)).fetchall()}
+    there = {row[0] for row in former("SELECT name FROM pragma_table_info('vendors')")}
+    lacking = {name: f"{LATER[name][1]!r}" for name in LATER if name not in there}  # it may be an older one
+    for row in former(sql.format(", ".join(lacking.get(name, name) for name in (*_TOLD, "mac")))):
         vendor = " ".join(part for part in (str(row[1]), f"({row[0]})") if is_plain(part))
         if row[0] not in now:
             told.append(f"{vendor} was registered since, and is not any more")
         elif row != now[row[0]] and row[_BLOCKED]:
-            marks = ", ".join("?" * len(row))
-            transaction.execute(f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({marks})", row)
+            transaction.execute(f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({_MARKS})", row)
             told.append(f"{vendor} was blocked since, and stays blocked")
         elif row != now[row[0]]:
             told.append(f"{vendor} was changed since, and is as it was when the backup was taken")
@@ -103,29 +148,53 @@ class Vendors:
         resource_server: bool = False,
         sells_as: Sequence[str] = (),
         purpose: str = "RequestedServiceProvision",
+        jwks: str = "",
+        jwks_uri: str = "",
+        dpop_bound: bool = False,
+        events_uri: str = "",
     ) -> tuple[Vendor, str | None]:
-        """Register a vendor; returns it with its secret, which is shown once (None for public ones).
+        """Register a vendor; returns it with its secret, which is shown once.
 
-        Raises ValidationError for a bad name or redirect URI, ScopeError for an unknown purpose.
+        A public one has none, nor has one that proves itself by a key of its own (`jwks` or `jwks_uri`).
+        Raises ValidationError for what cannot be, ScopeError for an unknown purpose.
         """
-        clean = " ".join(name.split())
-        if len(clean) > 80 or not is_plain(clean):
-            raise ValidationError(fields={"name": ["needs 1 to 80 printable characters"]})
         if not all(is_plain(seller) and len(seller) <= 120 for seller in sells_as):
             raise ValidationError(fields={"sells_as": ["needs 1 to 120 printable characters each"]})
         if not redirect_uris and not resource_server:
             raise ValidationError(fields={"redirect_uri": ["is missing"]})
-        uris = [check_redirect_uri(uri) for uri in redirect_uris]
+        method = keysets.method_of(jwks, jwks_uri, public=public)
         client_id = "vrm_client_" + secrets.token_urlsafe(16)
-        secret = None if public else "vrm_cs_" + secrets.token_urlsafe(32)
-        stored = None if secret is None else self._server_key.hash_secret(client_id, secret)
-        about = (client_id, clean, json.dumps(uris), stored, int(resource_server), json.dumps(list(sells_as)))
-        row = (*about, known_purpose(purpose).id, 0, self._clock.now())
+        secret = "vrm_cs_" + secrets.token_urlsafe(32) if method == "client_secret_basic" else None
+        vendor = Vendor(
+            client_id,
+            check_name(name),
+            tuple(check_redirect_uri(uri) for uri in redirect_uris),
+            public,
+            resource_server,
+            tuple(sells_as),
+            known_purpose(purpose).id,
+            False,
+            self._clock.now(),
+            method,
+            jwks,
+            check_address("jwks_uri", jwks_uri),
+            dpop_bound,
+            check_address("events_uri", events_uri),
+        )
         with self._engine.write() as transaction:
-            transaction.execute(
-                "INSERT INTO vendors VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, self._mac(row))
-            )
-        return self.get(client_id), secret
+            self.put(transaction, vendor, None if secret is None else self.hash_secret(client_id, secret))
+        return vendor, secret
+
+    def hash_secret(self, client_id: str, secret: str) -> bytes:
+        """What is stored of a secret."""
+        return self._server_key.hash_secret(client_id, secret)
+
+    def put(self, transaction: Transaction, vendor: Vendor, secret: bytes | None) -> None:
+        """Store a vendor as it is, in place of what stood there; `secret`: as hashed, None if it has none."""
+        row = _row(vendor, secret)
+        transaction.execute(
+            f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({_MARKS})", (*row, self._mac(row))
+        )
 
     def get(self, client_id: str) -> Vendor:
         """The vendor, blocked or not; VendorNotFoundError, also where its row was altered."""
@@ -151,7 +220,7 @@ class Vendors:
             row = self._row(client_id)
             if not self._is_ours(row):
                 return  # altered: refused everywhere already, and its grants are to end
-            values = (*row[:7], int(blocked), row[8])
+            values = (*row[:_BLOCKED], int(blocked), *row[_BLOCKED + 1 : -1])
             transaction.execute(
                 "UPDATE vendors SET blocked = ?, mac = ? WHERE client_id = ?",
                 (int(blocked), self._mac(values), client_id),
@@ -167,8 +236,12 @@ class Vendors:
         return crypto.equal(self._mac(row[:-1]), row[-1])
 
     def _mac(self, values: Row) -> bytes:
-        """Over every column but the MAC itself."""
-        told = [value.hex() if isinstance(value, bytes) else value for value in values]
+        """Over every column but the MAC itself; where all later ones are as in 0.1.0, over its columns.
+
+        So what that version vouched for stays, and a row with other values is none that it vouched for.
+        """
+        counted = values[: len(_FIRST)] if values[len(_FIRST) :] == _AS_BEFORE else values
+        told = [value.hex() if isinstance(value, bytes) else value for value in counted]
         return self._server_key.vouch_vendor(crypto.digest(json.dumps(told).encode()))
 
     def check_secret(self, client_id: str, secret: str) -> bool:
@@ -179,16 +252,67 @@ class Vendors:
         return same and bool(row) and row is not None and row[0] is not None
 
 
-def _vendor(row: Row) -> Vendor:
-    client_id, name, uris, secret, resource_server, sells_as, purpose, blocked, created, _ = row
-    return Vendor(
-        str(client_id),
-        str(name),
-        tuple(json.loads(str(uris))),
-        secret is None,
-        bool(resource_server),
-        tuple(json.loads(str(sells_as))),
-        str(purpose),
-        bool(blocked),
-        int(str(created)),
+def _row(vendor: Vendor, secret: bytes | None) -> Row:
+    """Every column but the MAC."""
+    first = (
+        vendor.client_id,
+        vendor.name if vendor.verified else vendor.claimed,
+        json.dumps(vendor.redirect_uris),
+        secret,
+        int(vendor.resource_server),
+        json.dumps(vendor.sells_as),
+        vendor.purpose,
+        int(vendor.blocked),
+        vendor.created,
     )
+    later = (vendor.auth_method, vendor.jwks, vendor.jwks_uri, int(vendor.dpop_bound), vendor.events_uri)
+    return (*first, *later, vendor.origin)
+
+
+def _vendor(row: Row) -> Vendor:
+    of = dict(zip(_TOLD, row, strict=False))
+    uris = tuple(json.loads(of["redirect_uris"]))
+    method = of["auth_method"] or ("none" if of["secret"] is None else "client_secret_basic")
+    vouched = of["origin"] == HOST
+    return Vendor(
+        of["client_id"],
+        of["name"] if vouched else domain(of["client_id"] if of["origin"] == DOCUMENT else uris[0]),
+        uris,
+        method == "none",
+        bool(of["resource_server"]),
+        tuple(json.loads(of["sells_as"])),
+        of["purpose"],
+        bool(of["blocked"]),
+        of["created"],
+        method,
+        of["jwks"],
+        of["jwks_uri"],
+        bool(of["dpop_bound"]),
+        of["events_uri"],
+        of["origin"],
+        "" if vouched else of["name"],
+    )
+
+
+def domain(uri: str) -> str:
+    """The host of an address, with its port where that is not the usual one: what says whose it is."""
+    return urlsplit(uri).netloc
+
+
+def check_name(name: str) -> str:
+    """The name with single blanks; ValidationError unless every character of it can be seen."""
+    clean = " ".join(name.split())
+    if len(clean) > 80 or not is_plain(clean):
+        raise ValidationError(fields={"name": ["needs 1 to 80 printable characters"]})
+    return clean
+
+
+def check_address(field: str, uri: str) -> str:
+    """An address that this host will call, or "": as a redirect address is; ValidationError.
+
+    Plain http passes for loopback, which `VRM_OUTBOUND_ALLOW` may name; `vrm.outbound` decides.
+    """
+    try:
+        return check_redirect_uri(uri) if uri else ""
+    except ValidationError:
+        raise ValidationError(fields={field: ["must be an https address without a fragment"]}) from None
