@@ -38,3 +38,9 @@ def test_without_its_storage_it_is_alive_but_not_ready(client: FlaskClient, engi
 @pytest.mark.parametrize("method", ["post", "put", "delete"])
 def test_other_methods_are_problems(client: FlaskClient, path: str, method: str) -> None:
     problem(getattr(client, method)(path), 405, "method-not-allowed")
+
+
+def test_the_host_says_that_it_honours_global_privacy_control(client: FlaskClient) -> None:
+    answer = client.get("/.well-known/gpc.json")
+    assert answer.content_type == "application/json"
+    assert answer.get_json() == {"gpc": True, "lastUpdate": "2026-11-22"}

@@ -1,8 +1,8 @@
-"""Health, the OpenAPI document and the pages that explain: the addresses that need no token.
+"""Health, the OpenAPI document, the pages that explain, and that the host honours Global Privacy Control.
 
 Promises: `/healthz` says that the process answers, `/readyz` that its storage does; neither tells anything
 about who lives here. Only who holds the server key learns how many proxies a request came through. The
-documents are made once, when first asked for.
+documents are made once, when first asked for. None of these addresses needs a token.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from vrm.settings import Settings
 from vrm.vault.engine import Engine
 from vrm.vault.vault import Vaults
 
+GPC = '{"gpc":true,"lastUpdate":"2026-11-22"}'  # Global Privacy Control: this host sells and shares nothing
+
 
 def blueprint(vaults: Vaults, settings: Settings) -> Blueprint:
-    """/healthz, /readyz, /openapi.json, /docs and /problems/<slug>."""
+    """/healthz, /readyz, /openapi.json, /docs, /problems/<slug> and /.well-known/gpc.json."""
     routes = Blueprint("operations", __name__)
 
     @cache
@@ -39,6 +41,7 @@ def blueprint(vaults: Vaults, settings: Settings) -> Blueprint:
     routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written()))
     routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page()))
     routes.add_url_rule("/problems/<slug>", "problem", _problem)
+    routes.add_url_rule("/.well-known/gpc.json", "gpc", lambda: _json(GPC))
     routes.after_request(guards.protect)
     routes.register_error_handler(VrmError, problems.answer)
     for code in default_exceptions:

@@ -52,6 +52,7 @@ EVENTS = (
     "amended",
     "admitted",
     "revoked",
+    "erase-asked",
     "restored",
     "expired",
     "given-back",

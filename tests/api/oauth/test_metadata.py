@@ -35,7 +35,7 @@ def test_every_endpoint_named_exists(app: Flask, client: FlaskClient, settings: 
 
 def test_nothing_unbuilt_is_named(client: FlaskClient) -> None:
     text = client.get("/.well-known/oauth-authorization-server").get_data(as_text=True)
-    for word in ("par", "introspect", "register", "jwks", "device", "dpop"):
+    for word in ("par", "introspect", "register", "device", "dpop"):
         assert f"/oauth/{word}" not in text
     assert "plain" not in text
 

@@ -20,6 +20,7 @@ def authorization_server(public_url: str, scopes: list[str]) -> dict[str, object
         "authorization_endpoint": public_url + "/oauth/authorize",
         "token_endpoint": public_url + "/oauth/token",
         "revocation_endpoint": public_url + "/oauth/revoke",
+        "jwks_uri": public_url + "/oauth/jwks.json",
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],

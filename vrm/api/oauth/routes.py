@@ -38,6 +38,7 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
     routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
     known = sorted(scopes.SCOPES)
+    routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
     for name, document in (
         ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known)),
         ("oauth-protected-resource", metadata.protected_resource(settings.issuer, known)),
