@@ -211,6 +211,17 @@ def test_digital_payments_price_their_items(vault):
     assert kept(vault)["B0DIGITAL1/1"]["price"] == {"total": "4.50", "quantity": 1, "currency": "USD"}
 
 
+def test_a_digital_payment_without_a_currency_is_a_total_without_one(vault):
+    payment = {"Order ID": "D01-1111111-1111111", "Transaction Amount": "4.00", "Base Currency Code": ""}
+    unpriced = digital({"OurPrice": "Not Applicable", "OurPriceCurrencyCode": "Not Applicable"})
+    bring(
+        vault,
+        ("Digital Content Orders.csv", samples.csv_bytes(samples.CHARGES, [payment])),
+        (DIGITAL, unpriced),
+    )
+    assert kept(vault)["B0DIGITAL1/1"]["price"] == {"total": "4.00", "quantity": 1}
+
+
 def test_suggestions_stand_in_the_notes_and_never_in_the_context(vault):
     home = [{"ASIN": f"H{at}"} for at in range(6)]
     away = {"ASIN": "AWAY", "Shipping Address": "Sami Example 9 Oak Road Elsewhere"}
@@ -327,6 +338,18 @@ def test_too_many_rows_are_refused_and_nothing_is_stored(vault):
     with pytest.raises(ImportLimitError, match="more than 5 rows"):
         bring(vault, (RETAIL, retail({}, {}, {})), ("b.csv", retail({}, {}, {})), limits=Limits(lines=5))
     assert vault.records("purchases").count() == 0
+
+
+def test_too_many_lines_in_several_files_are_refused_and_nothing_is_stored(vault):
+    """Blank lines are no rows, and a file with few of them is none too many by itself."""
+    blank = retail({}) + b"\n" * 60
+    limits = Limits(physical_lines=100)
+    bring(vault, (RETAIL, blank), limits=limits)
+    with pytest.raises(ImportLimitError, match="more than 100 lines"):
+        bring(
+            vault, *[(f"{at}.csv", retail({"ASIN": f"B{at}"}) + b"\n" * 60) for at in range(2)], limits=limits
+        )
+    assert vault.records("purchases").count() == 1
 
 
 def test_a_file_of_rejections_is_refused(vault):

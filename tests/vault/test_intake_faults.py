@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,4 +112,45 @@ def test_what_she_edits_or_removes_while_an_import_runs_is_her_word(vault):
     assert (edited["item"]["title"], edited["context"]) == ("New name", {"for": "gift"})
     assert not records.contains(known["REMOVED"])
     assert records.count() == 1001
+    assert vault.check() == []
+
+
+def test_what_she_edits_or_removes_right_before_a_line_is_taken_over_is_her_word(vault):
+    records = vault.records("purchases")
+    bring(vault, ("a.csv", retail({"ASIN": "EDITED"}, {"ASIN": "REMOVED"})))
+    known = {document["item"]["asin"]: record for record, document in records.scan()}
+
+    def edit(*_):
+        records.put({**records.get(known["EDITED"]), "context": {"for": "gift"}}, known["EDITED"])
+
+    def remove(*_):
+        records.remove(known["REMOVED"])
+
+    for asin, meanwhile in (("EDITED", edit), ("REMOVED", remove)):
+        bring(vault, (RETAIL, retail({"ASIN": asin, "Product Name": "New name"})), progress=meanwhile)
+    assert [(one["item"]["title"], one["context"]) for _, one in records.scan()] == [
+        ("New name", {"for": "gift"})
+    ]
+    assert vault.check() == []
+
+
+def test_what_she_removes_while_known_lines_are_looked_up_is_known_and_stays_away(vault, engine):
+    records = vault.records("purchases")
+    bring(vault, (RETAIL, retail({})))
+    [(record, _)] = records.scan()
+    began = []
+
+    def meanwhile(statement):
+        """Between the look for known lines and the reading of what is stored, in another thread."""
+        began.append("fingerprint, record" in statement)
+        if began[-2:] == [True, False]:
+            with ThreadPoolExecutor() as pool:
+                pool.submit(records.remove, record).result()
+
+    connection = engine._connection().raw
+    connection.set_trace_callback(meanwhile)
+    (said,) = bring(vault, (RETAIL, retail({"Product Name": "New name"})))
+    connection.set_trace_callback(None)
+    assert counts(said) == (1, 0, 0, 1, 0)
+    assert records.count() == 0
     assert vault.check() == []

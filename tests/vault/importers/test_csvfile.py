@@ -169,6 +169,14 @@ def test_cells_are_picked_by_any_of_their_names_and_in_any_order():
     assert picked([" 2 ", "111", "Not Available"]) == ["111", "2", ""]
 
 
+def test_a_wanted_column_that_is_there_twice_is_refused_and_any_other_is_not():
+    """Which of the two would be believed, the reader cannot know."""
+    twice = table(b"Order ID,Note,Note,order_id\n")
+    assert twice.picker((("zip",), ("city",)))(["1", "2", "3", "4"]) == ["", ""]
+    with pytest.raises(FormatError, match="the column 'orderid' is there twice"):
+        twice.picker((("orderid",), ("city",)))
+
+
 def test_seekable_and_forward_only_streams_read_alike():
     content = retail({}, {"ASIN": "B000000002"})
     assert list(read(io.BytesIO(content))) == list(read(Pipe(content)))

@@ -124,6 +124,15 @@ def test_a_large_zips_own_record_is_believed_about_its_contents():
         rows_of(plain[:end] + record + locator + plain[end:])
 
 
+def test_a_large_zip_whose_own_record_is_not_where_it_should_be_is_refused():
+    plain = zipped({"a.csv": retail({})})
+    end = plain.rfind(b"PK\x05\x06")
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, 4, 1)
+    with pytest.raises(FormatError, match="a damaged ZIP") as refused:
+        rows_of(plain[:end] + locator + plain[end:])
+    assert refused.value.hint == "its table of contents is damaged"
+
+
 def test_an_encrypted_zip_is_refused_with_a_hint():
     content = bytearray(zipped({"a.csv": retail({})}))
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
