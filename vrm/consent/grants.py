@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, policy
+from vrm.consent import endings, events, policy
 from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.periods import with_period
 from vrm.consent.policy import Agreement, Reserve
@@ -111,7 +111,7 @@ class Grants:
     ) -> GrantKeys:
         """Insert a grant and its view in the transaction of the decision; returns the new grant's keys.
 
-        `replaces`: the live grant whose place it takes, which ends here; GrantNotFoundError where it has ended.
+        `replaces`: the live grant whose place it takes, which ends here; GrantNotFoundError otherwise.
         """
         self._views.keep(transaction, vault.keyring)
         if replaces:
@@ -147,7 +147,7 @@ class Grants:
         )
         if row is None:
             raise GrantNotFoundError()
-        endings.end(transaction, grant_id, "replaced", now)
+        endings.end(transaction, grant_id, "replaced", now, tell=False)  # it is told of the change
         self._note(transaction, vault.id, "amended", agreement.vendor, agreement.vendor_name, grant_id)
 
     @staticmethod
@@ -274,6 +274,8 @@ class Grants:
                     agreement = replace(agreement, updated=self._clock.now(), updated_by=policy.CUSTOMER)
                 grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
                 if self.restate(transaction, vault, grant, "narrowed"):
+                    if agreement != shown.agreement:  # of what only she knows, the vendor is told nothing
+                        events.note(transaction, grant_id, events.AMENDED, self._clock.now())
                     self._bring_in_step(transaction, vault, grant)
             else:
                 self._revoke(transaction, vault, grant_id, shown.agreement)
@@ -337,14 +339,22 @@ class Grants:
             self._views.apply(transaction, vault.keyring, grant, batch)
         self._views.drop_other_shelves(transaction, grant)
 
-    def revoke(self, vault: Vault, grant_id: str) -> None:
-        """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing."""
+    def revoke(self, vault: Vault, grant_id: str, *, erase: bool = False) -> None:
+        """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing.
+
+        `erase`: its vendor is asked to delete what it has read (`ask_to_erase`).
+        """
         try:
             with self._engine.write() as transaction:
-                self._revoke(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
+                agreement = self.open(vault, grant_id).agreement
+                self._revoke(transaction, vault, grant_id, agreement)
+                if erase:
+                    self._ask_to_erase(transaction, vault, grant_id, agreement)
         except TamperedError:  # grant, roster or log were altered: that must not keep it alive
             with self._engine.write() as transaction:
                 endings.end(transaction, grant_id, "revoked", self._clock.now())
+                if erase:
+                    events.note_erasure(transaction, grant_id, self._clock.now())
         self._engine.purge()
 
     def _revoke(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> None:
@@ -352,6 +362,18 @@ class Grants:
             self._views.keep(transaction, vault.keyring)
             self._set_roster(transaction, vault)
             self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
+
+    def ask_to_erase(self, vault: Vault, grant_id: str) -> None:
+        """Ask the vendor of a grant that has ended to delete what it has read; once. GrantNotFoundError."""
+        with self._engine.write() as transaction:
+            self._ask_to_erase(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
+
+    def _ask_to_erase(
+        self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement
+    ) -> None:
+        if events.note_erasure(transaction, grant_id, self._clock.now()):
+            name = agreement.vendor_name
+            self._note(transaction, vault.id, "erase-asked", agreement.vendor, name, grant_id)
 
     def revoke_all(self, transaction: Transaction, vault: Vault) -> int:
         """Stop every connection in the given transaction; the caller empties the write-ahead log after it."""
