@@ -1,0 +1,89 @@
+"""oauth4webapi, the strictest client there is for JavaScript: it checks every answer to the letter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.judges.stage import BOOKS, Judge, Town, confidential, public
+
+Judges = Callable[[str], Judge]
+
+
+@pytest.fixture
+def hears(judge: Judges) -> Callable[..., Any]:
+    return judge("oauth4webapi").hears
+
+
+def gone_all_the_way(found: Any) -> None:
+    assert found["seen"] == BOOKS
+    assert set(found["scope"].split()) == {"purchases.item:read", "purchases.price:read"}
+    assert found["challenge"]["error"] == "invalid_token"
+    assert found["grant"]
+
+
+def test_a_confidential_client_goes_all_the_way(town: Town, hears: Callable[..., Any]) -> None:
+    found = hears("whole", **confidential(town))
+    gone_all_the_way(found)
+    assert found["type"] == "bearer"
+
+
+def test_a_public_client_goes_all_the_way(town: Town, hears: Callable[..., Any]) -> None:
+    gone_all_the_way(hears("whole", **public(town)))
+
+
+def test_both_discovery_documents_are_taken(town: Town, hears: Callable[..., Any]) -> None:
+    found = hears("discovery")
+    assert found["as"]["issuer"] == found["resource"]["resource"] == town.issuer
+    assert found["as"]["code_challenge_methods_supported"] == ["S256"]
+    assert found["as"]["authorization_response_iss_parameter_supported"] is True
+
+
+def test_a_refusal_leads_to_the_authorization_server(town: Town, hears: Callable[..., Any]) -> None:
+    found = hears("challenge_leads_to_the_vault", **confidential(town))
+    assert found == {"error": "invalid_token", "servers": [town.issuer]}
+
+
+def test_an_answer_with_another_issuer_or_state_is_thrown_away(town: Town, hears: Callable[..., Any]) -> None:
+    hears("issuer_of_another_is_refused", **confidential(town))
+
+
+def test_declining_is_an_answer(town: Town, hears: Callable[..., Any]) -> None:
+    assert hears("declining", **confidential(town)) == "access_denied"
+
+
+def test_bad_questions_come_back_as_errors(town: Town, hears: Callable[..., Any]) -> None:
+    assert hears("bad_questions", **confidential(town)) == {
+        "no_challenge": "invalid_request",
+        "plain_challenge": "invalid_request",
+        "no_method": "invalid_request",
+        "token": "unsupported_response_type",
+        "id_token": "unsupported_response_type",
+        "form_post": "invalid_request",
+        "openid": "invalid_scope",
+        "request_object": "request_not_supported",
+    }
+
+
+def test_bad_redemptions_are_refused(town: Town, hears: Callable[..., Any]) -> None:
+    hears("bad_redemptions", **confidential(town), other=confidential(town))
+
+
+def test_a_code_is_good_once_and_its_second_use_ends_what_it_gave(
+    town: Town, hears: Callable[..., Any]
+) -> None:
+    hears("code_twice", **confidential(town))
+
+
+def test_a_refresh_token_that_is_given_back_ends_the_grant_an_access_token_only_itself(
+    town: Town, hears: Callable[..., Any]
+) -> None:
+    hears("giving_back", **confidential(town))
+
+
+def test_another_vendors_tokens_can_be_neither_refreshed_nor_revoked(
+    town: Town, hears: Callable[..., Any]
+) -> None:
+    hears("token_of_another", **confidential(town), other=confidential(town))
