@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
-from vrm.api import guards, operations, problems, v1
+from vrm.api import finding, guards, operations, problems, v1
 from vrm.api.oauth import routes as oauth
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -28,6 +28,7 @@ def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -
     app.register_blueprint(v1.blueprint(consent, settings))
     app.register_blueprint(oauth.blueprint(consent, settings))
     app.register_blueprint(operations.blueprint(vaults, settings))
+    app.register_blueprint(finding.blueprint(settings))
     app.before_request(refuse_unrouted)
 
 

@@ -14,6 +14,7 @@ from vrm.web.desk import EXTENSION, Desk, desk, web
 from vrm.web.limits import SCHEMA, Limits
 from vrm.web.pages import (
     companies,
+    connecting,
     devices,
     entrance,
     home,
@@ -31,6 +32,7 @@ from vrm.web.upload import InMemoryRequest
 
 PAGES = (
     companies,
+    connecting,
     devices,
     entrance,
     home,

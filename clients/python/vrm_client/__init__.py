@@ -19,6 +19,7 @@ from vrm_client.errors import (
     UnreachableError,
     VrmClientError,
 )
+from vrm_client.finding import PublicTransport, find
 from vrm_client.records import Record
 from vrm_client.sync import Copy, Synced
 from vrm_client.tokens import Tokens
@@ -38,6 +39,7 @@ __all__ = [
     "Part",
     "Problem",
     "ProtocolError",
+    "PublicTransport",
     "Record",
     "RefusedError",
     "RevokedError",
@@ -51,4 +53,5 @@ __all__ = [
     "VrmClientError",
     "accept",
     "discover",
+    "find",
 ]

@@ -126,15 +126,7 @@ class Transport:
         """Send, and return with the body still unread."""
 
         def once() -> urllib3.BaseHTTPResponse:
-            return self._pool.request(
-                method,
-                url,
-                headers=dict(headers),
-                body=body,
-                redirect=False,
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
-            )
+            return self._request(method, url, headers, body)
 
         try:
             return once()
@@ -144,6 +136,20 @@ class Transport:
             if method != "GET":
                 raise
             return once()
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        """One try."""
+        return self._pool.request(
+            method,
+            url,
+            headers=dict(headers),
+            body=body,
+            redirect=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+        )
 
     def _read(self, response: urllib3.BaseHTTPResponse, url: str, deadline: float) -> bytes:
         content = bytearray()
