@@ -92,9 +92,11 @@ class Outbound:
         """What is at an address, `most` bytes of it; OutboundError."""
         return self._call("GET", url, None, {"Accept": accept}, most)
 
-    def post(self, url: str, body: bytes, content_type: str, *, most: int = MAX_ANSWER) -> Answer:
+    def post(
+        self, url: str, body: bytes, content_type: str, *, most: int = MAX_ANSWER, accept: str = "*/*"
+    ) -> Answer:
         """The answer to something that is sent; OutboundError."""
-        return self._call("POST", url, body, {"Content-Type": content_type, "Accept": "*/*"}, most)
+        return self._call("POST", url, body, {"Content-Type": content_type, "Accept": accept}, most)
 
     def may_be_plain(self, url: str) -> bool:
         """Whether an http address is one by number that `VRM_OUTBOUND_ALLOW` names (or loopback by name)."""
@@ -129,7 +131,7 @@ class Outbound:
 
         def look() -> None:
             with suppress(OSError, ValueError):  # a UnicodeError, too, for labels that are too long
-                found.extend(map(ipaddress.ip_address, self._resolve(host, port)))
+                found.extend([ipaddress.ip_address(one) for one in self._resolve(host, port)])
 
         looking = threading.Thread(target=look, name="vrm-resolve", daemon=True)
         looking.start()

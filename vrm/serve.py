@@ -18,7 +18,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from vrm import bodies
+from vrm import bodies, worker
 from vrm import settings as settings_module
 from vrm.app import create_app, open_host, start_sweeper
 from vrm.errors import SettingsError
@@ -39,6 +39,8 @@ def application() -> Flask:
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     host = open_host(settings)
     start_sweeper(host)
+    if settings.send_events:
+        worker.start(host)
     return create_app(settings, host=host)
 
 

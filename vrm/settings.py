@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from vrm.errors import SettingsError
 
 SIGNUP = ("closed", "invite", "open")
+REGISTRATION = ("closed", "open")
 PROFILES = ("baseline", "fapi2")
 LOG_LEVELS = ("info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,6 +40,7 @@ _RANGES = {
     "access_life": (60, 900),
     "kdf_memory": (64 * 1024, 512 * 1024),
     "kdf_passes": (1, 10),
+    "send_events": (0, 1),
 }
 
 
@@ -103,10 +105,20 @@ class Settings:
         "VRM_KDF_MEMORY", "Argon2id memory of new passphrases, at least 65536", 65536, unit="KiB"
     )
     kdf_passes: int = _setting("VRM_KDF_PASSES", "Argon2id passes of new passphrases", 3)
+    send_events: int = _setting(
+        "VRM_SEND_EVENTS",
+        "whether vrm serve sends vendors their events itself: 1, or 0 for vrm worker to do it",
+        1,
+    )
     log_level: str = _setting(
         "VRM_LOG_LEVEL", "what the server writes to standard error: info, warning, error", "warning"
     )
 
+    registration: str = _setting(
+        "VRM_REGISTRATION",
+        "whether vendors may register themselves at /oauth/register: closed or open",
+        "closed",
+    )
     outbound_allow: str = _setting(
         "VRM_OUTBOUND_ALLOW",
         "networks that this host may call although they are not public, separated by commas: 10.1.2.0/24;"
@@ -215,6 +227,8 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError(f"VRM_SIGNUP: {settings.signup!r}", hint="closed, invite or open")
     if settings.profile not in PROFILES:
         raise SettingsError(f"VRM_PROFILE: {settings.profile!r}", hint="baseline or fapi2")
+    if settings.registration not in REGISTRATION:
+        raise SettingsError(f"VRM_REGISTRATION: {settings.registration!r}", hint="closed or open")
     if settings.log_level not in LOG_LEVELS:  # no debug: libraries print secrets there
         raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
     if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):

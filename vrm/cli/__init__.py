@@ -11,11 +11,20 @@ import sys
 from collections.abc import Sequence
 
 from vrm import __version__
-from vrm.cli import checking, doctor, importing, moving, serving, vaults, vendors
+from vrm.cli import checking, doctor, importing, moving, serving, vaults, vendors, working
 from vrm.cli.frame import Parser, readable
 from vrm.errors import VrmError
 
-_GROUPS = (serving, vaults, importing, vendors, moving, checking, doctor)  # in the order of `vrm --help`
+_GROUPS = (
+    serving,
+    vaults,
+    importing,
+    vendors,
+    working,
+    moving,
+    checking,
+    doctor,
+)  # in the order of `vrm --help`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

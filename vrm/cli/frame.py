@@ -18,6 +18,8 @@ from vrm.settings import Settings
 from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN
 from vrm.vault.vault import Vault
 
+_FLAGS = ("data_dir", "host", "port", "workers", "send_events")  # settings that commands have flags for
+
 
 class Parser(argparse.ArgumentParser):
     """Complains of wrong usage in the same two lines as of everything else."""
@@ -73,7 +75,7 @@ def add_passphrase(made: argparse.ArgumentParser) -> None:
 
 def settings_of(chosen: argparse.Namespace) -> Settings:
     """Settings with the flags of this command; SettingsError."""
-    flags = {name: getattr(chosen, name, None) for name in ("data_dir", "host", "port", "workers")}
+    flags = {name: getattr(chosen, name, None) for name in _FLAGS}
     toml = chosen.config or Path("vrm.toml")
     if chosen.config and not chosen.config.exists():
         raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")

@@ -30,6 +30,13 @@ def add(commands: Any) -> None:
     made.add_argument("--port", type=int, help="port to listen on (default 8600)")
     made.add_argument("--workers", type=int, help="server processes (default 2)")
     made.add_argument(
+        "--no-worker",
+        dest="send_events",
+        action="store_const",
+        const=0,
+        help="leave the sending of events to vrm worker (VRM_SEND_EVENTS=0)",
+    )
+    made.add_argument(
         "--tls-self-signed", action="store_true", help="TLS with a certificate made for this run"
     )
     command(commands, "openapi", _run_openapi, "print the OpenAPI document", "vrm openapi > openapi.json")
