@@ -23,6 +23,7 @@ from vrm.thief.exports import attempts
 from vrm.thief.keys import Database, opens
 from vrm.thief.texts import look
 from vrm.vault import copies, keyslots, serverkey
+from vrm.vault.crypto import Probe
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
 from vrm.vault.serverkey import ServerKey
@@ -342,7 +343,7 @@ def test_nothing_that_lies_in_an_export_opens_it(story: Story, exported: Path, f
 
 
 def test_a_thief_would_see_what_opens_an_export(story: Story, exported: Path) -> None:
-    root = story.customer.vault.keyring.root()
+    root = Probe(story.customer.vault.keyring.root())
     opened = [attempt.kind for attempt in attempts(exported.read_bytes()) if opens(attempt, root)]
     assert opened == ["root key"]
     assert list(attempts(exported.read_bytes()[:30])) == []

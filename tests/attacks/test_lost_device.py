@@ -22,7 +22,7 @@ from vrm.thief import keys
 from vrm.thief.keys import Database
 from vrm.vault import crypto, rotation, serverkey
 from vrm.vault.catalog import CATALOG
-from vrm.vault.crypto import Key, Purpose
+from vrm.vault.crypto import Key, Probe, Purpose
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyring import Keyring
 from vrm.vault.serverkey import ServerKey
@@ -53,11 +53,11 @@ def loot(copy: Path, vault: str, root: Key) -> Iterator[Key]:
 
 def opened(copy: Path, held: list[Key]) -> Counter[str]:
     """How many envelopes of each kind these keys open in a copy."""
-    database = Database(copy / "vrm.db")
+    database, probes = Database(copy / "vrm.db"), [Probe(key) for key in held]
     found = Counter(
         attempt.kind
         for attempt in keys.attempts(database, _ALL, _ALL)
-        if any(keys.opens(attempt, key) for key in held)
+        if any(keys.opens(attempt, probe) for probe in probes)
     )
     database.close()
     return found

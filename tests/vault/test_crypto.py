@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vrm
 from vrm.errors import TamperedError
 from vrm.vault import crypto, envelope, keyslots
-from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Purpose
+from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Lock, Probe, Purpose
 from vrm.vault.keyring import Keyring
 
 SECRET = b"canary-of-32-bytes-in-every-key!"
@@ -175,6 +176,25 @@ class TestEnvelopes:
         assert len({blob[6:18] for blob in sealed}) == len(sealed)
         assert crypto.seal_all([]) == []
 
+    def test_a_probe_opens_what_a_cipher_of_its_key_would_and_nothing_else(self) -> None:
+        earlier = Cipher(KEY, Purpose.RECORD, "vault", generation=3)
+        stranger = Probe(Key(bytes(32)))
+        for cipher in (self.cipher, earlier):
+            blob = cipher.seal(b"text", "id", 7)
+            assert Probe(KEY).opens(Lock(blob, Purpose.RECORD, "vault", "id", 7))
+            assert not stranger.opens(Lock(blob, Purpose.RECORD, "vault", "id", 7))
+            assert not Probe(KEY).opens(Lock(blob, Purpose.RECORD, "vault", "id", 8))
+            assert not Probe(KEY).opens(Lock(blob, Purpose.ROOT, "vault", "id", 7))
+            assert not Probe(KEY).opens(Lock(blob[:-1] + b"\0\0", Purpose.RECORD, "vault", "id", 7))
+
+    @pytest.mark.parametrize("part", [None, 1.5, -1])
+    def test_no_lock_is_made_of_what_is_no_envelope(self, part: Any) -> None:
+        for broken in (b"", b"\x02" + self.cipher.seal(b"text")[1:], "text"):
+            with pytest.raises(TamperedError):
+                Lock(broken, Purpose.RECORD, "vault")  # type: ignore[arg-type]
+        with pytest.raises(TamperedError):
+            Lock(self.cipher.seal(b"text"), Purpose.RECORD, part)
+
     def test_nonces_never_repeat_across_forked_workers(self) -> None:
         each = 250_000 if os.environ.get("VRM_TEST_LONG") == "1" else 50_000
         command = [sys.executable, "-c", FORKS, str(each)]
@@ -186,20 +206,20 @@ class TestEnvelopes:
 class TestHiding:
     @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format, "{!s:>80}".format])
     def test_a_key_does_not_show(self, show: Callable[[object], str]) -> None:
-        for thing in (KEY, [KEY], {"key": KEY}, Cipher(KEY, Purpose.ROOT), Keyring("vault", KEY)):
+        for thing in (KEY, [KEY], {"key": KEY}, Cipher(KEY, Purpose.ROOT), Probe(KEY), Keyring("vault", KEY)):
             assert "canary" not in show(thing)
 
     def test_a_dataclass_that_holds_a_key_does_not_show_it(self) -> None:
         derived = keyslots.Derived(b"check", KEY, KEY)
         assert "canary" not in repr(derived)
 
-    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT)])
+    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY)])
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_keys_and_ciphers_are_not_pickled(self, thing: object, protocol: int) -> None:
         with pytest.raises(TypeError, match="neither pickled nor copied"):
             pickle.dumps(thing, protocol)
 
-    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT)])
+    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY)])
     def test_keys_and_ciphers_are_not_copied(self, thing: object) -> None:
         for act in (copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="neither pickled nor copied"):

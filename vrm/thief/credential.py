@@ -10,14 +10,14 @@ from typing import Any
 
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
-from vrm.consent.tokens import read_token, split, wrap_cipher
+from vrm.consent.tokens import carried_keys, read_token, split, wrap_cipher
 from vrm.consent.views import GrantKeys, RowCiphers, agreement_cipher
 from vrm.consent.writers import Pen
 from vrm.errors import TamperedError
 from vrm.thief import keys
 from vrm.thief.keys import Attempt, Database
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.vault.crypto import Key
+from vrm.vault.crypto import Key, Probe
 from vrm.vault.envelope import pack, unpack, unpack_named
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
@@ -73,8 +73,7 @@ def _with_token(database: Database, pepper: bytes, kind: str, raw: bytes) -> Loo
 def _carried(kind: str, grant_id: str, carried: list[bytes]) -> tuple[Key, dict[str, Key]]:
     """(common key, scope → key): an access token holds those of its scopes, the others the whole grant's."""
     if kind == "access":
-        named = zip(carried[3::2], carried[4::2], strict=True)
-        return Key(carried[2]), {name.decode(): Key(key) for name, key in named}
+        return Key(carried[2]), carried_keys(carried)
     grant = GrantKeys(grant_id, Key(carried[0]))
     return grant.common, {scope: grant.scope_key(scope) for scope in SCOPES}
 
@@ -101,10 +100,11 @@ def _take_deposits(database: Database, loot: Loot, common: Key, scopes: dict[str
 
 
 def _try_beyond(database: Database, loot: Loot, held: list[Key]) -> None:
+    probes = [Probe(key) for key in held]
     for attempt in keys.attempts(database, _ALL, _ALL):
-        for key in held:
+        for probe in probes:
             loot.tried += 1
-            if keys.opens(attempt, key) and not _own(loot, attempt):
+            if keys.opens(attempt, probe) and not _own(loot, attempt):
                 loot.beyond[attempt.kind] = loot.beyond.get(attempt.kind, 0) + 1
 
 

@@ -9,7 +9,7 @@ from io import BytesIO
 from vrm.errors import VrmError
 from vrm.thief.keys import Attempt, windows
 from vrm.vault import crypto, export
-from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.crypto import Purpose
 from vrm.vault.export import Ways
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import Slot
@@ -43,22 +43,16 @@ def attempts(content: bytes) -> Iterator[Attempt]:
         "",
         lambda key: Keyring(ways.vault, key).cipher(Purpose.EXPORT).unwrap(ways.wrapped, digest),
     )
-    yield Attempt(
-        "export key", "", "", lambda key: Cipher(key, Purpose.EXPORT, ways.vault).unwrap(ways.wrapped, digest)
-    )
+    yield Attempt.on(ways.wrapped, Purpose.EXPORT, ways.vault, digest, kind="export key")
     size, rest = content[len(ways.start) : len(ways.start) + 4], content[len(ways.start) + 4 :]
     if len(size) == 4:
         sealed, link = rest[: struct.unpack(">I", size)[0]], crypto.digest(ways.start)
-
-        def first(key: Key) -> object:
-            return Cipher(key, Purpose.EXPORT_CHUNK, ways.vault).unseal(sealed, 1, link, 0)
-
-        yield Attempt("file key", "", "", first)
+        yield Attempt.on(sealed, Purpose.EXPORT_CHUNK, ways.vault, 1, link, 0, kind="file key")
 
 
 def _slot(slot: Slot) -> Attempt:
     parts = (slot.vault, slot.slot, slot.kind, slot.params)
-    return Attempt("keyslot key", "", "", lambda key: Cipher(key, Purpose.ROOT, *parts).unwrap(slot.wrapped))
+    return Attempt.on(slot.wrapped, Purpose.ROOT, *parts, kind="keyslot key")
 
 
 def _ways(content: bytes) -> Ways | None:

@@ -17,8 +17,8 @@ from vrm.consent.writers import state_cipher
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.envelope import pack, unpack_named
+from vrm.vault.crypto import Key, Lock, Probe, Purpose
+from vrm.vault.envelope import Part, pack, unpack_named
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot, handover
 from vrm.vault.serverkey import ServerKey
@@ -115,12 +115,27 @@ def of_server(key: ServerKey) -> Iterator[bytes]:
 
 
 class Attempt(NamedTuple):
-    """One envelope and how a key would open it; `open` raises TamperedError where it does not."""
+    """One envelope and how a key would open it; a function raises TamperedError where it does not."""
 
     kind: str
     grant: str  # empty where it belongs to no grant
     scope: str
-    open: Callable[[Key], object]
+    open: Callable[[Key], object] | Lock
+
+    @classmethod
+    def on(
+        cls, blob: bytes, purpose: Purpose, *parts: Part, kind: str, grant: str = "", scope: str = ""
+    ) -> Attempt:
+        """On an envelope that a key opens as it is; `parts` as for `Lock`."""
+        try:
+            return cls(kind, grant, scope, Lock(blob, purpose, *parts))
+        except TamperedError:
+            return cls(kind, grant, scope, _to_nothing)
+
+
+def _to_nothing(_: Key) -> object:
+    """What is no envelope does not open."""
+    raise TamperedError()
 
 
 def attempts(database: Database, most: int, documents: int) -> Iterator[Attempt]:
@@ -141,7 +156,7 @@ def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Itera
         )
 
     def direct(kind: str, purpose: Purpose, blob: bytes, *parts: Any, grant: str = "") -> Attempt:
-        return Attempt(kind, grant, "", lambda key: Cipher(key, purpose, vault).unseal(blob, *parts))
+        return Attempt.on(blob, purpose, vault, *parts, kind=kind, grant=grant)
 
     if roster:
         yield with_root(Purpose.ROSTER, roster)
@@ -172,13 +187,9 @@ def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Itera
 
 
 def _of_records(database: Database, vault: str, most: int) -> Iterator[Attempt]:
-    def direct(collection: str, facet: str, blob: bytes, *parts: str | int | bytes) -> Attempt:
-        return Attempt(
-            "record key",
-            "",
-            f"{collection}.{facet}",
-            lambda key: Cipher(key, Purpose.RECORD, vault, collection, facet).unseal(blob, *parts),
-        )
+    def direct(collection: str, facet: str, blob: bytes, *parts: Part) -> Attempt:
+        place = (vault, collection, facet, *parts)
+        return Attempt.on(blob, Purpose.RECORD, *place, kind="record key", scope=f"{collection}.{facet}")
 
     for collection in CATALOG_BY_NAME:
         sql = "SELECT record, revision, body FROM records WHERE vault = ? AND collection = ? LIMIT ?"
@@ -190,12 +201,7 @@ def _of_records(database: Database, vault: str, most: int) -> Iterator[Attempt]:
 
 def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
     def slot(name: str, kind: str, params: bytes, wrapped: bytes) -> Attempt:
-        return Attempt(
-            "keyslot key",
-            "",
-            "",
-            lambda key: Cipher(key, Purpose.ROOT, vault, name, kind, params).unwrap(wrapped),
-        )
+        return Attempt.on(wrapped, Purpose.ROOT, vault, name, kind, params, kind="keyslot key")
 
     def handed(name: str, kind: str, blob: bytes) -> Attempt:
         generation, sealed, _ = handover(blob)
@@ -232,12 +238,8 @@ def _of_mailbox(database: Database, vault: str, most: int) -> Iterator[Attempt]:
         )
 
     def note(origin: str, name: bytes, sealed: bytes) -> Attempt:
-        return Attempt(
-            "mailbox note key",
-            origin,
-            "",
-            lambda key: Cipher(key, Purpose.MAILBOX_NOTE, vault).unseal(sealed, origin, name),
-        )
+        place = (vault, origin, name)
+        return Attempt.on(sealed, Purpose.MAILBOX_NOTE, *place, kind="mailbox note key", grant=origin)
 
     sql = "SELECT origin, number, item, sealed FROM mailbox WHERE vault = ? LIMIT ?"
     for row in database.rows(sql, vault, most):
@@ -257,12 +259,8 @@ def _of_log(database: Database, vault: str, most: int) -> Iterator[Attempt]:
         )
 
     def entry(name: bytes, at: int, sealed: bytes) -> Attempt:
-        return Attempt(
-            "log segment key",
-            "",
-            "",
-            lambda key: Cipher(key, Purpose.LOG_ENTRY, vault, name).unseal(sealed, 1, bytes(SIZE), at),
-        )
+        place = (vault, name, 1, bytes(SIZE), at)
+        return Attempt.on(sealed, Purpose.LOG_ENTRY, *place, kind="log segment key")
 
     for row in database.rows(
         "SELECT segment, sealed_key FROM log_segments WHERE vault = ? LIMIT ?", vault, most
@@ -280,12 +278,8 @@ def _of_grant(database: Database, grant_id: str, agreement: bytes, most: int) ->
         return agreement_cipher(GrantKeys(grant_id, key).common, grant_id).unseal(agreement)
 
     def part(scope: str, item: bytes, seq: int, blob: bytes) -> Attempt:
-        return Attempt(
-            "scope key",
-            grant_id,
-            scope,
-            lambda key: Cipher(key, Purpose.VIEW, grant_id, scope).unseal(blob, item, seq),
-        )
+        place = (grant_id, scope, item, seq)
+        return Attempt.on(blob, Purpose.VIEW, *place, kind="scope key", grant=grant_id, scope=scope)
 
     yield Attempt("grant key", grant_id, "", with_grant)
     yield Attempt("common key", grant_id, "", lambda key: agreement_cipher(key, grant_id).unseal(agreement))
@@ -322,14 +316,10 @@ def _of_tokens(database: Database, most: int) -> Iterator[Attempt]:
         )
 
     def replay(lookup: bytes, grant_id: str, blob: bytes) -> Attempt:
-        return Attempt(
-            "replay key", grant_id, "", lambda key: Cipher(key, Purpose.REPLAY, lookup).unseal(blob)
-        )
+        return Attempt.on(blob, Purpose.REPLAY, lookup, kind="replay key", grant=grant_id)
 
     def request(lookup: bytes, expires: int, blob: bytes) -> Attempt:
-        return Attempt(
-            "request key", "", "", lambda key: Cipher(key, Purpose.REQUEST_BODY, lookup, expires).unseal(blob)
-        )
+        return Attempt.on(blob, Purpose.REQUEST_BODY, lookup, expires, kind="request key")
 
     columns = "lookup, kind, grant_id, expires, wrapped"
     for row in database.rows(f"SELECT {columns} FROM tokens WHERE wrapped IS NOT NULL LIMIT ?", 3 * most):  # noqa: S608
@@ -360,10 +350,12 @@ def _is_token(kind: str, known: set[bytes], pepper: bytes) -> Callable[[bytes], 
     return lambda raw: split(kind, raw, pepper)[0] in known
 
 
-def opens(attempt: Attempt, key: Key) -> bool:
+def opens(attempt: Attempt, probe: Probe) -> bool:
     """Whether this key opens this envelope."""
+    if isinstance(attempt.open, Lock):
+        return probe.opens(attempt.open)
     try:
-        attempt.open(key)
+        attempt.open(probe.key)
     except TamperedError:
         return False
     return True

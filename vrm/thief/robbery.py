@@ -24,10 +24,10 @@ from vrm.clock import rfc3339
 from vrm.errors import SettingsError, StorageError, TamperedError
 from vrm.thief import exports, keys
 from vrm.thief.credential import Loot, open_with
-from vrm.thief.keys import Database
+from vrm.thief.keys import Attempt, Database
 from vrm.thief.texts import SHORTEST, Found, long_enough, look
 from vrm.vault import serverkey
-from vrm.vault.crypto import Key
+from vrm.vault.crypto import Key, Probe
 from vrm.vault.serverkey import ServerKey
 
 SAMPLE = 2  # envelopes of every kind on which every key is tried; of records and rows one
@@ -192,12 +192,7 @@ def _rob_database(
     attempts = list(keys.attempts(database, SAMPLE, 1))
     report.keys += len(candidates)
     report.envelopes += len(attempts)
-    for value in candidates:
-        key = Key(value)
-        for attempt in attempts:
-            report.tried[attempt.kind] += 1
-            if keys.opens(attempt, key):
-                report.opened[attempt.kind] += 1
+    _try_all(report, candidates, attempts)
     for pepper in [key.pepper for key, _ in server_keys] or [b""]:
         for kind, is_secret in keys.secrets(database, pepper):
             report.tried[kind] += len(candidates)
@@ -210,12 +205,16 @@ def _rob_export(report: Report, content: bytes, server_keys: list[tuple[ServerKe
     candidates, attempts = keys.distinct(values), list(exports.attempts(content))
     report.keys += len(candidates)
     report.envelopes += len(attempts)
-    for value in candidates:
-        for attempt in attempts:
-            report.tried[attempt.kind] += 1
-            if keys.opens(attempt, Key(value)):
-                report.opened[attempt.kind] += 1
+    _try_all(report, candidates, attempts)
     report.opened += Counter()  # without the kinds of which none opened
+
+
+def _try_all(report: Report, candidates: list[bytes], attempts: list[Attempt]) -> None:
+    for attempt in attempts:
+        report.tried[attempt.kind] += len(candidates)
+    for value in candidates:
+        probe = Probe(Key(value))
+        report.opened.update(attempt.kind for attempt in attempts if keys.opens(attempt, probe))
 
 
 def _try_tokens(

@@ -100,6 +100,10 @@ class Purpose(StrEnum):
     REPLAY = "replay"
     REQUEST = "request"
     REQUEST_BODY = "request-body"
+    TICKET = "ticket"
+    TICKET_BODY = "ticket-body"
+    TICKET_PAIR = "ticket-pair"
+    TICKET_ANSWER = "ticket-answer"
     SERVER = "server"
     SERVER_PUBLIC = "server-public"
     SERVER_VENDOR_SECRET = "server-vendor-secret"
@@ -273,6 +277,42 @@ def seal_all(sealings: Sequence[tuple[Cipher, bytes]], *parts: Part) -> list[byt
         cipher._seal(nonces[number * size : (number + 1) * size], text, packed)  # noqa: SLF001 - of this file
         for number, (cipher, text) in enumerate(sealings)
     ]
+
+
+class Lock:
+    """One envelope on which many keys are tried: what binds it is put together once. For `vrm thief`."""
+
+    __slots__ = ("bound", "nonce", "sealed")
+
+    def __init__(self, blob: bytes, purpose: Purpose, *parts: Part) -> None:
+        """`parts` are those of its cipher, then those of its sealing; TamperedError for no envelope."""
+        opened = envelope.parse(blob)
+        self.nonce, self.sealed = opened.nonce, opened.sealed
+        self.bound = opened.header + context(purpose) + envelope.pack_stored(*parts)
+
+
+class Probe:
+    """One key that is tried on many envelopes. It says whether it opens them, never what stands in them."""
+
+    __slots__ = ("_aead", "key")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self._aead = AESGCM(key.reveal())
+
+    def opens(self, lock: Lock) -> bool:
+        """Whether a cipher of this key would unseal it."""
+        try:
+            self._aead.decrypt(lock.nonce, lock.sealed, lock.bound)
+        except InvalidTag:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return "<Probe>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a key is neither pickled nor copied")
 
 
 @dataclass(frozen=True, slots=True)
