@@ -111,6 +111,10 @@ def test_the_public_address(flags: dict[str, Any], issuer: str, loopback: bool, 
         ("VRM_REQUEST_LIFE", "0", "from 60 to"),
         ("VRM_MAX_UPLOAD", "0", "from 1024 to"),
         ("VRM_MAX_BODY", "0", "from 1024 to"),
+        ("VRM_OUTBOUND_ALLOW", "everything", "10.1.2.0/24"),
+        ("VRM_OUTBOUND_ALLOW", "10.1.2.3/24", "10.1.2.0/24"),
+        ("VRM_OUTBOUND_ALLOW", "127.0.0.1, nonsense", "10.1.2.0/24"),
+        ("VRM_REGISTRATION", "maybe", "closed or open"),
         ("VRM_KDF_MEMORY", "65535", "from 65536 to 524288 KiB"),
         ("VRM_KDF_MEMORY", "524289", "from 65536 to 524288 KiB"),
         ("VRM_KDF_PASSES", "0", "from 1 to 10"),
@@ -166,3 +170,9 @@ def test_settings_do_not_change() -> None:
 def test_a_log_level_that_would_print_secrets_is_refused(level: str) -> None:
     with pytest.raises(SettingsError, match="VRM_LOG_LEVEL"):
         load({}, {"VRM_LOG_LEVEL": level})
+
+
+def test_networks_that_may_be_called_are_read_as_such() -> None:
+    assert load({}, {}).outbound_networks == ()
+    found = load({}, {"VRM_OUTBOUND_ALLOW": "10.1.2.0/24, ::1,,127.0.0.1 "})
+    assert [str(one) for one in found.outbound_networks] == ["10.1.2.0/24", "::1/128", "127.0.0.1/32"]

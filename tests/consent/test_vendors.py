@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from vrm import jose
+from vrm.consent import keysets
 from vrm.consent.service import Consent
 from vrm.consent.vendors import check_redirect_uri
 from vrm.errors import ScopeError, ValidationError, VendorNotFoundError
@@ -134,3 +140,137 @@ def test_what_an_altered_vendor_is_set_to_changes_nothing(consent: Consent, engi
     consent.vendors.set_blocked(vendor.client_id, False)
     with pytest.raises(VendorNotFoundError):
         consent.vendors.get(vendor.client_id)
+
+
+# --- how a vendor proves itself
+
+
+KEY = jose.private_key(bytes(32))
+PUBLIC = {name: value for name, value in KEY.items() if name != "d"}
+SET = json.dumps({"keys": [PUBLIC]})
+
+
+def test_a_vendor_with_keys_has_no_secret_and_is_not_public(consent: Consent) -> None:
+    vendor, secret = consent.vendors.add(
+        "Books",
+        ["https://b.example/cb"],
+        jwks=SET,
+        dpop_bound=True,
+        events_uri="https://b.example/events",
+    )
+    assert secret is None
+    assert vendor == consent.vendors.get(vendor.client_id)
+    assert (vendor.auth_method, vendor.public, vendor.jwks, vendor.jwks_uri) == (
+        "private_key_jwt",
+        False,
+        SET,
+        "",
+    )
+    assert (vendor.dpop_bound, vendor.events_uri, vendor.origin) == (True, "https://b.example/events", "host")
+    assert vendor.verified
+    assert vendor.shown_name == vendor.name == "Books"
+    assert not consent.vendors.check_secret(vendor.client_id, "")
+
+
+def test_keys_may_stand_at_an_address(consent: Consent) -> None:
+    vendor, secret = consent.vendors.add("B", ["https://b.example/cb"], jwks_uri="https://b.example/jwks")
+    assert (secret, vendor.auth_method, vendor.jwks_uri) == (
+        None,
+        "private_key_jwt",
+        "https://b.example/jwks",
+    )
+
+
+def test_methods_without_keys_are_named(consent: Consent) -> None:
+    with_secret, _ = consent.vendors.add("Books", ["https://b.example/cb"])
+    without, _ = consent.vendors.add("App", ["http://127.0.0.1/cb"], public=True)
+    assert (with_secret.auth_method, with_secret.public) == ("client_secret_basic", False)
+    assert (without.auth_method, without.public) == ("none", True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"jwks": SET, "public": True}, "jwks"),
+        ({"jwks_uri": "https://b.example/jwks", "public": True}, "jwks"),
+        ({"jwks": SET, "jwks_uri": "https://b.example/jwks"}, "jwks"),
+        ({"jwks": "{"}, "jwks"),
+        ({"jwks": "[" * 5000}, "jwks"),
+        ({"jwks": "[]"}, "jwks"),
+        ({"jwks": "{}"}, "jwks"),
+        ({"jwks": '{"keys": 1}'}, "jwks"),
+        ({"jwks": '{"keys": [1]}'}, "jwks"),
+        ({"jwks": '{"keys": []}'}, "jwks"),
+        ({"jwks": '{"keys": [{"kty": "EC"}]}'}, "jwks"),
+        ({"jwks": json.dumps({"keys": [KEY]})}, "jwks"),
+        ({"jwks": json.dumps({"keys": [PUBLIC, {"kty": "oct", "k": "AAAA"}]})}, "jwks"),
+        ({"jwks": json.dumps({"keys": [PUBLIC] * 21})}, "jwks"),
+        ({"jwks": json.dumps({"keys": [PUBLIC], "x": "y" * 17_000})}, "jwks"),
+        ({"jwks_uri": "http://b.example/jwks"}, "jwks_uri"),
+        ({"jwks_uri": "https://u:p@b.example/jwks"}, "jwks_uri"),
+        ({"events_uri": "https://b.example/#x"}, "events_uri"),
+    ],
+)
+def test_keys_and_addresses_that_cannot_be_used_are_refused(
+    consent: Consent, fields: dict[str, Any], wrong: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        consent.vendors.add("Books", ["https://b.example/cb"], **fields)
+    assert set(caught.value.fields) == {wrong}
+    assert consent.vendors.listing() == []
+
+
+def test_keys_of_other_kinds_are_passed_over() -> None:
+    assert keysets.keys_in(json.dumps({"keys": [{"kty": "EC", "crv": "P-521"}, PUBLIC]})) == [PUBLIC]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "auth_method = 'none'",
+        "auth_method = ''",
+        "jwks = ''",
+        "jwks_uri = 'https://writer.example/jwks'",
+        "dpop_bound = 0",
+        "events_uri = 'https://writer.example/'",
+        "origin = 'document'",
+        "auth_method = '', jwks = '', jwks_uri = '', dpop_bound = 0, events_uri = '', origin = 'host'",
+    ],
+)
+def test_who_writes_to_the_table_changes_no_proof_address_or_origin(
+    consent: Consent, engine: SqliteEngine, change: str
+) -> None:
+    vendor, _ = consent.vendors.add("Books", ["https://b.example/cb"], jwks=SET, dpop_bound=True)
+    with engine.write() as transaction:
+        transaction.execute(f"UPDATE vendors SET {change}")
+    with pytest.raises(VendorNotFoundError):
+        consent.vendors.get(vendor.client_id)
+
+
+# --- vendors that nobody vouches for
+
+
+@pytest.mark.parametrize(
+    ("origin", "client_id", "shown"),
+    [
+        ("document", "https://books.example/vrm.json", "books.example"),
+        ("document", "https://books.example:8443/vrm.json", "books.example:8443"),
+        ("document", "https://xn--bcher-kva.example/vrm.json", "xn--bcher-kva.example"),
+        ("registered", "vrm_client_x", "cb.example"),
+    ],
+)
+def test_an_unverified_vendor_is_shown_by_its_domain(
+    consent: Consent, engine: SqliteEngine, origin: str, client_id: str, shown: str
+) -> None:
+    made = replace(
+        consent.vendors.add("x", ["https://cb.example/cb"])[0],
+        client_id=client_id,
+        origin=origin,
+        claimed="Your Bank",
+        auth_method="none",
+        public=True,
+    )
+    with engine.write() as transaction:
+        consent.vendors.put(transaction, made, None)
+    found = consent.vendors.get(client_id)
+    assert (found.name, found.shown_name, found.claimed, found.verified) == (shown, shown, "Your Bank", False)

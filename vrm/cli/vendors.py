@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from vrm.cli.frame import add_json, command, group_of, host_of, show
 from vrm.clock import rfc3339
+from vrm.consent.vendors import Vendor
+from vrm.errors import ValidationError
+
+PROOFS = {
+    "client_secret_basic": "by a secret",
+    "private_key_jwt": "by its own key",
+    "none": "not at all (public)",
+}
 
 
 def add(commands: Any) -> None:
@@ -38,9 +47,14 @@ def _vendor_add_parser(group: Any) -> None:
     made.add_argument(
         "--redirect-uri", action="append", default=[], metavar="URI", help="where answers go; may be repeated"
     )
-    made.add_argument(
+    proof = made.add_mutually_exclusive_group()
+    proof.add_argument(
         "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
     )
+    proof.add_argument("--jwks", type=Path, metavar="FILE", help="its public keys, a JWK Set: no secret then")
+    proof.add_argument("--jwks-uri", default="", metavar="URL", help="where it publishes its public keys")
+    made.add_argument("--dpop-bound", action="store_true", help="it takes only tokens bound to a key (DPoP)")
+    made.add_argument("--events-uri", default="", metavar="URL", help="where it is told of ends and changes")
     made.add_argument("--resource-server", action="store_true", help="it asks for nothing itself (for later)")
     made.add_argument(
         "--sells-as",
@@ -66,6 +80,10 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
         resource_server=chosen.resource_server,
         sells_as=chosen.sells_as,
         purpose=chosen.purpose,
+        jwks=_keys(chosen.jwks),
+        jwks_uri=chosen.jwks_uri,
+        dpop_bound=chosen.dpop_bound,
+        events_uri=chosen.events_uri,
     )
     values = {"client_id": vendor.client_id} | ({"client_secret": secret} if secret else {})
     lines = [f"{name}: {value}" for name, value in values.items()]
@@ -73,6 +91,16 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
         lines.append("The secret is shown once and stored only as a hash.")
     show(chosen, values, "\n".join(lines))
     return 0
+
+
+def _keys(path: Path | None) -> str:
+    """What the file says; ValidationError where it cannot be read."""
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ValidationError(fields={"jwks": ["cannot be read"]}) from None
 
 
 def _run_vendor_list(chosen: argparse.Namespace) -> int:
@@ -83,18 +111,31 @@ def _run_vendor_list(chosen: argparse.Namespace) -> int:
             "name": one.name,
             "redirect_uris": list(one.redirect_uris),
             "public": one.public,
+            "auth_method": one.auth_method,
+            "keys": one.jwks_uri or ("registered" if one.jwks else None),
+            "dpop_bound": one.dpop_bound,
+            "events_uri": one.events_uri or None,
+            "origin": one.origin,
+            "claimed": one.claimed or None,
             "blocked": one.blocked,
             "created": rfc3339(one.created),
         }
         for one in vendors
     ]
-    lines = [f"{one['name']:<24} {one['client_id']}{'  BLOCKED' if one['blocked'] else ''}" for one in values]
+    lines = [_line(one) for one in vendors]
     show(
         chosen,
         values,
         "\n".join(lines) or "No vendors yet. Register one: vrm vendor add NAME --redirect-uri URI",
     )
     return 0
+
+
+def _line(one: Vendor) -> str:
+    """Name, id, and how it proves itself."""
+    proof = PROOFS[one.auth_method] + (", tokens bound to a key" if one.dpop_bound else "")
+    whence = "" if one.verified else f", not verified ({one.origin})"
+    return f"{one.name:<24} {one.client_id}  {proof}{whence}{'  BLOCKED' if one.blocked else ''}"
 
 
 def _run_vendor_block(chosen: argparse.Namespace) -> int:
