@@ -24,6 +24,7 @@
        ├─ ScopeError            unknown scope or malformed request part
        ├─ RequestNotFoundError
        ├─ RequestChangedError   what would leave is not what was shown
+       ├─ TargetError           a resource that is unknown, or not among those granted
        ├─ CodeError             code or refresh token is not (or no longer) good
        ├─ TokenError            access token is not (or no longer) good
        ├─ GrantInactiveError    the grant has ended
@@ -198,6 +199,12 @@ class RequestChangedError(ConsentError):
     """What would leave differs from what was shown; look again."""
 
     slug = "request-changed"
+
+
+class TargetError(ConsentError):
+    """The resource is not one for which this vault gives tokens, or not among those granted."""
+
+    slug = "invalid-target"
 
 
 class CodeError(ConsentError):

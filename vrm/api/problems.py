@@ -58,6 +58,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.ScopeError: Row(400, "Not a scope or request part of this vault"),
     errors.RequestNotFoundError: Row(404, "There is no such request"),
     errors.RequestChangedError: Row(409, "What would leave is not what was shown"),
+    errors.TargetError: Row(400, "Not a resource of this vault"),
     errors.CodeError: Row(400, "The code or refresh token is not good"),
     errors.TokenError: Row(401, "The access token is not good"),
     errors.GrantInactiveError: Row(401, "The grant has ended"),

@@ -39,7 +39,7 @@ def end_tokens(transaction: Transaction, grant_id: str) -> None:
 
 
 def end_elsewhere(transaction: Transaction, grant_id: str) -> None:
-    """Delete the wraps of tokens for other resource servers: they tell what was agreed when they were made."""
+    """Delete the wraps of tokens for other resource servers: they tell what was agreed when made."""
     transaction.execute(
         "UPDATE tokens SET wrapped = NULL, spent = coalesce(spent, 0) WHERE grant_id = ? AND kind = ?",
         (grant_id, ELSEWHERE),

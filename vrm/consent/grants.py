@@ -147,7 +147,7 @@ class Grants:
         )
         if row is None:
             raise GrantNotFoundError()
-        endings.end(transaction, grant_id, "replaced", now, tell=False)  # it is told of the change
+        endings.end(transaction, grant_id, "replaced", now)
         self._note(transaction, vault.id, "amended", agreement.vendor, agreement.vendor_name, grant_id)
 
     @staticmethod

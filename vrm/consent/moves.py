@@ -38,7 +38,8 @@ SECTIONS = (
             "agreement": "b",
             "reserve": "b",
         },
-        filled={"vendor_tag": b"", "routing": b""},  # of the server key there
+        # Of the server key there; and no vendor of this one can name a grant there.
+        filled={"vendor_tag": b"", "routing": b"", "public_id": ""},
     ),
     Section("log_segments", {"segment": "b", "sealed_key": "b"}, filled={"mac": b""}),
     Section("log_entries", {"segment": "b", "seq": "i", "at": "i", "sealed": "b"}),

@@ -53,6 +53,11 @@ class Agreement:
     resources: tuple[str, ...] = ()  # where its tokens may be used, HERE among them; empty: only there
 
     @property
+    def granted(self) -> tuple[str, ...]:
+        """Every scope that its tokens may have: those that open something, then those of `manage`."""
+        return (*self.scopes, *self.manage)
+
+    @property
     def audiences(self) -> tuple[str, ...]:
         """Where its tokens may be used."""
         return self.resources or (HERE,)

@@ -21,7 +21,7 @@ from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
-from vrm.consent.tokens import Tokens, read_token, split, wrap_cipher
+from vrm.consent.tokens import Tokens, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
     GrantInactiveError,
@@ -94,10 +94,10 @@ class Reader:
             carried = unpack(wrap_cipher(wrapping, "access", lookup, grant_id, expires).unseal(wrapped))
         except TamperedError:
             raise TokenError() from None
-        scopes = tuple(name.decode() for name in carried[3::2])
-        keys = {name: Key(key) for name, key in zip(scopes, carried[4::2], strict=True)}
+        named = carried_keys(carried)
+        scopes = tuple(named)
         return Access(
-            carried[0].decode(), grant_id, carried[1].decode(), scopes, keys, Key(carried[2]), lookup, parent
+            carried[0].decode(), grant_id, carried[1].decode(), scopes, named, Key(carried[2]), lookup, parent
         )
 
     def refuse(self, access: Access, reason: str, what: str) -> None:
@@ -128,8 +128,8 @@ class Reader:
         agreement = self._agreement(access)
         granted = [part for part in agreement.parts if _touches(part, access.scopes)]
         return {
-            "grant_id": access.grant_id,
-            "scope": " ".join(scope for scope in access.scopes if scope in agreement.scopes),
+            "grant_id": agreement.public_id or access.grant_id,
+            "scope": " ".join(scope for scope in access.scopes if scope in agreement.granted),
             "authorization_details": granted,
             "created": rfc3339(agreement.created),
             "expires": rfc3339(agreement.expires),

@@ -20,11 +20,12 @@ from typing import Any
 from vrm.clock import Clock
 from vrm.consent import endings
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.policy import Agreement
+from vrm.consent.endings import ELSEWHERE
+from vrm.consent.policy import HERE, Agreement
 from vrm.consent.scopes import Part, scope_string
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
-from vrm.errors import CodeError, ScopeError, TamperedError
+from vrm.errors import CodeError, ScopeError, TamperedError, TargetError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
@@ -38,14 +39,23 @@ TABLES = (
     "CREATE INDEX tokens_parent ON tokens (parent) WHERE parent IS NOT NULL",
     "CREATE INDEX tokens_expires ON tokens (expires)",
 )
-PREFIXES = {"code": "vrm_ac_", "access": "vrm_at_", "refresh": "vrm_rt_", "request": "vrm_rq_"}
+PREFIXES = {
+    "code": "vrm_ac_",
+    "access": "vrm_at_",
+    "refresh": "vrm_rt_",
+    "request": "vrm_rq_",
+    "reference": "vrm_rr_",
+    "link": "vrm_rl_",
+    "ticket": "vrm_tk_",
+}
 CODE_LIFE = 60  # seconds
 REFRESH_IDLE = 90 * 86_400  # seconds
+_PIECE = 60_000  # bytes of one part in what a token carries
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenSet:
-    """What a vendor gets; `expires_in` in seconds."""
+    """What a vendor gets; `expires_in` in seconds, `audience` as in `Agreement.resources`."""
 
     access_token: str
     refresh_token: str
@@ -53,6 +63,7 @@ class TokenSet:
     scope: str
     authorization_details: list[Part]
     grant_id: str
+    audience: str = HERE
 
 
 def write_token(kind: str, raw: bytes) -> str:
@@ -60,6 +71,11 @@ def write_token(kind: str, raw: bytes) -> str:
     prefix = PREFIXES[kind]
     check = zlib.crc32(prefix.encode() + raw).to_bytes(4, "big")
     return prefix + base64.urlsafe_b64encode(raw + check).decode()
+
+
+def written(kind: str) -> str:
+    """As which kind a token is written: for the vendor, one for another resource server is like any other."""
+    return "access" if kind == ELSEWHERE else kind
 
 
 def read_token(kind: str, text: str) -> bytes | None:
@@ -125,8 +141,12 @@ class Tokens:
         self._insert(transaction, code)
         return code.text
 
-    def redeem(self, code: str, vendor: Vendor, redirect_uri: str, verifier: str) -> TokenSet:
+    def redeem(
+        self, code: str, vendor: Vendor, redirect_uri: str, verifier: str, *, resource: str | None = None
+    ) -> TokenSet:
         """Exchange a code (RFC 6749 §4.1.3, RFC 7636 §4.6). CodeError tells nothing about why.
+
+        `resource`: which of those granted the access token is for (RFC 8707 §2.2); TargetError for others.
 
         A code that comes a second time ends the grant (RFC 9700 §4.5): either the first or the second
         bearer is not the vendor.
@@ -151,15 +171,28 @@ class Tokens:
         keys = GrantKeys(grant_id, Key(key))
         with self._engine.write() as transaction:
             self._spend(transaction, lookup)
-            answer = self._new_pair(transaction, keys, vendor, scope=None, parent=None)
-            self._log.note(
-                transaction, self._vault_of(grant_id), "connected", grant_id=grant_id, **_named(vendor)
-            )
+            answer = self.first_pair(transaction, keys, vendor, resource=resource)
         self._engine.purge()
         return answer
 
-    def refresh(self, refresh_token: str, vendor: Vendor, scope: str | None = None) -> TokenSet:
-        """A new pair for a refresh token; CodeError, or ScopeError for more than was granted.
+    def first_pair(
+        self, transaction: Transaction, keys: GrantKeys, vendor: Vendor, *, resource: str | None = None
+    ) -> TokenSet:
+        """The first tokens of a grant, for the vendor that just showed what carries its key."""
+        answer = self._new_pair(transaction, keys, vendor, scope=None, parent=None, resource=resource)
+        vault = self._vault_of(keys.grant_id)
+        self._log.note(transaction, vault, "connected", grant_id=keys.grant_id, **_named(vendor))
+        return answer
+
+    def refresh(
+        self,
+        refresh_token: str,
+        vendor: Vendor,
+        scope: str | None = None,
+        *,
+        resource: str | None = None,
+    ) -> TokenSet:
+        """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
         The same client may fetch a lost answer again while `grace` lasts and the new pair is unused; any
         other use of a spent token ends the grant.
@@ -167,15 +200,20 @@ class Tokens:
         raw = read_token("refresh", refresh_token)
         row, wrapping = self._find("refresh", raw)
         if row[4] is None:
-            answer = self._rotate(row, wrapping, vendor, scope)
+            answer = self._rotate(row, wrapping, vendor, scope, resource)
             if answer is not None:
                 self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
-        return self._again(row, wrapping, vendor)
+        return self._again(row, wrapping, vendor, resource)
 
     def _rotate(
-        self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, scope: str | None
+        self,
+        row: tuple[Any, ...],
+        wrapping: Key,
+        vendor: Vendor,
+        scope: str | None,
+        resource: str | None = None,
     ) -> TokenSet | None:
         lookup, grant_id = row[0], row[1]
         key, client = self._carried("refresh", row, wrapping)
@@ -185,7 +223,7 @@ class Tokens:
         with self._engine.write() as transaction:
             if not self._try_spend(transaction, lookup):
                 return None
-            answer = self._new_pair(transaction, keys, vendor, scope=scope, parent=lookup)
+            answer = self._new_pair(transaction, keys, vendor, scope=scope, parent=lookup, resource=resource)
             if self._grace:
                 replay = self._seal_replay(wrapping, lookup, vendor, answer)
                 transaction.execute("UPDATE tokens SET replay = ? WHERE lookup = ?", (replay, lookup))
@@ -196,12 +234,15 @@ class Tokens:
             )
         return answer
 
-    def _again(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor) -> TokenSet:
+    def _again(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, resource: str | None) -> TokenSet:
         lookup, grant_id, _, _, spent, replay = row[:6]
         if replay is not None and abs(self._clock.now() - (spent or 0)) <= self._grace:
             client, answer = unpack(Cipher(wrapping, Purpose.REPLAY, lookup).unseal(replay))
             if crypto.equal(client, vendor.client_id.encode()):
-                return TokenSet(**json.loads(answer))
+                found = TokenSet(**json.loads(answer))
+                if resource not in (None, found.audience):  # no answer for one place is one for another
+                    raise TargetError()
+                return found
         self._end_after_reuse(grant_id, "token-reused", spent)
         raise CodeError()
 
@@ -221,15 +262,15 @@ class Tokens:
 
         Nothing happens for an unknown token or one of another client.
         """
-        for kind in ("refresh", "access"):
-            raw = read_token(kind, token)
+        for kind in ("refresh", "access", ELSEWHERE):
+            raw = read_token(written(kind), token)
             if raw is None:
                 continue
             try:
                 row, wrapping = self._find(kind, raw)
                 carried = self._carried(kind, row, wrapping)
             except CodeError:
-                return
+                continue
             if crypto.equal(carried[1], vendor.client_id.encode()):
                 self._give_back(kind, row[0], row[1], vendor)
 
@@ -289,6 +330,7 @@ class Tokens:
         *,
         scope: str | None,
         parent: bytes | None,
+        resource: str | None,
     ) -> TokenSet:
         now = self._clock.now()
         row = self._engine.one(
@@ -302,19 +344,22 @@ class Tokens:
         ends = agreement.expires  # the sealed end: the column beside it could be edited
         if now >= ends:
             raise CodeError()
-        scopes = _narrowed(agreement, scope)
-        carried = [vault, vendor.client_id, keys.common.reveal()]
-        for name in scopes:
-            carried += [name, keys.scope_key(name).reveal()]
+        scopes, audience = _narrowed(agreement, scope), _audience(agreement, resource)
+        parts = [part for part in agreement.parts if set(scope_string([part]).split()) & set(scopes)]
+        told = agreement.public_id or keys.grant_id
         access_ends = min(now + self._access_life, ends)
-        access = self._mint("access", keys.grant_id, access_ends, pack(*carried), parent)
+        if audience == HERE:
+            kind, about = "access", _with_keys(keys, now, scopes)
+        else:
+            kind, about = ELSEWHERE, _without_keys(audience, now, scopes, parts, told)
+        carried = pack(vault, vendor.client_id, *about)
+        access = self._mint(kind, keys.grant_id, access_ends, carried, parent)
         refresh_ends = min(now + REFRESH_IDLE, ends)
         refresh_carried = pack(keys.key.reveal(), vendor.client_id)
         refresh = self._mint("refresh", keys.grant_id, refresh_ends, refresh_carried, parent)
         self._insert(transaction, access)
         self._insert(transaction, refresh)
-        parts = [part for part in agreement.parts if set(scope_string([part]).split()) & set(scopes)]
-        return TokenSet(access.text, refresh.text, access_ends - now, " ".join(scopes), parts, keys.grant_id)
+        return TokenSet(access.text, refresh.text, access_ends - now, " ".join(scopes), parts, told, audience)
 
     def _mint(
         self, kind: str, grant_id: str, expires: int, carried: bytes, parent: bytes | None = None
@@ -322,7 +367,9 @@ class Tokens:
         raw = crypto.random_bytes(32)
         lookup, wrapping = split(kind, raw, self._pepper)
         wrapped = wrap_cipher(wrapping, kind, lookup, grant_id, expires).seal(carried)
-        return _Minted(write_token(kind, raw), lookup, (lookup, kind, grant_id, expires, wrapped, parent))
+        return _Minted(
+            write_token(written(kind), raw), lookup, (lookup, kind, grant_id, expires, wrapped, parent)
+        )
 
     def _insert(self, transaction: Transaction, minted: _Minted) -> None:
         cursor = transaction.execute(
@@ -362,8 +409,42 @@ def _named(vendor: Vendor) -> dict[str, str]:
     return {"client_id": vendor.client_id, "vendor_name": vendor.name}
 
 
+def _with_keys(keys: GrantKeys, issued: int, scopes: tuple[str, ...]) -> list[str | bytes]:
+    """What an access token for this vault carries: the keys of its scopes."""
+    carried: list[str | bytes] = [keys.common.reveal(), pack(issued)]
+    for name in scopes:
+        carried += [name, keys.scope_key(name).reveal()]
+    return carried
+
+
+def _without_keys(
+    audience: str, issued: int, scopes: tuple[str, ...], parts: list[Part], grant_id: str
+) -> list[str | bytes]:
+    """What one for another resource server carries: whom it is for and what was agreed. It opens nothing."""
+    told = json.dumps({"scopes": scopes, "authorization_details": parts, "grant_id": grant_id}).encode()
+    return [audience, pack(issued), *(told[at : at + _PIECE] for at in range(0, len(told), _PIECE))]
+
+
+def carried_keys(carried: list[bytes]) -> dict[str, Key]:
+    """Scope → key in what an access token carries; one of 0.1.0 does not say when it was made."""
+    first = 4 if len(carried) % 2 == 0 else 3
+    return {
+        name.decode(): Key(key) for name, key in zip(carried[first::2], carried[first + 1 :: 2], strict=True)
+    }
+
+
+def _audience(agreement: Agreement, resource: str | None) -> str:
+    """Whom the access token is for: if the vendor does not say, this vault, else the only one."""
+    allowed = agreement.audiences
+    if resource is None:
+        resource = HERE if HERE in allowed else allowed[0] if len(allowed) == 1 else None
+    if resource not in allowed:
+        raise TargetError()
+    return resource
+
+
 def _narrowed(agreement: Agreement, scope: str | None) -> tuple[str, ...]:
-    granted = agreement.scopes
+    granted = agreement.granted
     if scope is None or not scope.split():
         return granted
     wanted = set(scope.split())
