@@ -9,7 +9,7 @@ help: ## this list
 setup: ## make .venv from the locks (does nothing when nothing changed)
 	@scripts/setup
 
-test: ## everything: lint, types, layers, docs in step, all suites with coverage
+test: ## everything: lint, types, layers, docs in step, all suites
 	@scripts/test
 
 lint: ## ruff: rules and format
