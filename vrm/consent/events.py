@@ -34,6 +34,7 @@ TEST: Final = "test"  # never in the table: `vrm worker --test` sends it at once
 KINDS = (REVOKED, EXPIRED, AMENDED, ERASE, CHANGED, TEST)
 WAITING: Final = "waiting"
 SETTLE = 30  # seconds after which a change is told: an import is many of them
+_AT_ONCE = 0  # due whatever the clock says
 APART = 900  # seconds between two such events for one grant
 
 _INSERT = (
@@ -47,7 +48,7 @@ def note(transaction: Transaction, grant_id: str, kind: str, now: int) -> None:
     if kind not in (REVOKED, EXPIRED, AMENDED, ERASE):
         raise ValueError(kind)
     _drop_overtaken(transaction, grant_id)
-    transaction.execute(_INSERT, (secrets.token_urlsafe(16), kind, now, now, grant_id))
+    transaction.execute(_INSERT, (secrets.token_urlsafe(16), kind, now, _AT_ONCE, grant_id))
 
 
 def note_erasure(transaction: Transaction, grant_id: str, now: int) -> bool:

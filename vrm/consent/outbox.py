@@ -110,8 +110,8 @@ class Outbox:
         now = self._clock.now()
         for (queue,) in self._engine.all(
             "SELECT DISTINCT CAST(q.queue AS BLOB) FROM event_queues q JOIN events e ON e.queue = q.queue"
-            f" WHERE e.state = 'waiting' AND e.due <= ? AND {_FREE}",
-            (now, *_free(now)),
+            f" WHERE e.state = 'waiting' AND {_DUE} AND {_FREE}",
+            (*_due(now), *_free(now)),
         ):
             turn = Turn(bytes(queue), crypto.random_bytes(16))
             with self._engine.write() as transaction:
@@ -141,9 +141,9 @@ class Outbox:
     def _first(self, transaction: Transaction, queue: bytes, now: int) -> Sending | None:
         self._give_up(transaction, queue, now)
         for row in self._engine.all(
-            f"SELECT {_COLUMNS} WHERE e.queue = ? AND e.state = 'waiting' AND e.due <= ? ORDER BY e.place"
-            " LIMIT ?",
-            (queue, now, _FEW),
+            f"SELECT {_COLUMNS} WHERE e.queue = ? AND e.state = 'waiting' AND {_DUE}"
+            " ORDER BY e.place LIMIT ?",
+            (queue, *_due(now), _FEW),
         ):
             vault, vendor = self._vendor(row[3], row[5])
             if vendor is None or not vendor.events_uri or not _stands(row):
@@ -268,7 +268,12 @@ _COLUMNS = (
     " FROM events e JOIN grants g ON g.grant_id = e.grant_id"
 )
 # A lease or a pause that ends later than any could was made before the clock was put back.
+_DUE = "(e.due <= ? OR e.due > ?)"
 _FREE = "(q.lease <= ? OR q.lease > ?) AND (q.retry <= ? OR q.retry > ?)"
+
+
+def _due(now: int) -> tuple[int, ...]:
+    return now, now + events.APART
 
 
 def _free(now: int) -> tuple[int, ...]:
