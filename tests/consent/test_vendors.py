@@ -274,3 +274,47 @@ def test_an_unverified_vendor_is_shown_by_its_domain(
         consent.vendors.put(transaction, made, None)
     found = consent.vendors.get(client_id)
     assert (found.name, found.shown_name, found.claimed, found.verified) == (shown, shown, "Your Bank", False)
+
+
+# --- resource servers
+
+
+def test_a_resource_server_is_found_by_its_address_to_the_character(consent: Consent) -> None:
+    made, secret = consent.vendors.add(
+        "Shelf Service", resource_server=True, resource="https://shelf.example/a"
+    )
+    assert secret
+    assert consent.vendors.get(made.client_id).resource == "https://shelf.example/a"
+    assert consent.vendors.of_resource("https://shelf.example/a") == made
+    for other in ("https://shelf.example/a/", "https://shelf.example", "https://SHELF.example/a", ""):
+        assert consent.vendors.of_resource(other) is None
+
+
+def test_a_blocked_or_altered_resource_server_is_none(consent: Consent, engine: SqliteEngine) -> None:
+    made, _ = consent.vendors.add("Shelf Service", resource_server=True, resource="https://shelf.example")
+    consent.vendors.set_blocked(made.client_id, True)
+    assert consent.vendors.of_resource("https://shelf.example") is None
+    consent.vendors.set_blocked(made.client_id, False)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vendors SET resource = 'https://evil.example'")
+    assert consent.vendors.of_resource("https://evil.example") is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"resource_server": False, "redirect_uris": ("https://a.example/cb",)},
+        {"resource_server": True, "public": True},
+    ],
+)
+def test_only_a_resource_server_that_proves_itself_has_an_address(
+    consent: Consent, said: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError):
+        consent.vendors.add("Shelf Service", resource="https://shelf.example", **said)  # type: ignore[arg-type]
+
+
+def test_two_resource_servers_cannot_share_an_address(consent: Consent) -> None:
+    consent.vendors.add("Shelf Service", resource_server=True, resource="https://shelf.example")
+    with pytest.raises(ValidationError):
+        consent.vendors.add("Shelf Thief", resource_server=True, resource="https://shelf.example")

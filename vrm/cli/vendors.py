@@ -55,7 +55,12 @@ def _vendor_add_parser(group: Any) -> None:
     proof.add_argument("--jwks-uri", default="", metavar="URL", help="where it publishes its public keys")
     made.add_argument("--dpop-bound", action="store_true", help="it takes only tokens bound to a key (DPoP)")
     made.add_argument("--events-uri", default="", metavar="URL", help="where it is told of ends and changes")
-    made.add_argument("--resource-server", action="store_true", help="it asks for nothing itself (for later)")
+    made.add_argument(
+        "--resource-server", action="store_true", help="it asks for nothing itself, but is shown tokens"
+    )
+    made.add_argument(
+        "--resource", default="", metavar="URL", help="its address, for which others may ask for tokens"
+    )
     made.add_argument(
         "--sells-as",
         action="append",
@@ -84,6 +89,7 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
         jwks_uri=chosen.jwks_uri,
         dpop_bound=chosen.dpop_bound,
         events_uri=chosen.events_uri,
+        resource=chosen.resource,
     )
     values = {"client_id": vendor.client_id} | ({"client_secret": secret} if secret else {})
     lines = [f"{name}: {value}" for name, value in values.items()]
@@ -115,6 +121,7 @@ def _run_vendor_list(chosen: argparse.Namespace) -> int:
             "keys": one.jwks_uri or ("registered" if one.jwks else None),
             "dpop_bound": one.dpop_bound,
             "events_uri": one.events_uri or None,
+            "resource": one.resource or None,
             "origin": one.origin,
             "claimed": one.claimed or None,
             "blocked": one.blocked,

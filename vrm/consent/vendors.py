@@ -29,7 +29,8 @@ TABLES = (
     " blocked INTEGER NOT NULL, created INTEGER NOT NULL, mac BLOB NOT NULL,"
     " auth_method TEXT NOT NULL DEFAULT '', jwks TEXT NOT NULL DEFAULT '',"
     " jwks_uri TEXT NOT NULL DEFAULT '', dpop_bound INTEGER NOT NULL DEFAULT 0,"
-    " events_uri TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT 'host')",
+    " events_uri TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT 'host',"
+    " resource TEXT NOT NULL DEFAULT '')",
 )
 LATER: dict[str, tuple[str, str | int]] = {  # columns that 0.1.0 had not: their type, and what they were then
     "auth_method": ("TEXT", ""),
@@ -38,6 +39,7 @@ LATER: dict[str, tuple[str, str | int]] = {  # columns that 0.1.0 had not: their
     "dpop_bound": ("INTEGER", 0),
     "events_uri": ("TEXT", ""),
     "origin": ("TEXT", "host"),
+    "resource": ("TEXT", ""),
 }
 STEPS = tuple(
     f"ALTER TABLE vendors ADD COLUMN {name} {kind} NOT NULL DEFAULT {default!r}"
@@ -77,6 +79,7 @@ class Vendor:
     events_uri: str = ""  # where signed events go; "": nowhere
     origin: str = HOST
     claimed: str = ""
+    resource: str = ""  # a resource server's address, for which tokens can be asked (RFC 8707)
 
     @property
     def shown_name(self) -> str:
@@ -152,6 +155,7 @@ class Vendors:
         jwks_uri: str = "",
         dpop_bound: bool = False,
         events_uri: str = "",
+        resource: str = "",
     ) -> tuple[Vendor, str | None]:
         """Register a vendor; returns it with its secret, which is shown once.
 
@@ -163,6 +167,8 @@ class Vendors:
         if not redirect_uris and not resource_server:
             raise ValidationError(fields={"redirect_uri": ["is missing"]})
         method = keysets.method_of(jwks, jwks_uri, public=public)
+        if resource and (public or not resource_server):
+            raise ValidationError(fields={"resource": ["is for resource servers that prove who they are"]})
         client_id = "vrm_client_" + secrets.token_urlsafe(16)
         secret = "vrm_cs_" + secrets.token_urlsafe(32) if method == "client_secret_basic" else None
         vendor = Vendor(
@@ -180,8 +186,11 @@ class Vendors:
             check_address("jwks_uri", jwks_uri),
             dpop_bound,
             check_address("events_uri", events_uri),
+            resource=check_address("resource", resource),
         )
         with self._engine.write() as transaction:
+            if resource and self.of_resource(resource):
+                raise ValidationError(fields={"resource": ["is another server's already"]})
             self.put(transaction, vendor, None if secret is None else self.hash_secret(client_id, secret))
         return vendor, secret
 
@@ -202,6 +211,14 @@ class Vendors:
         if not self._is_ours(row):
             raise VendorNotFoundError()
         return _vendor(row)
+
+    def of_resource(self, resource: str) -> Vendor | None:
+        """The resource server at this address, to the character; none that is blocked or was altered."""
+        rows = self._engine.all(
+            f"SELECT {_COLUMNS} FROM vendors WHERE resource = ? AND resource <> '' AND blocked = 0",
+            (resource,),
+        )
+        return next((_vendor(row) for row in rows if self._is_ours(row)), None)
 
     def listing(self) -> list[Vendor]:
         """Every vendor by name."""
@@ -266,7 +283,7 @@ def _row(vendor: Vendor, secret: bytes | None) -> Row:
         vendor.created,
     )
     later = (vendor.auth_method, vendor.jwks, vendor.jwks_uri, int(vendor.dpop_bound), vendor.events_uri)
-    return (*first, *later, vendor.origin)
+    return (*first, *later, vendor.origin, vendor.resource)
 
 
 def _vendor(row: Row) -> Vendor:
@@ -291,6 +308,7 @@ def _vendor(row: Row) -> Vendor:
         of["events_uri"],
         of["origin"],
         "" if vouched else of["name"],
+        of["resource"],
     )
 
 
