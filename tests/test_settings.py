@@ -55,6 +55,7 @@ def test_paths_are_expanded_and_default_to_the_data_folder(tmp_path: Path) -> No
     assert load({"data_dir": "~/vault"}, {}).data_dir == Path.home() / "vault"
 
 
+@pytest.mark.meets("rfc9700-32")
 @pytest.mark.parametrize(
     ("flags", "issuer", "loopback", "signup"),
     [
@@ -76,6 +77,16 @@ def test_the_public_address(flags: dict[str, Any], issuer: str, loopback: bool, 
     assert (found.issuer, found.on_loopback, found.signup_mode) == (issuer, loopback, signup)
 
 
+@pytest.mark.meets(
+    "rfc9700-31",
+    "rfc9700-32",
+    "oauch-ApiEndpoint/IsHttpsRequiredTest",
+    "oauch-AuthEndpoint/IsHttpsRequiredTest",
+    "oauch-ParEndpoint/IsHttpsRequiredTest",
+    "oauch-Revocation/IsRevocationEndpointSecureTest",
+    "oauch-TokenEndpoint/IsHttpsRequiredTest",
+    "oauch-Tokens/TokenTimeoutTest",
+)
 @pytest.mark.parametrize(
     ("env", "value", "hint"),
     [

@@ -23,6 +23,7 @@ def authorized(value: str) -> Request:
     return request(headers={"Authorization": value})
 
 
+@pytest.mark.meets("fapi2-access-token-type-header-case-sensitivity")
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_token_of_the_header_is_read(scheme: str) -> None:
     assert guards.bearer(authorized(f"{scheme} vrm_at_abc-_~+/.1=")) == "vrm_at_abc-_~+/.1="

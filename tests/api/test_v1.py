@@ -31,6 +31,11 @@ def events(customer: Customer) -> list[str]:
 # what a token opens
 
 
+@pytest.mark.meets(
+    "rfc9700-25",
+    "oauch-ApiEndpoint/SupportsAuthorizationHeaderTest",
+    "oauch-Features/TestUriSupportedTest",
+)
 def test_a_list_holds_the_granted_rows_and_facets_only(shop: Shop, tokens: dict[str, Any]) -> None:
     answer = shop.read("/purchases", tokens["access_token"])
     assert titles(answer) == set(BOOKS)
@@ -192,6 +197,7 @@ def test_nothing_is_read_without_a_token(client: FlaskClient, settings: Settings
     )
 
 
+@pytest.mark.meets("oauch-Jwt/AcceptsNoneSignatureTest")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("token", ["abc", "vrm_at_", "vrm_at_" + "A" * 60, "vrm_rt_" + "A" * 60, "a" * 5000])
 def test_nothing_is_read_with_what_is_no_token(shop: Shop, path: str, token: str) -> None:
@@ -223,6 +229,10 @@ def test_two_tokens_at_once_read_nothing(shop: Shop, tokens: dict[str, Any]) -> 
     problem(answer, 401, "token-invalid")
 
 
+@pytest.mark.meets(
+    "oauch-ApiEndpoint/TokenAsQueryParameterDisabledTest",
+    "oauch-Features/TokenAsQueryParameterTest",
+)
 def test_a_token_in_the_address_reads_nothing(shop: Shop, tokens: dict[str, Any]) -> None:
     answer = shop.client.get("/api/v1/purchases?access_token=" + tokens["access_token"])
     problem(answer, 400, "invalid-parameter")
@@ -257,6 +267,7 @@ def test_a_revoked_grant_is_closed_at_the_very_next_request(
 # what is not granted
 
 
+@pytest.mark.meets("rfc9700-25")
 @pytest.mark.parametrize(
     ("path", "scope"),
     [

@@ -70,6 +70,7 @@ def test_canaries_stand_in_every_field_of_every_facet() -> None:
     assert len(set(texts_of([canary_document(item.name, 0) for item in CATALOG]))) >= 40
 
 
+@pytest.mark.meets("rfc9700-67")
 def test_disk_with_server_key_opens_no_content(story: Story, thief: Thief) -> None:
     live_a_little(story)
     report = thief.rob(look_for=story.canaries)
@@ -151,6 +152,7 @@ def test_without_sealing_keys_would_be_found(
 # --- a live access token: exactly the view rows of its scopes
 
 
+@pytest.mark.meets("rfc9700-22", "rfc9700-25")
 def test_live_access_token_opens_exactly_the_granted_view(story: Story, thief: Thief) -> None:
     live_a_little(story)
     report = thief.rob(story.tokens.access_token, story.canaries)

@@ -47,6 +47,7 @@ def test_looking_does_not_spend_a_request(customer: Customer, vendor: Vendor, bo
     assert customer.approve(request)
 
 
+@pytest.mark.meets("oauch-AuthEndpoint/RequireUserConsentTest")
 def test_a_request_is_decided_once(customer: Customer, vendor: Vendor, books: list[str]) -> None:
     request = vendor.ask()
     digest = customer.preview(request).digest

@@ -40,6 +40,7 @@ def test_a_token_is_read_back_and_only_as_its_own_kind(kind: str) -> None:
     }
 
 
+@pytest.mark.meets("rfc9700-81")
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -59,6 +60,7 @@ def test_a_spoilt_token_is_none(spoil: Callable[[str], str]) -> None:
     assert read_token("access", spoil(write_token("access", bytes(32)))) is None
 
 
+@pytest.mark.meets("rfc9700-81")
 def test_two_spellings_of_one_token_are_not_both_read() -> None:
     """A character that base64 does not know is skipped by careless decoders."""
     text = write_token("access", bytes(range(32)))
@@ -107,6 +109,7 @@ WRONG: dict[str, Callable[[Vendor, str], object]] = {
 }
 
 
+@pytest.mark.meets("rfc9700-63")
 @pytest.mark.parametrize("what", WRONG)
 def test_a_code_with_a_wrong_companion_opens_nothing_and_stays_good(
     what: str, vendor: Vendor, code: str
@@ -175,6 +178,7 @@ def test_refresh_is_refused_to_another_client_and_stays_good(vendor: Vendor, cod
     assert vendor.refresh(tokens.refresh_token).access_token
 
 
+@pytest.mark.meets("rfc9700-82")
 def test_a_refresh_token_not_used_for_ninety_days_is_over(
     customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock
 ) -> None:
@@ -186,6 +190,7 @@ def test_a_refresh_token_not_used_for_ninety_days_is_over(
         vendor.refresh(tokens.refresh_token)
 
 
+@pytest.mark.meets("rfc9700-78")
 def test_no_token_outlives_its_grant(
     customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, engine: SqliteEngine
 ) -> None:
@@ -327,6 +332,7 @@ def _together(act: Callable[[], Any], times: int = 16) -> list[Any]:
     return outcomes
 
 
+@pytest.mark.meets("oauch-Concurrency/SingleFastACExchangeTest")
 def test_of_sixteen_redemptions_one_wins(vendor: Vendor, code: str, engine: SqliteEngine) -> None:
     outcomes = _together(lambda: vendor.redeem(code))
     assert sum(not isinstance(one, CodeError) for one in outcomes) == 1

@@ -31,6 +31,7 @@ def test_https_and_loopback_addresses_are_taken_as_they_are(uri: str) -> None:
     assert check_redirect_uri(uri) == uri
 
 
+@pytest.mark.meets("rfc9700-33")
 @pytest.mark.parametrize(
     "uri",
     [
@@ -89,6 +90,10 @@ def test_an_unknown_purpose_is_refused(consent: Consent) -> None:
         consent.vendors.add("Books", ["https://b.example/cb"], purpose="Everything")
 
 
+@pytest.mark.meets(
+    "oauch-TokenEndpoint/ClientSecretEntropyMinReqTest",
+    "oauch-TokenEndpoint/ClientSecretEntropySugReqTest",
+)
 def test_a_secret_is_shown_once_and_only_its_keyed_hash_is_stored(
     consent: Consent, engine: SqliteEngine
 ) -> None:

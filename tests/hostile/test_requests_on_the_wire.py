@@ -114,6 +114,7 @@ def test_two_host_headers_or_none_reach_nothing(served: Served) -> None:
     refused(served.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"), 400)
 
 
+@pytest.mark.meets("rfc9700-76")
 @pytest.mark.parametrize(
     "forwarded", ["X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Proto", "Forwarded"]
 )

@@ -24,6 +24,18 @@ def gone_all_the_way(found: Any) -> None:
     assert found["grant"]
 
 
+@pytest.mark.meets(
+    "rfc9700-7",
+    "rfc9700-74",
+    "rfc9700-75",
+    "rfc9700-13",
+    "oauch-DocumentSupport/RFC6749SupportedTest",
+    "oauch-DocumentSupport/RFC6750SupportedTest",
+    "oauch-DocumentSupport/RFC7636SupportedTest",
+    "oauch-Pkce/HashedPkceDisabledTest",
+    "oauch-Pkce/IsPkceImplementedTest",
+    "oauch-TokenEndpoint/IsBasicAuthenticationSupportedTest",
+)
 def test_a_confidential_client_goes_all_the_way(town: Town, hears: Callable[..., Any]) -> None:
     found = hears("whole", **confidential(town))
     gone_all_the_way(found)
@@ -34,6 +46,7 @@ def test_a_public_client_goes_all_the_way(town: Town, hears: Callable[..., Any])
     gone_all_the_way(hears("whole", **public(town)))
 
 
+@pytest.mark.meets("rfc9700-17", "rfc9700-29")
 def test_both_discovery_documents_are_taken(town: Town, hears: Callable[..., Any]) -> None:
     found = hears("discovery")
     assert found["as"]["issuer"] == found["resource"]["resource"] == town.issuer

@@ -189,6 +189,7 @@ def assert_no_code(page: Page) -> None:
         assert not [name for name in given if name.startswith("on")], page.path
 
 
+@pytest.mark.meets("rfc9700-41", "rfc9700-87", "rfc9700-88", "rfc9700-90")
 def test_every_page_is_protected_and_holds_no_code(
     alice: Customer, everything: list[str], app: Flask
 ) -> None:

@@ -34,6 +34,7 @@ def seen_by_vendor(consent: Consent, opened: Vault) -> list[dict[str, object]]:
     return [document for _, _, document in consent.grants.leaving(opened, grant.id)]
 
 
+@pytest.mark.meets("rfc9700-72")
 def test_without_a_session_only_the_number_is_shown_and_no_way_in(customer: Customer, ask: Ask) -> None:
     handle = ask()
     page = customer.get(f"/requests/{handle}")
@@ -108,6 +109,7 @@ def test_the_enter_key_only_looks_again(alice: Customer, ask: Ask, shelf: object
     assert form.buttons[-2:] == [APPROVE, DECLINE]
 
 
+@pytest.mark.meets("rfc9700-5", "rfc9700-75", "oauch-AuthEndpoint/StatePresentTest")
 def test_approving_sends_code_state_and_issuer_to_the_vendor(
     alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
 ) -> None:
@@ -125,6 +127,7 @@ def test_approving_sends_code_state_and_issuer_to_the_vendor(
     assert all("price" not in row for row in seen_by_vendor(consent, opened))
 
 
+@pytest.mark.meets("fapi2-user-rejects-authentication")
 def test_declining_shares_nothing_and_says_only_that(
     alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
 ) -> None:
@@ -258,6 +261,7 @@ def test_days_that_are_none_never_fail(alice: Customer, ask: Ask, shelf: object,
     assert alice.post(f"/requests/{handle}", {"csrf_token": token, "days": days}).status == 200
 
 
+@pytest.mark.meets("rfc9700-2")
 def test_the_form_may_end_at_the_vendor_and_nowhere_else(alice: Customer, ask: Ask, shelf: object) -> None:
     policy = alice.get(f"/requests/{ask()}").response.headers["Content-Security-Policy"]
     assert "form-action 'self' https://cornerbooks.example;" in policy

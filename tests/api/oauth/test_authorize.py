@@ -42,11 +42,13 @@ def test_a_good_request_waits_under_its_handle(shop: Shop, consent: Consent, set
     assert [part["datatypes"] for part in stored.parts] == [["purchases.item"]]
 
 
+@pytest.mark.meets("oauch-AuthEndpoint/SupportsPostAuthorizationRequestsTest")
 def test_a_request_may_come_by_post(shop: Shop, consent: Consent) -> None:
     answer = shop.client.post("/oauth/authorize", data=shop.question())
     assert consent.requests.open(handle_of(answer)).vendor.client_id == shop.vendor.client_id
 
 
+@pytest.mark.meets("rfc9700-35", "oauch-AuthEndpoint/ReferrerPolicyEnforcedTest")
 def test_the_answer_is_kept_out_of_caches_and_referrers(shop: Shop) -> None:
     answer = shop.ask()
     assert answer.headers["Cache-Control"] == "no-store"
@@ -54,6 +56,10 @@ def test_the_answer_is_kept_out_of_caches_and_referrers(shop: Shop) -> None:
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.meets(
+    "fapi2-ensure-authorization-request-without-nonce-success",
+    "oauch-AuthEndpoint/UnrecognizedParameterAllowedTest",
+)
 def test_unknown_parameters_and_prompt_are_ignored(shop: Shop) -> None:
     handle_of(shop.ask(prompt="none", login_hint="alice", nonce="n", ui_locales="ar", anything="x"))
 
@@ -62,6 +68,7 @@ def test_an_empty_parameter_counts_as_absent(shop: Shop) -> None:
     handle_of(shop.ask(request="", request_uri="", response_mode="", authorization_details=""))
 
 
+@pytest.mark.meets("fapi2-ensure-authorization-request-without-state-success")
 def test_a_request_without_state_is_accepted(shop: Shop, consent: Consent) -> None:
     assert not consent.requests.open(handle_of(shop.ask(state=None))).state
 
@@ -87,6 +94,7 @@ def test_details_and_scope_are_merged(shop: Shop, consent: Consent) -> None:
     assert asked == {"purchases.item", "purchases.price"}
 
 
+@pytest.mark.meets("rfc9700-38")
 def test_a_public_vendor_may_use_another_loopback_port(app_shop: Shop, consent: Consent) -> None:
     uri = "http://127.0.0.1:51004/cb"
     assert consent.requests.open(handle_of(app_shop.ask(redirect_uri=uri))).redirect_uri == uri
@@ -95,11 +103,21 @@ def test_a_public_vendor_may_use_another_loopback_port(app_shop: Shop, consent: 
 # what gets a page and no redirect
 
 
+@pytest.mark.meets("rfc9700-70")
 @pytest.mark.parametrize("client_id", [None, "", "nobody", "' OR 1=1 --", "\x00", "é"])
 def test_an_unknown_vendor_is_not_redirected(shop: Shop, client_id: str | None) -> None:
     no_redirect(shop.ask(client_id=client_id))
 
 
+@pytest.mark.meets(
+    "rfc9700-1",
+    "rfc9700-2",
+    "rfc9700-37",
+    "rfc9700-70",
+    "oauch-AuthEndpoint/InvalidRedirectTest",
+    "oauch-AuthEndpoint/RedirectUriRequiredTest",
+    "fapi2-ensure-redirect-uri-in-authorization-request",
+)
 @pytest.mark.parametrize(
     "uri",
     [
@@ -119,6 +137,7 @@ def test_a_wrong_redirect_address_is_not_followed(shop: Shop, uri: str | None) -
     assert "evil.example" not in answer.get_data(as_text=True)
 
 
+@pytest.mark.meets("rfc9700-70")
 def test_a_wrong_redirect_address_is_not_followed_for_other_faults_either(shop: Shop) -> None:
     no_redirect(shop.ask(redirect_uri="https://evil.example/cb", response_type="token"))
     no_redirect(shop.ask(redirect_uri="https://evil.example/cb", scope="nonsense"))
@@ -136,6 +155,7 @@ def test_a_blocked_vendor_is_not_redirected(shop: Shop, consent: Consent) -> Non
     no_redirect(shop.ask())
 
 
+@pytest.mark.meets("rfc9700-1")
 def test_a_confidential_vendor_gets_no_other_port(shop: Shop, client: FlaskClient, consent: Consent) -> None:
     vendor, secret = consent.vendors.add("Local", ("http://127.0.0.1:8601/cb",), purpose="CustomerCare")
     local = Shop(client, vendor, secret, redirect_uri="http://127.0.0.1:8602/cb")
@@ -154,6 +174,13 @@ def test_a_json_body_is_refused(shop: Shop) -> None:
     no_redirect(shop.client.post("/oauth/authorize", json=shop.question()))
 
 
+@pytest.mark.meets(
+    "rfc9700-87",
+    "rfc9700-88",
+    "rfc9700-90",
+    "oauch-AuthEndpoint/HasContentSecurityPolicyTest",
+    "oauch-AuthEndpoint/HasFrameOptionsTest",
+)
 def test_the_page_runs_nothing_and_escapes_what_was_sent(shop: Shop) -> None:
     answer = shop.ask(client_id="<script>alert(1)</script>")
     no_redirect(answer)
@@ -166,6 +193,11 @@ def test_the_page_runs_nothing_and_escapes_what_was_sent(shop: Shop) -> None:
 # what goes back to the vendor
 
 
+@pytest.mark.meets(
+    "fapi2-ensure-response-type-code-idtoken-fails",
+    "fapi2-ensure-response-type-token-fails",
+    "oauch-AuthEndpoint/IsResponseTypeCheckedTest",
+)
 @pytest.mark.parametrize("value", ["token", "code token", "id_token", "none", "Code", 'x"\\é\n', "x" * 500])
 def test_response_types_other_than_code_are_refused(shop: Shop, value: str) -> None:
     sent_back(shop.ask(response_type=value), "unsupported_response_type")
@@ -186,16 +218,25 @@ def test_request_objects_are_refused(shop: Shop) -> None:
     sent_back(shop.ask(request_uri=uri), "request_uri_not_supported")
 
 
+@pytest.mark.meets(
+    "rfc9700-15",
+    "rfc9700-62",
+    "rfc9700-64",
+    "oauch-Pkce/IsPkceDowngradeDetectedTest",
+    "oauch-Pkce/IsPkceRequiredTest",
+)
 def test_a_missing_challenge_is_refused_for_a_confidential_vendor_too(shop: Shop) -> None:
     sent_back(shop.ask(code_challenge=None, code_challenge_method=None), "invalid_request")
     sent_back(shop.ask(code_challenge=None), "invalid_request")
 
 
+@pytest.mark.meets("rfc9700-15", "rfc9700-64", "oauch-Pkce/IsPkceRequiredTest")
 def test_a_missing_challenge_is_refused_for_a_public_vendor(app_shop: Shop) -> None:
     answer = app_shop.ask(code_challenge=None, code_challenge_method=None)
     sent_back(answer, "invalid_request", app_shop.redirect_uri)
 
 
+@pytest.mark.meets("oauch-Pkce/PlainPkceDisabledTest", "oauch-Features/PlainPkceTest")
 @pytest.mark.parametrize("method", [None, "plain", "S512", "s256"])
 def test_challenges_other_than_s256_are_refused(shop: Shop, method: str | None) -> None:
     sent_back(shop.ask(code_challenge_method=method), "invalid_request")
@@ -284,6 +325,7 @@ def test_a_good_scope_does_not_save_bad_details(shop: Shop) -> None:
     sent_back(shop.ask(authorization_details="[{}]"), "invalid_authorization_details")
 
 
+@pytest.mark.meets("oauch-AuthEndpoint/SameParameterTwiceDisallowedTest")
 @pytest.mark.parametrize("name", ["scope", "code_challenge", "response_type", "anything"])
 def test_a_repeated_parameter_is_refused(shop: Shop, name: str) -> None:
     pairs = [*shop.question().items(), (name, "x"), (name, "y")]
@@ -295,10 +337,12 @@ def test_a_repeated_state_is_refused(shop: Shop) -> None:
     assert query_of(shop.client.get("/oauth/authorize?" + urlencode(pairs)))["error"] == "invalid_request"
 
 
+@pytest.mark.meets("fapi2-ensure-authorization-request-with-long-state")
 def test_a_long_state_is_refused(shop: Shop) -> None:
     assert query_of(shop.ask(state="x" * 2001))["error"] == "invalid_request"
 
 
+@pytest.mark.meets("rfc9700-5")
 def test_a_refusal_names_the_issuer_exactly(shop: Shop, settings: Settings) -> None:
     assert query_of(shop.ask(scope="nonsense"))["iss"] == settings.issuer
 

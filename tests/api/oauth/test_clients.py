@@ -28,6 +28,13 @@ def test_the_registered_address_matches() -> None:
     assert redirect_matches(vendor("https://a.example/cb", "https://b.example/cb"), "https://b.example/cb")
 
 
+@pytest.mark.meets(
+    "rfc9700-1",
+    "rfc9700-37",
+    "oauch-AuthEndpoint/RedirectUriFullyMatchedTest",
+    "oauch-AuthEndpoint/RedirectUriPathMatchedTest",
+    "oauch-AuthEndpoint/RedirectUriConfusionTest",
+)
 @pytest.mark.parametrize(
     "asked",
     [
@@ -59,6 +66,7 @@ def test_any_other_spelling_is_refused(asked: str, *, public: bool) -> None:
     assert not redirect_matches(vendor("https://a.example/cb", public=public), asked)
 
 
+@pytest.mark.meets("rfc9700-38")
 @pytest.mark.parametrize(
     "asked",
     ["http://127.0.0.1:51004/cb", "http://127.0.0.1:9/cb", "http://127.0.0.1/cb"],
@@ -72,6 +80,7 @@ def test_a_native_program_may_use_another_port_on_ipv6_loopback() -> None:
     assert redirect_matches(vendor("http://[::1]/cb", public=True), "http://[::1]:51004/cb")
 
 
+@pytest.mark.meets("rfc9700-1", "oauch-AuthEndpoint/RedirectUriConfusionTest")
 @pytest.mark.parametrize(
     "asked",
     [

@@ -23,6 +23,7 @@ def test_the_issuer_comes_last_and_the_vendors_own_parameters_stay() -> None:
     ]
 
 
+@pytest.mark.meets("oauch-AuthEndpoint/CodePollutionTest", "rfc9700-5")
 def test_parameters_that_only_we_may_set_are_not_taken_from_the_address() -> None:
     planted = "https://shop.example/cb?iss=https://evil.example&code=planted&state=planted"
     found = parse_qsl(urlsplit(answer_address(planted, [("error", "x")], ISSUER)).query)

@@ -10,6 +10,14 @@ from vrm.consent.scopes import SCOPES
 from vrm.settings import Settings
 
 
+@pytest.mark.meets(
+    "rfc9700-16",
+    "rfc9700-17",
+    "rfc9700-29",
+    "rfc9700-60",
+    "rfc9700-61",
+    "oauch-Features/HasSupportedFlowsTest",
+)
 def test_the_authorization_server_describes_itself(client: FlaskClient, settings: Settings) -> None:
     answer = client.get("/.well-known/oauth-authorization-server")
     found = answer.get_json()

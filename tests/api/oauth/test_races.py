@@ -85,6 +85,7 @@ def redeem_everywhere(servers: list[str], shop: Shop, code: str) -> list[dict[st
     return good(at_once(MANY, lambda number: post(bases[number], shop, **fields)))
 
 
+@pytest.mark.meets("oauch-Concurrency/MultiFastACExchangeTest", "oauch-Concurrency/SingleFastACExchangeTest")
 def test_sixteen_redemptions_of_one_code_give_one_token_set(
     servers: list[str], shop: Shop, customer: Customer
 ) -> None:
@@ -113,6 +114,7 @@ def test_sixteen_redemptions_leave_at_most_one_live_access_token(
     assert [row[0] for row in rows] in ([], ["access", "refresh"])
 
 
+@pytest.mark.meets("oauch-Concurrency/MultiFastRefreshTest", "oauch-Concurrency/SingleFastRefreshTest")
 def test_sixteen_refreshes_are_one_rotation(servers: list[str], shop: Shop, customer: Customer) -> None:
     first = connect(shop, customer)
     bases = [base for base, _ in zip(cycle(servers), range(MANY), strict=False)]

@@ -12,6 +12,7 @@ from vrm.consent.service import Consent
 GRACE = 20  # seconds, VRM_REFRESH_GRACE's default
 
 
+@pytest.mark.meets("rfc9700-21", "oauch-TokenEndpoint/UsesTokenRotationTest")
 def test_a_refresh_gives_a_new_pair(shop: Shop, tokens: dict[str, Any]) -> None:
     answer = shop.refresh(tokens["refresh_token"])
     assert answer.status_code == 200
@@ -23,6 +24,10 @@ def test_a_refresh_gives_a_new_pair(shop: Shop, tokens: dict[str, Any]) -> None:
     assert shop.read("/purchases", found["access_token"]).status_code == 200
 
 
+@pytest.mark.meets(
+    "oauch-TokenEndpoint/RefreshTokenRevokedAfterUseTest",
+    "oauch-TokenEndpoint/InvalidatedRefreshTokenTest",
+)
 def test_an_old_refresh_token_ends_everything(shop: Shop, tokens: dict[str, Any], clock: Any) -> None:
     newer = shop.refresh(tokens["refresh_token"]).get_json()
     clock.forward(GRACE + 1)
@@ -31,6 +36,7 @@ def test_an_old_refresh_token_ends_everything(shop: Shop, tokens: dict[str, Any]
     assert shop.read("/purchases", newer["access_token"]).status_code == 401
 
 
+@pytest.mark.meets("rfc9700-21", "rfc9700-80")
 def test_an_old_refresh_token_of_a_public_vendor_ends_everything(
     app_shop: Shop, customer: Customer, clock: Any
 ) -> None:
@@ -48,6 +54,7 @@ def test_less_scope_may_be_asked_for(shop: Shop, customer: Customer) -> None:
     assert "price" not in shop.read("/purchases", less["access_token"]).get_json()["items"][0]
 
 
+@pytest.mark.meets("rfc9700-79")
 @pytest.mark.parametrize(
     "scope", ["purchases.price:read", "purchases.item:read profile:read", "nonsense", "purchases:write"]
 )
@@ -60,10 +67,12 @@ def test_a_refused_scope_does_not_spend_the_token(shop: Shop, tokens: dict[str, 
     assert shop.refresh(tokens["refresh_token"]).status_code == 200
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/IsRefreshBoundToClientTest")
 def test_another_vendors_refresh_token_is_refused(other_shop: Shop, tokens: dict[str, Any]) -> None:
     refused(other_shop.refresh(tokens["refresh_token"]), 400, "invalid_grant")
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/IsRefreshAuthenticationRequiredTest")
 def test_a_refresh_needs_the_secret(shop: Shop, tokens: dict[str, Any]) -> None:
     refused(Shop(shop.client, shop.vendor, None).refresh(tokens["refresh_token"]), 401, "invalid_client")
     refused(Shop(shop.client, shop.vendor, "wrong").refresh(tokens["refresh_token"]), 401, "invalid_client")
@@ -73,6 +82,7 @@ def test_an_access_token_refreshes_nothing(shop: Shop, tokens: dict[str, Any]) -
     refused(shop.refresh(tokens["access_token"]), 400, "invalid_grant")
 
 
+@pytest.mark.meets("rfc9700-81")
 @pytest.mark.parametrize("text", ["nonsense", "vrm_rt_", "vrm_rt_" + "A" * 60, "é", "a" * 4000])
 def test_what_is_no_refresh_token_is_refused(shop: Shop, customer: Customer, text: str) -> None:
     refused(shop.refresh(text), 400, "invalid_grant")

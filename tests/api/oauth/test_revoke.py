@@ -17,11 +17,19 @@ def done(answer: Any) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.meets(
+    "oauch-Revocation/CanAccessTokensBeRevokedTest",
+    "oauch-DocumentSupport/RFC7009SupportedTest",
+)
 def test_a_revoked_access_token_reads_nothing(shop: Shop, tokens: dict[str, Any]) -> None:
     done(shop.revoke(tokens["access_token"]))
     assert shop.read("/purchases", tokens["access_token"]).status_code == 401
 
 
+@pytest.mark.meets(
+    "oauch-Revocation/CanRefreshTokensBeRevokedTest",
+    "oauch-Revocation/RefreshRevokesAccessTest",
+)
 def test_a_revoked_refresh_token_ends_its_access_token_too(shop: Shop, tokens: dict[str, Any]) -> None:
     done(shop.revoke(tokens["refresh_token"]))
     refused(shop.refresh(tokens["refresh_token"]), 400, "invalid_grant")
@@ -34,6 +42,7 @@ def test_a_hint_right_or_wrong_changes_nothing(shop: Shop, tokens: dict[str, Any
     assert shop.read("/purchases", tokens["access_token"]).status_code == 401
 
 
+@pytest.mark.meets("oauch-Revocation/IsBoundToClientTest")
 def test_another_vendors_token_stays_live_and_looks_unknown(
     shop: Shop, other_shop: Shop, tokens: dict[str, Any]
 ) -> None:
@@ -57,6 +66,7 @@ def test_revoking_twice_is_no_error(shop: Shop, tokens: dict[str, Any]) -> None:
     done(shop.revoke(tokens["access_token"]))
 
 
+@pytest.mark.meets("oauch-Revocation/IsClientAuthRequiredTest", "rfc9700-27")
 def test_revoking_needs_the_secret(shop: Shop, tokens: dict[str, Any]) -> None:
     refused(Shop(shop.client, shop.vendor, None).revoke(tokens["access_token"]), 401, "invalid_client")
     refused(Shop(shop.client, shop.vendor, "wrong").revoke(tokens["access_token"]), 401, "invalid_client")

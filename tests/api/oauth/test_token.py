@@ -38,6 +38,7 @@ def test_a_code_becomes_a_token_set(shop: Shop, code: str, settings: Settings) -
     assert found["grant_id"]
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/HasCacheControlHeaderTest", "oauch-TokenEndpoint/HasPragmaHeaderTest")
 def test_no_cache_keeps_a_token(shop: Shop, code: str) -> None:
     answer = shop.redeem(code)
     assert answer.headers["Cache-Control"] == "no-store"
@@ -58,6 +59,7 @@ def test_a_public_vendor_on_another_port_redeems_with_that_port(app_shop: Shop, 
     assert app_shop.redeem(code, redirect_uri=uri).status_code == 200
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/UnrecognizedParameterAllowedTest")
 def test_unknown_parameters_are_ignored(shop: Shop, code: str) -> None:
     assert shop.redeem(code, anything="x", resource="https://vault.example").status_code == 200
 
@@ -69,11 +71,22 @@ def test_the_client_id_may_stand_in_the_form_as_well(shop: Shop, code: str) -> N
 # codes
 
 
+@pytest.mark.meets(
+    "rfc9700-42",
+    "fapi2-attempt-reuse-authorization-code-after-one-second",
+    "oauch-TokenEndpoint/MultipleCodeExchangesTest",
+)
 def test_a_code_is_good_once(shop: Shop, code: str) -> None:
     shop.redeem(code)
     refused(shop.redeem(code), 400, "invalid_grant")
 
 
+@pytest.mark.meets(
+    "rfc9700-43",
+    "fapi2-attempt-reuse-authorization-code-after-one-second",
+    "oauch-TokenEndpoint/RefreshTokenValidAfterMultiExchangeTest",
+    "oauch-TokenEndpoint/TokenValidAfterMultiExchangeTest",
+)
 def test_a_code_used_twice_ends_the_tokens_it_gave(shop: Shop, code: str) -> None:
     given = shop.redeem(code).get_json()
     shop.redeem(code)
@@ -81,29 +94,47 @@ def test_a_code_used_twice_ends_the_tokens_it_gave(shop: Shop, code: str) -> Non
     refused(shop.refresh(given["refresh_token"]), 400, "invalid_grant")
 
 
+@pytest.mark.meets(
+    "fapi2-ensure-token-endpoint-fails-with-expired-auth-code",
+    "oauch-TokenEndpoint/AuthorizationCodeTimeoutTest",
+)
 def test_a_code_ends_after_a_minute(shop: Shop, code: str, clock: Any) -> None:
     clock.forward(61)
     refused(shop.redeem(code), 400, "invalid_grant")
 
 
+@pytest.mark.meets(
+    "fapi2-ensure-authorization-code-is-bound-to-client",
+    "oauch-TokenEndpoint/IsCodeBoundToClientTest",
+)
 def test_a_code_of_another_vendor_is_refused(other_shop: Shop, shop: Shop, code: str) -> None:
     other_shop.verifier = shop.verifier
     refused(other_shop.redeem(code), 400, "invalid_grant")
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/RedirectUriCheckedTest")
 @pytest.mark.parametrize("uri", [CALLBACK + "/", "https://evil.example/cb", CALLBACK.upper()])
 def test_a_code_with_another_redirect_address_is_refused(shop: Shop, code: str, uri: str) -> None:
     refused(shop.redeem(code, redirect_uri=uri), 400, "invalid_grant")
 
 
+@pytest.mark.meets("rfc9700-14", "fapi2-incorrect-pkce-code-verifier-rejected")
 def test_a_wrong_verifier_is_refused(shop: Shop, code: str) -> None:
     refused(shop.redeem(code, code_verifier="a" * 43), 400, "invalid_grant")
 
 
+@pytest.mark.meets("oauch-Pkce/IsPkcePlainDowngradeDetectedTest")
 def test_the_challenge_is_no_verifier(shop: Shop, code: str) -> None:
     refused(shop.redeem(code, code_verifier=shop.challenge), 400, "invalid_grant")
 
 
+@pytest.mark.meets(
+    "rfc9700-14",
+    "rfc9700-62",
+    "fapi2-ensure-pkce-code-verifier-required",
+    "oauch-Pkce/IsPkceTokenDowngradeDetectedTest",
+    "oauch-Pkce/ShortVerifierTest",
+)
 @pytest.mark.parametrize(
     "verifier", [None, "", "a" * 42, "a" * 129, "a" * 42 + "!", "é" * 43, "a" * 43 + "\n"]
 )
@@ -140,6 +171,7 @@ def test_a_declined_request_gives_no_code(shop: Shop, customer: Customer) -> Non
 # grant types
 
 
+@pytest.mark.meets("rfc9700-26")
 @pytest.mark.parametrize(
     "grant_type",
     [
@@ -162,6 +194,7 @@ def test_other_grant_types_do_not_exist(shop: Shop, code: str, grant_type: str) 
 # who asks
 
 
+@pytest.mark.meets("rfc9700-27")
 @pytest.mark.parametrize("secret", ["wrong", "", "vrm_cs_", "é"])
 def test_a_wrong_secret_is_refused_with_a_challenge(shop: Shop, code: str, secret: str) -> None:
     shop.secret = secret
@@ -191,11 +224,13 @@ def test_two_client_ids_are_refused(shop: Shop, other_shop: Shop, code: str) -> 
     refused(shop.redeem(code, client_id=other_shop.vendor.client_id), 400, "invalid_request")
 
 
+@pytest.mark.meets("rfc9700-27", "oauch-TokenEndpoint/IsClientAuthenticationRequiredTest")
 def test_a_confidential_vendor_cannot_go_without_its_secret(shop: Shop, code: str) -> None:
     confidential = Shop(shop.client, shop.vendor, None, verifier=shop.verifier)
     refused(confidential.redeem(code), 401, "invalid_client")
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/IsClientIdRequiredTest")
 def test_a_request_of_nobody_is_refused(shop: Shop, code: str) -> None:
     nobody = Shop(shop.client, shop.vendor, None, verifier=shop.verifier)
     refused(nobody.redeem(code, client_id=None), 401, "invalid_client")
@@ -234,6 +269,7 @@ def test_a_malformed_authorization_header_is_a_401(shop: Shop, code: str, header
 # the shape of the request
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/IsAuthInUriAllowedTest")
 @pytest.mark.parametrize("query", ["grant_type=authorization_code", "client_id=x", "a", "code=x"])
 def test_parameters_in_the_address_are_refused(shop: Shop, code: str, query: str) -> None:
     form = shop.form(
@@ -243,6 +279,7 @@ def test_parameters_in_the_address_are_refused(shop: Shop, code: str, query: str
     refused(answer, 400, "invalid_request")
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/SameParameterTwiceDisallowedTest")
 @pytest.mark.parametrize(
     "name", ["code", "grant_type", "redirect_uri", "code_verifier", "client_id", "anything"]
 )
@@ -298,6 +335,7 @@ def test_a_chunked_body_is_refused_whatever_its_size(shop: Shop, code: str) -> N
     assert shop.redeem(code).status_code == 200, "what was refused was not spent"
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/IsGetSupportedTest")
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
 def test_other_methods_are_refused(client: FlaskClient, method: str) -> None:
     answer = getattr(client, method)("/oauth/token")
@@ -341,6 +379,7 @@ def test_another_host_name_is_refused(shop: Shop, path: str) -> None:
     refused(answer, 400, "invalid_request")
 
 
+@pytest.mark.meets("rfc9700-67")
 def test_no_token_is_printed_even_at_debug(
     shop: Shop, customer: Customer, caplog: pytest.LogCaptureFixture
 ) -> None:
