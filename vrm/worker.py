@@ -44,13 +44,15 @@ class Reply:
 class Worker:
     """Sends from the outbox of one host; used by one thread."""
 
-    def __init__(self, host: Host, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, host: Host, stop: threading.Event | None = None, outbound: Outbound | None = None
+    ) -> None:
         self._outbox = host.consent.outbox
         self._signer = host.consent.signer
         self._vendors = host.consent.vendors
         self._clock = host.clock
         self._issuer = host.settings.issuer
-        self._outbound = Outbound(host.settings.outbound_networks)
+        self._outbound = outbound or Outbound(host.settings.outbound_networks)
         self.stop = stop or threading.Event()
 
     def run(self) -> None:
