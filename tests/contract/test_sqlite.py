@@ -8,8 +8,10 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import coverage
 import pytest
 
 from tests.contract.engine import NOTES, EngineContract
@@ -313,6 +315,62 @@ def test_a_child_forked_in_the_middle_of_a_transaction_is_refused(
     told = run(FORK_INSIDE, tmp_path / "vrm.db").splitlines()
     assert told == ["forked while the engine was in use: open one in each process", "0"]
     assert engine.all("SELECT text FROM notes") == [("of the parent",)]
+
+
+def in_a_child(act: Callable[[], object]) -> str:
+    """What a forked copy of this very process says of it, with its threads gone and its files open."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            said = repr(act())
+        except BaseException as error:  # noqa: BLE001 - the parent judges it
+            said = f"{type(error).__name__}: {error}"
+        os.write(writer, said.encode())
+        measuring = coverage.Coverage.current()
+        if measuring is not None:
+            measuring.save()
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as told:
+        said = told.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return said
+
+
+def test_a_child_of_an_idle_process_reads_and_writes(engine: SqliteEngine) -> None:
+    engine.one("SELECT 1")
+
+    def add() -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'of the child')")
+
+    assert in_a_child(add) == "None"
+    assert engine.all("SELECT text FROM notes") == [("of the child",)]
+
+
+def test_a_child_that_inherits_a_connection_in_use_is_refused_and_spoils_nothing(
+    engine: SqliteEngine,
+) -> None:
+    refusal = "RuntimeError: forked while the engine was in use: open one in each process"
+    with engine.write() as transaction:
+        assert in_a_child(lambda: engine.one("SELECT 1")) == refusal
+        transaction.execute("INSERT INTO notes VALUES (1, 'of the parent')")
+    ready, leave = threading.Event(), threading.Event()
+
+    def look() -> None:
+        engine.one("SELECT 1")
+        ready.set()
+        leave.wait(10)
+
+    other = threading.Thread(target=look)
+    other.start()
+    assert ready.wait(10)
+    assert in_a_child(lambda: engine.one("SELECT 1")) == refusal  # the connection of another thread
+    leave.set()
+    other.join()
+    assert engine.all("SELECT text FROM notes") == [("of the parent",)]
+    assert engine.integrity() == []
 
 
 def test_a_killed_writer_leaves_no_lock_and_nothing_half_done(tmp_path: Path, engine: SqliteEngine) -> None:

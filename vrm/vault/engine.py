@@ -102,6 +102,8 @@ class Engine(Protocol):
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]: ...
 
+    def in_transaction(self) -> bool: ...
+
     def exclusive(self, name: str, of: str = "") -> AbstractContextManager[bool]: ...
 
     def slot(self, name: str, count: int, wait: float) -> AbstractContextManager[None]: ...
@@ -238,6 +240,7 @@ class SqliteEngine:
         self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._guard = threading.Lock()
         self._inherited = False
+        self._carried: list[_Connection] = []
         _engines.add(self)
 
     def _lock_path(self, name: str) -> Path:
@@ -319,6 +322,10 @@ class SqliteEngine:
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows, inside this thread's transaction if there is one."""
         return self._connection().fetch(sql, parameters)
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a block."""
+        return self._connection().depth > 0
 
     @contextmanager
     def exclusive(self, name: str, of: str = "") -> Iterator[bool]:
@@ -433,11 +440,15 @@ class SqliteEngine:
         if own is not None and not own.depth:
             del self._local.connection
             own.close()
+        with self._guard:  # else the child would close those of its parent's other threads, which end in it
+            self._carried = [connection for connection in self._open if connection.lock >= 0]
 
-    def _after_fork(self) -> None:
-        left = [connection for connection in self._open if connection.lock >= 0]
-        _inherited.extend(left)
-        self._inherited = bool(left)
+    def _after_fork_in_parent(self) -> None:
+        self._carried = []
+
+    def _after_fork_in_child(self) -> None:
+        _inherited.extend(self._carried)
+        self._inherited, self._carried = bool(self._carried), []
         self._guard = threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()
@@ -448,12 +459,19 @@ def _before_fork() -> None:
         engine._before_fork()  # noqa: SLF001 - classes of one file are friends
 
 
-def _after_fork() -> None:
+def _after_fork_in_parent() -> None:
     for engine in list(_engines):
-        engine._after_fork()  # noqa: SLF001
+        engine._after_fork_in_parent()  # noqa: SLF001
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+def _after_fork_in_child() -> None:
+    for engine in list(_engines):
+        engine._after_fork_in_child()  # noqa: SLF001
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 def make_folder(folder: Path) -> None:
