@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,7 +27,7 @@ from vrm import __version__
 from vrm.app import SCHEMAS, Host, open_host
 from vrm.cli import main
 from vrm.consent.vendors import Vendor
-from vrm.errors import DataNewerError, TokenError
+from vrm.errors import DataNewerError, StorageError, TokenError
 from vrm.settings import Settings
 from vrm.vault import lifting
 from vrm.vault.invitations import Invitations
@@ -412,6 +413,33 @@ def test_without_room_for_a_copy_nothing_begins(release: Release, tmp_path: Path
     assert error.startswith("error: the data is of an older version, and there is no room to upgrade it")
     assert "MiB must be free beside" in hint
     assert [name for name in tried.stdout.split() if "before" in name] == []
+
+
+def test_without_room_to_spare_nothing_begins(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(release.database)
+    monkeypatch.setattr(lifting, "_SPARE", shutil.disk_usage(release.folder).total)
+    with pytest.raises(StorageError, match="no room to upgrade") as refused:
+        release.open()
+    assert str(release.database) in str(refused.value.hint)
+    assert lifting.kept(release.database) == []
+    assert content(release.database) == before
+    assert versions(release.database) == release.told["schemas"]
+
+
+def test_a_place_where_no_copy_can_be_written_stops_it_before_it_begins(release: Release) -> None:
+    """Whatever stands there is not deleted: it is not ours."""
+    in_the_way = release.database.with_name(f"{release.database.name}.before-{__version__}.part")
+    in_the_way.mkdir()
+    before = content(release.database)
+    with pytest.raises(StorageError, match="could not be copied") as refused:
+        release.open()
+    assert "then start again" in str(refused.value.hint)
+    assert in_the_way.is_dir()
+    assert versions(release.database) == release.told["schemas"]
+    assert content(release.database) == before
+    in_the_way.rmdir()
+    release.open()
+    assert versions(release.database) == CURRENT
 
 
 def test_newer_data_is_refused_and_left_alone(release: Release) -> None:

@@ -107,6 +107,57 @@ def test_a_wrong_passphrase_changes_nothing(alice: tuple[Vault, str], vaults: Va
     assert vault.keyring.generation == vaults.unlock("alice", PASSPHRASE).keyring.generation == 1
 
 
+def test_a_rotation_that_is_undone_leaves_the_keys_as_they_were(
+    alice: tuple[Vault, str], vaults: Vaults
+) -> None:
+    vault, _ = alice
+    keyring = vault.keyring
+
+    def fail(_: object) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        vault.rotate(PASSPHRASE, OTHER, beside=fail)
+    assert vault.keyring is keyring
+    assert vault.rotating() is None
+    vault.records("purchases").put(book("written with the keys that are still good"))
+    vault.renew_vouchers()
+    assert vaults.unlock("alice", PASSPHRASE).check() == []
+    with pytest.raises(UnlockError):
+        vaults.unlock("alice", OTHER)
+
+
+@pytest.mark.usefixtures("small")
+def test_progress_is_told_after_each_batch_and_reaches_its_end(alice: tuple[Vault, str]) -> None:
+    vault, _ = alice
+    vault.rotate(PASSPHRASE)
+    told: list[rotation.Progress] = []
+    assert vault.go_on_rotating(tell=told.append) is None
+    assert [one.done for one in told[:3]] == [2, 4, 6]
+    assert {one.total for one in told} == {6}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_note_that_is_taken_away_in_the_middle_ends_the_run_and_is_found(
+    alice: tuple[Vault, str], vaults: Vaults, raw: sqlite3.Connection
+) -> None:
+    """With it goes the only way to the old root: what was not sealed anew yet is lost, and that shows."""
+    vault, _ = alice
+    vault.rotate(PASSPHRASE)
+    told: list[rotation.Progress] = []
+
+    def steal(now: rotation.Progress) -> None:
+        told.append(now)
+        raw.execute("DELETE FROM rotations")
+
+    assert vault.go_on_rotating(tell=steal) is None
+    assert len(told) == 1
+    opened = vaults.unlock("alice", PASSPHRASE)
+    assert opened.check() == ["the journal's chain is broken"]
+    with pytest.raises(TamperedError):
+        titles(opened)
+
+
 def test_sessions_end_with_their_root(
     alice: tuple[Vault, str], vaults: Vaults, raw: sqlite3.Connection
 ) -> None:

@@ -310,6 +310,16 @@ def test_ids_of_other_kinds_are_simply_not_there(table: RecordTable) -> None:
     assert table.get(doc_id=1) is None
 
 
+def test_what_tinydb_reads_is_a_mapping_like_any(table: RecordTable) -> None:
+    """Its tables of other ids ask for more of it than ours do (`keys`, for the next number)."""
+    records = fill(table)
+    rows = table._read_table()
+    assert sorted(rows.keys()) == sorted(rows) == sorted(records)
+    assert dict(rows) == dict(rows.items())
+    assert titles(list(rows.values())) == ["Dune", "Emma", "Faust", "Walden"]
+    assert [record in rows for record in (records[0], "0" * 32, 7)] == [True, False, False]
+
+
 def test_a_table_shows_how_much_and_never_what(table: RecordTable) -> None:
     fill(table)
     assert "Dune" not in repr(table)

@@ -19,6 +19,7 @@ from vrm.errors import (
 from vrm.vault import crypto, keyslots, serverkey
 from vrm.vault.crypto import KdfCost, KdfLimits, Key
 from vrm.vault.engine import SqliteEngine
+from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyslots import PassphraseSlot
 from vrm.vault.naming import normal_username
 from vrm.vault.serverkey import ServerKey
@@ -273,6 +274,20 @@ def test_wraps_are_not_swapped_between_vaults(
         vaults.unlock("alice", PASSPHRASE)
 
 
+def test_a_vault_that_is_deleted_while_its_passphrase_is_stretched_opens_nothing(
+    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = crypto.stretch
+
+    def meanwhile(passphrase: bytes, cost: KdfCost) -> bytes:
+        thief.execute("DELETE FROM vaults")
+        return real(passphrase, cost)
+
+    monkeypatch.setattr(crypto, "stretch", meanwhile)
+    with pytest.raises(UnlockError):
+        vaults.unlock("alice", PASSPHRASE)
+
+
 def test_a_vault_that_vanished_between_two_looks_opens_nothing(
     vaults: Vaults, vault: Vault, thief: sqlite3.Connection
 ) -> None:
@@ -338,6 +353,29 @@ def test_a_swapped_log_key_is_found_and_nothing_is_sealed_to_it(
     thief.execute("UPDATE vaults SET log_mac = ?", (server_key.vouch(vault.id, "log", foreign),))
     assert vault.problems() == ["the log's public key was swapped"]
     assert vaults.unlock("alice", PASSPHRASE).problems() == ["the log's public key was swapped"]
+
+
+def test_a_swapped_mailbox_key_is_found_even_with_the_servers_word(
+    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, server_key: ServerKey
+) -> None:
+    foreign = crypto.public_of(crypto.random_key())
+    thief.execute("UPDATE vaults SET mailbox_public = ?", (foreign,))
+    assert vault.problems() == ["the mailbox's public key was swapped"]
+    thief.execute("UPDATE vaults SET mailbox_mac = ?", (server_key.vouch(vault.id, "mailbox", foreign),))
+    assert vaults.mailbox_public(vault.id) == foreign  # the server's word alone is not hers
+    assert vault.problems() == ["the mailbox's public key was swapped"]
+    assert vaults.unlock("alice", PASSPHRASE).problems() == ["the mailbox's public key was swapped"]
+
+
+def test_a_vault_of_before_the_mailbox_has_no_problem_and_gets_one_at_its_next_unlock(
+    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+) -> None:
+    thief.execute("UPDATE vaults SET mailbox_public = x'', mailbox_mac = x''")
+    thief.execute("DELETE FROM mailbox_marks")
+    assert vault.problems() == []
+    opened = vaults.unlock("alice", PASSPHRASE)
+    assert vaults.mailbox_public(vault.id) == crypto.public_of(opened.keyring.mailbox_private())
+    assert opened.problems() == []
 
 
 def test_an_unknown_vault_has_no_log_key(vaults: Vaults) -> None:
@@ -417,6 +455,17 @@ def test_a_hidden_row_is_found_by_the_check(vault: Vault, thief: sqlite3.Connect
     thief.execute("UPDATE records SET import = 7")
     thief.execute("INSERT INTO imports VALUES (?, 7)", (vault.id,))
     assert vault.check() == [f"record {record} is missing"]
+
+
+def test_a_noted_record_that_does_not_open_is_found_by_the_check(vault: Vault, engine: SqliteEngine) -> None:
+    """As a fault of a writer would leave it: only who holds the root can note it."""
+    sound, broken = (vault.records("purchases").put(DOCUMENT) for _ in range(2))
+    noted = Noted("purchases", broken, vault.records("purchases").read(broken)[1], body_hash(b"nonsense"))
+    with engine.write() as transaction:
+        transaction.execute("UPDATE records SET body = ? WHERE record = ?", (b"nonsense", broken))
+        Journal(engine, vault.keyring).append(transaction, [noted])
+    assert vault.check() == [f"record {broken} does not open"]
+    assert vault.records("purchases").get(sound)["item"] == {"title": "Dune"}
 
 
 def test_two_records_swapped_are_found_and_do_not_open(vault: Vault, thief: sqlite3.Connection) -> None:

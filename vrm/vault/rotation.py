@@ -257,9 +257,8 @@ class _Run:
     def __init__(self, vault: Vault) -> None:
         self._engine = vault.engine
         self._keyring = vault.keyring
-        self._journal = Journal(vault.engine, vault.keyring)
-        self._newest = Newest(self._journal)
-        self._parts: Sequence[Part] = (_Records(vault.engine, vault.keyring, self._newest), *vault.parts)
+        self._records = _Records(vault.engine, vault.keyring)
+        self._parts: Sequence[Part] = (self._records, *vault.parts)
 
     def batch(self) -> bool:
         """One transaction; False where the rotation has ended with it or before."""
@@ -285,10 +284,9 @@ class _Run:
         """The journal anew, and the old root goes: no record is under it, wherever the note stood."""
         place: str | None = ""
         while place is not None:  # passes over what is done
-            place, _ = self._parts[0].reseal(transaction, self._keyring, place, BATCH)
+            place, _ = self._records.reseal(transaction, self._keyring, place, BATCH)
         with suppress(TamperedError):  # a broken chain stays broken, and `check` goes on saying so
-            self._newest.follow()
-            self._journal.renew(transaction, self._newest.noted())
+            self._records.renew_journal(transaction)
         transaction.execute("DELETE FROM rotations WHERE vault = ?", (self._keyring.vault,))
 
 
@@ -297,10 +295,10 @@ class _Records:
 
     name = _RECORDS
 
-    def __init__(self, engine: Engine, keyring: Keyring, newest: Newest | None = None) -> None:
+    def __init__(self, engine: Engine, keyring: Keyring) -> None:
         self._engine = engine
         self._journal = Journal(engine, keyring)
-        self._newest = newest
+        self._newest = Newest(self._journal)
 
     def begin(self, transaction: Transaction, keyring: Keyring) -> None:
         """Nothing: records are sealed anew in batches."""
@@ -332,13 +330,16 @@ class _Records:
 
     def _states(self) -> dict[tuple[str, str], tuple[int, str]]:
         """What the journal vouches for: nothing where its chain is broken."""
-        if self._newest is None:
-            return {}
         try:
             self._newest.follow()
         except TamperedError:
             return {}
         return self._newest.states
+
+    def renew_journal(self, transaction: Transaction) -> None:
+        """The journal anew, with the newest state of each record; TamperedError where its chain is broken."""
+        self._newest.follow()
+        self._journal.renew(transaction, self._newest.noted())
 
 
 def _resealed(keyring: Keyring, collection: str, record: str, revision: int, body: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -18,7 +18,7 @@ from typing import Any
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from vrm import errors
-from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field
+from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field, Kind
 
 # C0 and C1 controls, and the direction overrides and isolates that make text look like another
 _BAD_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -135,27 +135,21 @@ class TextsField(fields.Field[list[str]]):
 _LEAST = {"rating": 1, "birth_year": 1880}
 
 
+_MADE: dict[Kind, Callable[[Field, dict[str, str]], fields.Field[Any]]] = {
+    "text": lambda spec, title: TextField(spec.max, metadata=title),
+    "longtext": lambda spec, title: TextField(spec.max, lines=True, metadata=title),
+    "url": lambda spec, title: UrlField(spec.max, metadata=title),
+    "date": lambda _, title: DateField(metadata=title),
+    "money": lambda _, title: MoneyField(metadata=title),
+    "integer": lambda spec, title: IntegerField(spec.max, least=_LEAST.get(spec.name, 0), metadata=title),
+    "choice": lambda spec, title: ChoiceField(tuple(value for value, _ in spec.choices), metadata=title),
+    "boolean": lambda _, title: FlagField(metadata=title),
+    "list": lambda spec, title: TextsField(spec.max, metadata=title),
+}
+
+
 def _field(spec: Field) -> fields.Field[Any]:
-    title = {"title": spec.label}
-    match spec.kind:
-        case "text":
-            return TextField(spec.max, metadata=title)
-        case "longtext":
-            return TextField(spec.max, lines=True, metadata=title)
-        case "url":
-            return UrlField(spec.max, metadata=title)
-        case "date":
-            return DateField(metadata=title)
-        case "money":
-            return MoneyField(metadata=title)
-        case "integer":
-            return IntegerField(spec.max, least=_LEAST.get(spec.name, 0), metadata=title)
-        case "choice":
-            return ChoiceField(tuple(value for value, _ in spec.choices), metadata=title)
-        case "boolean":
-            return FlagField(metadata=title)
-        case "list":
-            return TextsField(spec.max, metadata=title)
+    return _MADE[spec.kind](spec, {"title": spec.label})
 
 
 def _facet_schema(collection: str, facet: Facet) -> type[Schema]:

@@ -55,9 +55,6 @@ class _Snapshot(Mapping[str, Any]):
             raise KeyError(record)
         return self._rows.get(record)
 
-    def __contains__(self, record: object) -> bool:
-        return isinstance(record, str) and self._rows.contains(record)
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows.ids())
 
@@ -66,9 +63,6 @@ class _Snapshot(Mapping[str, Any]):
 
     def items(self) -> Any:
         return self._rows.scan()
-
-    def values(self) -> Any:
-        return (document for _, document in self._rows.scan())
 
 
 class _Overlay(MutableMapping[str, Any]):
