@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from werkzeug.routing import Rule
 
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
@@ -43,9 +45,37 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def rules_are_compiled_once() -> Iterator[None]:
+    """Routing compiles two functions for each rule of each app: the same for the same rule in every test."""
+    compiled: dict[tuple[Any, ...], Callable[..., tuple[str, str]]] = {}
+    compile_builder = Rule._compile_builder
+
+    def once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = (rule.rule, repr(rule.defaults), append_unknown, *rule._trace)  # all that it depends on
+        if key not in compiled:
+            compiled[key] = compile_builder(rule, append_unknown)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database with every table and no row."""
+    path = tmp_path_factory.mktemp("installed") / "vrm.db"
+    made = SqliteEngine(path)
+    made.install([SCHEMA, CONSENT_SCHEMA])
+    made.close()  # whatever its log holds goes into the file
+    return path.read_bytes()
+
+
 @pytest.fixture
-def engine(folder: Path) -> Iterator[SqliteEngine]:
+def engine(folder: Path, installed: bytes) -> Iterator[SqliteEngine]:
     opened = SqliteEngine(folder / "vrm.db")
+    (folder / "vrm.db").write_bytes(installed)
     opened.install([SCHEMA, CONSENT_SCHEMA])
     yield opened
     opened.close()
