@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import conformance
 from flask import Flask
 
 from vrm import cli, errors
@@ -48,6 +49,13 @@ named there.
 SCOPES = """\
 A scope is a datatype and a verb. `COLLECTION:read` stands for the facets that are shareable on the day it is
 approved; facets that come later never join. What is unknown or not built is `invalid_scope`.
+"""
+
+
+CONFORMANCE = """\
+What strict judges of OAuth servers ask, and where each line of it is shown. **met** names the tests, which
+carry the line's name as a mark; **not applicable** says why; **open** is what is missing. No MUST is open: a
+test holds that. Clients written by others judge the same server in `tests/judges`.
 """
 
 
@@ -304,12 +312,36 @@ def scopes_page() -> str:
     return "\n".join(parts)
 
 
+# --- conformance ----------------------------------------------------------------------------------
+
+
+def conformance_part(checklist: conformance.Checklist, met: dict[str, list[conformance.Proof]]) -> str:
+    """The part of docs/conformance.md about one list of lines."""
+    by_section = any(line.section for line in checklist.lines)
+    titles = ["line", *(["section", "level"] if by_section else []), "what is asked", "state"]
+    rows = []
+    for line in checklist.lines:
+        place = [line.section, line.level] if by_section else []
+        rows.append([code(line.id.removeprefix(f"{checklist.name}-")), *place, line.says])
+        rows[-1].append(conformance.state(line, met))
+    told = f"{checklist.about}\n\n{conformance.summary(checklist)}\n"
+    return "\n".join([f"## {checklist.title}\n", told, table(titles, rows)])
+
+
+def conformance_page() -> str:
+    """docs/conformance.md."""
+    met = conformance.marks()
+    parts = (conformance_part(checklist, met) for checklist in conformance.checklists())
+    return "\n".join(["# Conformance\n", MADE, CONFORMANCE, *parts])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "scopes.md": scopes_page,
     "errors.md": errors_page,
     "settings.md": settings_page,
     "routes.md": routes_page,
     "commands.md": commands_page,
+    "conformance.md": conformance_page,
 }
 
 

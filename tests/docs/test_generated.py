@@ -31,7 +31,9 @@ def generator() -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")  # as for a script that is run: it finds those beside it
+        spec.loader.exec_module(module)
     return module
 
 

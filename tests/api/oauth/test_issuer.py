@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
+
 from vrm.api.oauth.issuer import answer_address
 
 ISSUER = "https://vault.example"
