@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vrm import thief
-from vrm.consent.requests import Choices, Preview, StoredRequest
+from vrm.consent.asking import StoredRequest
+from vrm.consent.requests import Choices, Preview
 from vrm.consent.scopes import check_details
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
@@ -102,10 +103,15 @@ class Vendor:
     def challenge(self) -> str:
         return base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
 
-    def ask(self, *parts: dict[str, Any]) -> StoredRequest:
+    def ask(self, *parts: dict[str, Any], **extras: Any) -> StoredRequest:
         checked = check_details(list(parts or [part("purchases.item")]), beside_scope=True)
         return self.consent.requests.submit(
-            self.registered, checked, redirect_uri=CALLBACK, state="st4te", code_challenge=self.challenge
+            self.registered,
+            checked,
+            redirect_uri=CALLBACK,
+            state="st4te",
+            code_challenge=self.challenge,
+            extras=extras,
         )
 
     def redeem(self, code: str) -> TokenSet:

@@ -434,10 +434,10 @@ def carried_keys(carried: list[bytes]) -> dict[str, Key]:
 
 
 def _audience(agreement: Agreement, resource: str | None) -> str:
-    """Whom the access token is for: if the vendor does not say, this vault, else the only one."""
+    """Whom the access token is for: if the vendor does not say, this vault, else the first it had named."""
     allowed = agreement.audiences
     if resource is None:
-        resource = HERE if HERE in allowed else allowed[0] if len(allowed) == 1 else None
+        return HERE if HERE in allowed else allowed[0]
     if resource not in allowed:
         raise TargetError()
     return resource

@@ -144,6 +144,11 @@ class OpenGrant:
         return self.agreement.public_id or self.grant_id
 
     @property
+    def state(self) -> str:
+        """Another text after every change of what was agreed, or of what she keeps back."""
+        return crypto.digest(self.agreement.encode() + self.reserve.encode()).hex()
+
+    @property
     def vendor_name(self) -> str:
         """The name that she approved. Whoever holds a token can seal the agreement anew, with another one."""
         return self.reserve.vendor_name or self.agreement.vendor_name
