@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT)]
 
 from vrm import __version__, samples  # noqa: E402 - after the path is set
 from vrm.app import Host, create_app, open_host  # noqa: E402
-from vrm.consent.requests import Choices, StoredRequest  # noqa: E402
+from vrm.consent.asking import StoredRequest  # noqa: E402
+from vrm.consent.requests import Choices  # noqa: E402
 from vrm.consent.scopes import check_details, parts_from_scope  # noqa: E402
 from vrm.consent.tokens import TokenSet  # noqa: E402
 from vrm.consent.vendors import Vendor  # noqa: E402

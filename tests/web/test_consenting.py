@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
 from tests.web.conftest import part
-from vrm.consent.requests import Preview, PreviewRow, StoredRequest
+from vrm.consent.asking import StoredRequest
+from vrm.consent.requests import Preview, PreviewRow
 from vrm.consent.vendors import Vendor
 from vrm.web import consenting, headers
 

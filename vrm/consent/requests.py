@@ -1,71 +1,40 @@
-"""Requests that wait for the customer: stored sealed, previewed with her records, decided once.
+"""Requests that wait for the customer: previewed with her records, decided once.
 
-A request is sealed under a key of its own handle, so only who holds the handle (the browser that came
-from the vendor) can show it. It is spent by the decision, not by looking. What is approved is what was
-shown: `approve` takes the digest of the preview and refuses where rows or rules changed since. Anybody may
-submit, so only so many requests wait at once.
+A request is spent by the decision, not by looking. What is approved is what was shown: `approve` takes the
+digest of the preview and refuses where rows or rules changed since. The answer goes to where she came from:
+to the vendor's page by redirect, or, for a request that she opened by a link, to what the vendor polls.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vrm.clock import Clock, today
 from vrm.consent import policy
+from vrm.consent.asking import Asking, StoredRequest
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY, Grants
 from vrm.consent.periods import longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
+from vrm.consent.polling import DECLINED, REDIRECTED, Polls
 from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of, writes
-from vrm.consent.tokens import Tokens, read_token, write_token
+from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendor, Vendors
-from vrm.errors import (
-    BusyError,
-    RequestChangedError,
-    RequestNotFoundError,
-    TamperedError,
-    ValidationError,
-    VendorNotFoundError,
-)
+from vrm.consent.views import GrantKeys
+from vrm.errors import RequestChangedError, RequestNotFoundError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.catalog import FOR_WHOM, STAMPED
-from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.journal import Journal
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault
 
-TABLES = (
-    "CREATE TABLE requests (lookup BLOB PRIMARY KEY, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
-    " spent INTEGER NOT NULL, sealed BLOB NOT NULL, vendor_tag BLOB NOT NULL)",
-    "CREATE INDEX requests_expires ON requests (expires)",
-    "CREATE INDEX requests_waiting ON requests (spent, vendor_tag, expires)",
-)
-WAITING_OF_ONE = 1000  # requests of one vendor that wait at once
-WAITING_OF_ALL = 5000  # of all vendors: a request may have 16 KiB
 DAYS = (1, 365)  # how long a grant may last, in days
 _WORDS = frozenset(value for value, _ in FOR_WHOM)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
-    """What a vendor asks for, as it waits. `handle` opens it and is shown to nobody but the browser."""
-
-    handle: str = field(repr=False)
-    number: int
-    vendor: Vendor
-    parts: tuple[Part, ...]
-    redirect_uri: str
-    state: str
-    code_challenge: str = field(repr=False)
-    created: int
-    expires: int
-    extras: Mapping[str, Any] = field(default_factory=dict)  # what OAuth's extensions said beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +92,13 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where the browser goes next; `code` is None where the customer declined."""
+    """Where the browser goes next; `code` is None where the customer declined, or the vendor polls."""
 
     redirect_uri: str
     state: str
     code: str | None = field(repr=False)
     grant_id: str | None
+    by_poll: bool = False  # nowhere: the vendor fetches the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +111,15 @@ class _Plan:
     verdicts: dict[str, dict[bytes, Verdict]]
 
 
-class Requests:
-    """Requests of all vendors."""
+class Requests(Asking):
+    """Requests of all vendors, and what the customer decides about them."""
 
     def __init__(
         self,
         engine: Engine,
         server_key: ServerKey,
         vendors: Vendors,
+        polls: Polls,
         grants: Grants,
         tokens: Tokens,
         log: Disclosures,
@@ -156,100 +127,31 @@ class Requests:
         *,
         life: int = 3600,
     ) -> None:
-        self._engine = engine
-        self._server_key = server_key
-        self._pepper = server_key.pepper
-        self._vendors = vendors
+        super().__init__(engine, server_key, vendors, polls, clock, life)
         self._grants = grants
         self._tokens = tokens
         self._log = log
-        self._clock = clock
-        self._life = life
-
-    def submit(
-        self,
-        vendor: Vendor,
-        parts: list[Part],
-        *,
-        redirect_uri: str,
-        state: str,
-        code_challenge: str,
-        extras: Mapping[str, Any] | None = None,
-    ) -> StoredRequest:
-        """Store a checked request under a new handle; BusyError where too many wait already.
-
-        `extras`, sealed with it: `jkt` (the key that tokens are bound to), `resource` (RFC 8707), `action`
-        and `grant_id` (what becomes of an earlier grant).
-        """
-        raw, now = crypto.random_bytes(32), self._clock.now()
-        lookup, key = self._split(raw)
-        number = 1000 + secrets.randbelow(9000)
-        values = [
-            number,
-            vendor.client_id,
-            parts,
-            redirect_uri,
-            state,
-            code_challenge,
-            now,
-            dict(extras or {}),
-        ]
-        expires = now + self._life
-        sealed = self._cipher(key, lookup, expires).seal(json.dumps(values).encode())
-        with self._engine.write() as transaction:
-            tag = self._server_key.vendor_tag("", vendor.client_id)
-            self._require_room(tag, now)
-            transaction.execute(
-                "INSERT INTO requests VALUES (?, ?, ?, 0, ?, ?)", (lookup, now, expires, sealed, tag)
-            )
-        return self.open(write_token("request", raw))
-
-    def _require_room(self, tag: bytes, now: int) -> None:
-        waiting = "SELECT count(*) FROM requests WHERE spent = 0 AND expires > ?"
-        [of_all] = self._engine.one(waiting, (now,)) or (0,)
-        [of_one] = self._engine.one(waiting + " AND vendor_tag = ?", (now, tag)) or (0,)
-        if of_all >= WAITING_OF_ALL or of_one >= WAITING_OF_ONE:
-            raise BusyError()
-
-    def open(self, handle: str) -> StoredRequest:
-        """The waiting request; RequestNotFoundError for an unknown, decided or expired one."""
-        raw = read_token("request", handle)
-        if raw is None:
-            raise RequestNotFoundError()
-        lookup, key = self._split(raw)
-        row = self._engine.one("SELECT expires, spent, sealed FROM requests WHERE lookup = ?", (lookup,))
-        if row is None or row[1] or self._clock.now() >= row[0]:
-            raise RequestNotFoundError()
-        try:
-            values = json.loads(self._cipher(key, lookup, row[0]).unseal(row[2]))
-            vendor = self._vendors.get(values[1])
-        except (TamperedError, VendorNotFoundError):
-            raise RequestNotFoundError() from None
-        if vendor.blocked:
-            raise RequestNotFoundError()
-        number, _, parts, redirect_uri, state, challenge, created, *more = values
-        extras = more[0] if more else {}  # one that was stored before there were any
-        return StoredRequest(
-            handle, number, vendor, tuple(parts), redirect_uri, state, challenge, created, row[0], extras
-        )
 
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:
         """What would leave under these choices; ValidationError for choices that cannot be."""
         return self._plan(vault, self.open(handle), choices).preview
 
-    def approve(self, vault: Vault, handle: str, choices: Choices, digest: str) -> Decision:
-        """Make grant, view and code in one transaction.
+    def approve(self, vault: Vault, handle: str, choices: Choices, digest: str, number: str = "") -> Decision:
+        """Make grant, view and code (or the answer that its vendor polls for) in one transaction.
 
-        RequestChangedError where the vault or the rules changed since the preview with that digest.
+        RequestChangedError where the vault or the rules changed since the preview with that digest. A request
+        that was opened by its link needs its `number`, which the vendor shows to who asked: ValidationError.
         """
         request = self.open(handle)
+        if request.by_link and "".join(number.split()) != str(request.number):
+            raise ValidationError(fields={"number": ["is not the number of this request"]})
         plan = self._plan(vault, request, choices)
         if not crypto.equal(plan.preview.digest.encode(), digest.encode("utf-8", "replace")):
             raise RequestChangedError()
         with self._engine.write() as transaction:
             # What an import shows after the approval would not count as new to this grant.
             vault.records(STAMPED).require_no_import()
-            self._spend(transaction, request)
+            self.spend(transaction, request)
             if self._digest(vault, request, choices) != digest:
                 raise RequestChangedError()
             vendor = self._vendors.get(request.vendor.client_id)
@@ -258,9 +160,7 @@ class Requests:
             self._log.seal_first_heads(vault)
             vault.prepare_mailbox()
             keys = self._grants.make(transaction, vault, vendor, plan.agreement, plan.reserve, plan.verdicts)
-            code = self._tokens.issue_code(
-                transaction, keys, vendor, request.redirect_uri, request.code_challenge
-            )
+            code = self._deliver(transaction, request, keys, vendor)
             self._log.note(
                 transaction,
                 vault.id,
@@ -271,13 +171,33 @@ class Requests:
                 scopes=plan.agreement.scopes,
                 count=plan.preview.count,
             )
-        return Decision(request.redirect_uri, request.state, code, keys.grant_id)
+        return Decision(request.redirect_uri, request.state, code, keys.grant_id, request.by_link)
+
+    def _deliver(
+        self, transaction: Transaction, request: StoredRequest, keys: GrantKeys, vendor: Vendor
+    ) -> str | None:
+        """To where she came from: a code by redirect, or the answer for which the vendor polls; never both.
+
+        Who came by a link may have got it from somebody else, and then a redirect would end in her browser at
+        the vendor, not in theirs. Who came by redirect must not answer a poll for the same reason: only the
+        browser in which the vendor began can bring the code to it.
+        """
+        if request.by_link and request.poll is not None:
+            self._polls.answer(transaction, request.poll, keys, vendor, request.code_challenge)
+            return None
+        if request.poll is not None:
+            self._polls.settle(transaction, request.poll, REDIRECTED)
+        return self._tokens.issue_code(
+            transaction, keys, vendor, request.redirect_uri, request.code_challenge
+        )
 
     def decline(self, vault: Vault, handle: str) -> Decision:
         """Share nothing; the vendor is told only that."""
         request = self.open(handle)
         with self._engine.write() as transaction:
-            self._spend(transaction, request)
+            self.spend(transaction, request)
+            if request.poll is not None:
+                self._polls.settle(transaction, request.poll, DECLINED)
             self._log.note(
                 transaction,
                 vault.id,
@@ -285,25 +205,7 @@ class Requests:
                 client_id=request.vendor.client_id,
                 vendor_name=request.vendor.name,
             )
-        return Decision(request.redirect_uri, request.state, None, None)
-
-    def _split(self, raw: bytes) -> tuple[bytes, Key]:
-        return crypto.split_secret(raw, self._pepper, Purpose.REQUEST)
-
-    @staticmethod
-    def _cipher(key: Key, lookup: bytes, expires: int) -> Cipher:
-        return Cipher(key, Purpose.REQUEST_BODY, lookup, expires)
-
-    def _spend(self, transaction: Transaction, request: StoredRequest) -> None:
-        raw = read_token("request", request.handle)
-        if raw is None:
-            raise RequestNotFoundError()
-        cursor = transaction.execute(
-            "UPDATE requests SET spent = 1 WHERE lookup = ? AND spent = 0 AND expires > ?",
-            (self._split(raw)[0], self._clock.now()),
-        )
-        if cursor.rowcount != 1:
-            raise RequestNotFoundError()
+        return Decision(request.redirect_uri, request.state, None, None, request.by_link)
 
     def _digest(self, vault: Vault, request: StoredRequest, choices: Choices) -> str:
         """Changes with the vault's records and with every choice that changes which rows leave unseen.

@@ -9,13 +9,14 @@ from typing import TypeVar
 
 from vrm.clock import Clock
 from vrm.consent import (
+    asking,
     deposits,
     disclosures,
     endings,
     events,
     once,
+    polling,
     postings,
-    requests,
     tokens,
     vendors,
     views,
@@ -29,6 +30,7 @@ from vrm.consent.moves import Moves
 from vrm.consent.notices import Signer
 from vrm.consent.once import Once
 from vrm.consent.outbox import Outbox
+from vrm.consent.polling import Polls
 from vrm.consent.reader import Reader
 from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
@@ -52,7 +54,8 @@ SCHEMA = Schema(
         *views.TABLES,
         *postings.TABLES,
         *tokens.TABLES,
-        *requests.TABLES,
+        *asking.TABLES,
+        *polling.TABLES,
         *disclosures.TABLES,
         *deposits.TABLES,
         *once.TABLES,
@@ -62,6 +65,7 @@ SCHEMA = Schema(
     left_out=(
         "tokens",
         "requests",
+        "polls",
         "views",
         "postings",
         "refusals",
@@ -84,6 +88,7 @@ SCHEMA = Schema(
             *deposits.TABLES,
             *once.TABLES,
             *events.TABLES,
+            *polling.TABLES,
             *vendors.STEPS,
         ),
     },
@@ -133,8 +138,17 @@ class Consent:
         self.grants = Grants(engine, key, self.views, self.log, clock)
         self.sweeping = Sweeping(engine, key, self.vendors, self.log, clock)
         self.arrivals = Arrivals(engine, self.grants, self.views, clock)
+        self.polls = Polls(engine, key, self.tokens, clock)
         self.requests = Requests(
-            engine, key, self.vendors, self.grants, self.tokens, self.log, clock, life=request_life
+            engine,
+            key,
+            self.vendors,
+            self.polls,
+            self.grants,
+            self.tokens,
+            self.log,
+            clock,
+            life=request_life,
         )
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
@@ -208,5 +222,6 @@ class Consent:
         self.sweeping.drop_old_replays(self._grace)
         self.deposits.sweep()
         self.once.sweep()
+        self.polls.sweep()
         self.outbox.sweep()
         return self.sweeping.run()

@@ -12,8 +12,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from werkzeug.datastructures import MultiDict
 
 from vrm.consent import policy
+from vrm.consent.asking import StoredRequest
 from vrm.consent.periods import longer
-from vrm.consent.requests import Choices, Preview, StoredRequest
+from vrm.consent.requests import Choices, Preview
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
 
 PERIODS: Final = ("P1Y", "P2Y", "P5Y")

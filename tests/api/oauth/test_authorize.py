@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Customer, Shop, handle_of, no_redirect, query_of, sent_back
 from tests.conftest import SettableClock
-from vrm.consent import requests
+from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 
@@ -214,7 +214,7 @@ def test_response_modes_other_than_query_are_refused(shop: Shop, value: str) -> 
 
 def test_request_objects_are_refused(shop: Shop) -> None:
     sent_back(shop.ask(request="eyJhbGciOiJub25lIn0.e30."), "request_not_supported")
-    uri = "urn:ietf:params:oauth:request_uri:abc"
+    uri = "https://books.example/request.jwt"
     sent_back(shop.ask(request_uri=uri), "request_uri_not_supported")
 
 
@@ -387,7 +387,7 @@ def test_one_vendors_requests_cannot_fill_the_disk(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "WAITING_OF_ONE", 2)
+    monkeypatch.setattr(asking, "WAITING_OF_ONE", 2)
     handle_of(shop.ask())
     handle_of(shop.ask())
     sent_back(shop.ask(), "temporarily_unavailable")
@@ -400,7 +400,7 @@ def test_one_vendors_requests_cannot_fill_the_disk(
 def test_all_vendors_requests_cannot_fill_the_disk(
     shop: Shop, other_shop: Shop, count_requests: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "WAITING_OF_ALL", 1)
+    monkeypatch.setattr(asking, "WAITING_OF_ALL", 1)
     handle_of(shop.ask())
     answer = other_shop.ask()
     assert query_of(answer)["error"] == "temporarily_unavailable"
@@ -410,6 +410,6 @@ def test_all_vendors_requests_cannot_fill_the_disk(
 def test_a_decided_request_makes_room(
     shop: Shop, customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "WAITING_OF_ONE", 1)
+    monkeypatch.setattr(asking, "WAITING_OF_ONE", 1)
     customer.approve(handle_of(shop.ask()))
     handle_of(shop.ask())

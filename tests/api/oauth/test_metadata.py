@@ -26,7 +26,12 @@ def test_the_authorization_server_describes_itself(client: FlaskClient, settings
     assert found["code_challenge_methods_supported"] == ["S256"]
     assert found["response_types_supported"] == ["code"]
     assert found["response_modes_supported"] == ["query"]
-    assert found["grant_types_supported"] == ["authorization_code", "refresh_token"]
+    assert found["grant_types_supported"] == [
+        "authorization_code",
+        "refresh_token",
+        "urn:vrm:oauth:grant-type:ticket",
+    ]
+    assert found["require_pushed_authorization_requests"] is False
     assert found["token_endpoint_auth_methods_supported"] == ["client_secret_basic", "none"]
     assert found["authorization_response_iss_parameter_supported"] is True
     assert found["authorization_details_types_supported"] == ["vrm_access"]
@@ -43,7 +48,7 @@ def test_every_endpoint_named_exists(app: Flask, client: FlaskClient, settings: 
 
 def test_nothing_unbuilt_is_named(client: FlaskClient) -> None:
     text = client.get("/.well-known/oauth-authorization-server").get_data(as_text=True)
-    for word in ("par", "introspect", "register", "device", "dpop"):
+    for word in ("introspect", "register", "device", "dpop"):
         assert f"/oauth/{word}" not in text
     assert "plain" not in text
 

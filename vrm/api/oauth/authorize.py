@@ -80,7 +80,7 @@ def checked_request(server: Any, parameters: Parameters, client: OAuthClient | N
     OAuth2Error otherwise, with `state`, and with a redirect address from where that is trusted.
     """
     asked = StrictRequest(request, server.public_url, parameters)
-    grant = AuthorizeGrant(asked, server)
+    grant = AuthorizeGrant(asked, server, pushed=client is not None)
     RequiredS256()(grant)
     try:
         grant.validate_no_multiple_request_parameter(asked)
@@ -105,8 +105,9 @@ class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
 
     request: StrictRequest
 
-    def __init__(self, request: StrictRequest, server: Any) -> None:
+    def __init__(self, request: StrictRequest, server: Any, *, pushed: bool) -> None:
         super().__init__(request, server)
+        self.pushed = pushed
         self.parts: list[Part] = []
         self.extras: dict[str, Any] = {}
         self.register_hook("before_validate_authorization_request_payload", check_parameters)
@@ -135,10 +136,14 @@ class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
         self.extras = read_extras(self.request.payload)
 
 
-def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:  # noqa: ARG001 - the hook's shape
+def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:
     """What may stand in a request at all; runs once vendor and redirect address are known to fit."""
-    parameters = grant.request.payload
+    parameters, profile = grant.request.payload, grant.server.profile
     refuse_repeated(parameters)
+    if profile.pushed_only and not grant.pushed:
+        raise InvalidRequestError("this vault takes pushed requests only (RFC 9126)")
+    if not profile.may_answer_to(redirect_uri, grant.server.public_url):
+        raise InvalidRequestError("redirect_uri must be https here")
     sent = parameters.data
     if "request" in sent:
         raise RequestNotSupportedError()

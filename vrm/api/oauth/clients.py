@@ -21,7 +21,8 @@ from vrm.api.oauth.parameters import StrictRequest
 from vrm.consent.vendors import Vendor
 
 METHODS = ["client_secret_basic", "none"]
-GRANT_TYPES = frozenset({"authorization_code", "refresh_token"})
+TICKET = "urn:vrm:oauth:grant-type:ticket"  # what a vendor that polls presents (vrm.api.oauth.polling)
+GRANT_TYPES = frozenset({"authorization_code", "refresh_token", TICKET})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _ELSEWHERE = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
 

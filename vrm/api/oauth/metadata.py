@@ -9,24 +9,29 @@ from __future__ import annotations
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from vrm.api.oauth.clients import GRANT_TYPES, METHODS
+from vrm.api.oauth.par import PAR
+from vrm.api.oauth.profile import Profile
 
 DETAILS_TYPES = ["vrm_access"]
 
 
-def authorization_server(public_url: str, scopes: list[str]) -> dict[str, object]:
+def authorization_server(public_url: str, scopes: list[str], profile: Profile) -> dict[str, object]:
     """The document of RFC 8414, checked by Authlib before it is served."""
+    methods = profile.allowed(METHODS)
     document = {
         "issuer": public_url,
         "authorization_endpoint": public_url + "/oauth/authorize",
         "token_endpoint": public_url + "/oauth/token",
+        "pushed_authorization_request_endpoint": public_url + PAR,
+        "require_pushed_authorization_requests": profile.pushed_only,
         "revocation_endpoint": public_url + "/oauth/revoke",
         "jwks_uri": public_url + "/oauth/jwks.json",
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": sorted(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": METHODS,
-        "revocation_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": DETAILS_TYPES,

@@ -19,10 +19,12 @@ from vrm.api.leaf import note
 from vrm.api.oauth import metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request
 from vrm.api.oauth.issuer import answer_address
+from vrm.api.oauth.par import PAR, InvalidRequestUriError, TooManyWaitError, bring, is_reference, push
 from vrm.api.oauth.parameters import from_form, from_query
+from vrm.api.oauth.profile import PROFILES
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
-from vrm.consent.requests import StoredRequest
+from vrm.consent.asking import StoredRequest
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, VrmError
 from vrm.settings import Settings
@@ -32,15 +34,17 @@ AUTHORIZE = "/oauth/authorize"
 
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     """All routes under /oauth and the two discovery documents."""
-    server = OAuthServer(consent, settings.issuer)
+    profile = PROFILES[settings.profile]
+    server = OAuthServer(consent, settings.issuer, profile)
     routes = Blueprint("oauth", __name__)
     routes.add_url_rule(AUTHORIZE, "authorize", lambda: authorize(server), methods=["GET", "POST"])
+    routes.add_url_rule(PAR, "par", lambda: push(server), methods=["POST"])
     routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
     routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
     known = sorted(scopes.SCOPES)
     routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
     for name, document in (
-        ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known)),
+        ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known, profile)),
         ("oauth-protected-resource", metadata.protected_resource(settings.issuer, known)),
     ):
         routes.add_url_rule(f"/.well-known/{name}", name, _published(document))
@@ -55,6 +59,8 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
 def authorize(server: OAuthServer) -> Response:
     """Check, store, and send the browser to the customer's side."""
     parameters = from_form(request) if request.method == "POST" else from_query(request)
+    if is_reference(parameters):
+        return _see_other(f"{server.public_url}/requests/{bring(server, parameters).handle}")
     asked = checked_request(server, parameters)
     try:
         stored = submit(server, asked)
@@ -76,13 +82,18 @@ def submit(server: OAuthServer, asked: CheckedRequest) -> StoredRequest:
             extras=asked.extras,
         )
     except BusyError:
-        raise OAuth2Error("too many requests wait already", error="temporarily_unavailable") from None
+        raise TooManyWaitError() from None
 
 
 def refuse(server: OAuthServer, error: OAuth2Error) -> Response:
     """To the vendor with `state` and `iss` where its address is trusted; else to whoever sees this."""
     if error.redirect_uri:
         return _see_other(answer_address(error.redirect_uri, server.body(error), server.public_url))
+    if isinstance(error, InvalidRequestUriError):
+        sentence = (
+            "It was answered already, or took too long on its way. Go back to the shop and start again."
+        )
+        return note("This request has ended", sentence, 400)
     if request.path == AUTHORIZE:
         reason = error.get_error_description() or "the request is not one this vault understands"
         sentence = f"The shop that sent you here made a mistake: {reason}."

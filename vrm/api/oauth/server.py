@@ -18,6 +18,8 @@ from flask import Response, request
 
 from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
+from vrm.api.oauth.polling import TicketGrant
+from vrm.api.oauth.profile import Profile
 from vrm.api.oauth.revoke import Revocation
 from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_type
 from vrm.consent.service import Consent
@@ -27,15 +29,17 @@ from vrm.errors import VendorNotFoundError
 class OAuthServer(AuthorizationServer):
     """One per application; holds no state of its own."""
 
-    def __init__(self, consent: Consent, public_url: str) -> None:
+    def __init__(self, consent: Consent, public_url: str, profile: Profile) -> None:
         super().__init__()
         self.consent = consent
+        self.profile = profile
         self.tokens = consent.tokens
         self.public_url = public_url
         self.register_client_auth_method("client_secret_basic", by_basic)
         self.register_client_auth_method("none", by_name)
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
+        self.register_grant(TicketGrant)
         self.register_endpoint(Revocation)
         logging.getLogger("authlib").setLevel(logging.INFO)
 
@@ -49,7 +53,7 @@ class OAuthServer(AuthorizationServer):
 
     def authenticate_client(self, request: Any, methods: Any, endpoint: str = "token") -> OAuthClient:
         try:
-            client = super().authenticate_client(request, methods, endpoint)
+            client = super().authenticate_client(request, self.profile.allowed(methods), endpoint)
         except InvalidClientError:
             raise UnknownClientError() from None
         assert isinstance(client, OAuthClient)

@@ -15,8 +15,9 @@ from flask import g, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
+from vrm.consent.asking import StoredRequest
 from vrm.consent.purposes import PURPOSES
-from vrm.consent.requests import Choices, Decision, PartView, Preview, StoredRequest
+from vrm.consent.requests import Choices, Decision, PartView, Preview
 from vrm.consent.scopes import writes
 from vrm.errors import ConflictError, RequestChangedError, RequestNotFoundError
 from vrm.web import again, consenting, headers, session, wording
