@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import SqliteEngine
+from vrm.vault.keyring import Keyring
 from vrm.vault.layout import SCHEMA
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault, Vaults
@@ -81,9 +83,49 @@ def engine(folder: Path, installed: bytes) -> Iterator[SqliteEngine]:
     opened.close()
 
 
+@dataclass(frozen=True)
+class Newborn:
+    """Alice's vault as `Vaults.create` left it on a server of its own, to be entered where it is wanted."""
+
+    made: Vault
+    rows: dict[str, list[tuple[Any, ...]]]  # of each table
+    server_key: bytes
+
+    def fits(self, vaults: Vaults) -> bool:
+        """Whether it could have been made there and now."""
+        own = self.made._vaults
+        return (own.server_key.pepper, own.clock.now()) == (vaults.server_key.pepper, vaults.clock.now())
+
+    def enter(self, vaults: Vaults) -> Vault:
+        """The same rows, and the vault as it is given to who made it."""
+        with vaults.engine.write() as transaction:
+            for table, rows in self.rows.items():
+                places = ", ".join("?" * len(rows[0]))
+                transaction.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+        keyring = Keyring(self.made.id, self.made.keyring.root())
+        return Vault(vaults, keyring, self.made.username, self.made._way)
+
+
+@pytest.fixture(scope="session")
+def newborn(tmp_path_factory: pytest.TempPathFactory) -> Newborn:
+    """Made once for all tests: each making takes a stretched passphrase."""
+    folder = tmp_path_factory.mktemp("newborn")
+    engine = SqliteEngine(folder / "vrm.db")
+    engine.install([SCHEMA, CONSENT_SCHEMA])
+    key = serverkey.load(folder / "server.key")
+    vault, _ = Vaults(engine, key, clock=SettableClock(), limits=CHEAP).create("alice", PASSPHRASE)
+    rows = {table: engine.all(f"SELECT * FROM {table}") for table in engine.tables() if table != "schemas"}
+    engine.close()
+    filled = {table: found for table, found in rows.items() if found}
+    return Newborn(vault, filled, (folder / "server.key").read_bytes())
+
+
 @pytest.fixture
-def server_key(folder: Path, engine: SqliteEngine) -> ServerKey:
-    return serverkey.load(folder / "server.key")
+def server_key(folder: Path, engine: SqliteEngine, newborn: Newborn) -> ServerKey:
+    path = folder / "server.key"
+    path.touch(0o600)
+    path.write_bytes(newborn.server_key)
+    return serverkey.load(path)
 
 
 @pytest.fixture
@@ -92,8 +134,8 @@ def vaults(engine: SqliteEngine, server_key: ServerKey, clock: SettableClock) ->
 
 
 @pytest.fixture
-def vault(vaults: Vaults) -> Vault:
-    return vaults.create("alice", PASSPHRASE)[0]
+def vault(vaults: Vaults, newborn: Newborn) -> Vault:
+    return newborn.enter(vaults) if newborn.fits(vaults) else vaults.create("alice", PASSPHRASE)[0]
 
 
 @pytest.fixture
