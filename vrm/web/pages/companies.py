@@ -18,7 +18,7 @@ from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import source_of
 from vrm.errors import ScopeError, ValidationError
-from vrm.web import again, consenting, session, wording
+from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.pages.inbox import count_messages
 
@@ -53,7 +53,7 @@ def companies() -> Page:
         "companies.html",
         live=[grant for grant in found if grant.state == LIVE],
         messages=count_messages(),
-        ended=[grant for grant in found if grant.state != LIVE],
+        ended=[(grant, telling.of_the_end(grant)) for grant in found if grant.state != LIVE],
     )
 
 
@@ -122,16 +122,36 @@ def answer_arrivals(grant_id: str) -> Page:
 
 @web.get("/companies/<grant_id>/stop")
 def ask_stop(grant_id: str) -> Page:
-    """Say what stopping does, once."""
-    return render_template("stop.html", grant=desk().consent.grants.get(vault(), grant_id))
+    """Say what stopping does, once, and ask whether they should delete what they have."""
+    grant = desk().consent.grants.get(vault(), grant_id)
+    return render_template(
+        "stop.html",
+        grant=grant,
+        reachable=telling.reachable(grant.client_id),
+        promises=telling.promises(grant),
+    )
 
 
 @web.post("/companies/<grant_id>/stop")
 def stop(grant_id: str) -> Page:
     """Stop: the next reading is refused."""
-    desk().consent.grants.revoke(vault(), grant_id)
+    desk().consent.grants.revoke(vault(), grant_id, erase=request.form.get("erase") == "yes")
     session.notify("stopped")
     return _back(grant_id)
+
+
+@web.post("/companies/<grant_id>/erase")
+def erase(grant_id: str) -> Page:
+    """Ask a company that could read before to delete what it has."""
+    desk().consent.grants.ask_to_erase(vault(), grant_id)
+    session.notify("erase-asked")
+    return _back(grant_id)
+
+
+@again.page_for("web.stop")
+def stop_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the template asks for it
+    """Whether she wanted it deleted."""
+    return ask_stop(grant_id)
 
 
 @again.page_for("web.narrow")
@@ -160,6 +180,7 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
     start = request.args.get("start", "")
     offset = int(start) if start.isdecimal() and len(start) < 8 else 0
     rows = _rows(grant_id, offset) if grant.state == LIVE else []
+    told = desk().consent.outbox.told(grant_id)
     return render_template(
         "company.html",
         grant=grant,
@@ -172,6 +193,9 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         periods=[period for period in consenting.periods(grant.agreement.parts) if period],
         history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
         wider=wider,
+        messages=telling.lines(told),
+        reachable=telling.reachable(grant.client_id),
+        may_erase=grant.state in ("revoked", "expired") and not telling.asked_to_erase(told),
         waiting=len(desk().consent.arrivals.waiting_for(vault(), grant_id)),
         stricter=[(rule, label) for rule, label in wording.FRESH if _stricter(rule, grant)],
     )
