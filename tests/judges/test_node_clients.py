@@ -20,6 +20,10 @@ def test_openid_client_as_a_public_client_goes_all_the_way(town: Town, judge: Ju
     assert judge("openid_client").hears("whole", **public(town))["seen"] == BOOKS
 
 
+def test_openid_client_pushes_its_request(town: Town, judge: Judges) -> None:
+    assert judge("openid_client").hears("whole", **confidential(town), pushed=True)["seen"] == BOOKS
+
+
 def test_openid_client_throws_away_what_it_did_not_ask_for(town: Town, judge: Judges) -> None:
     judge("openid_client").hears("mismatches", **confidential(town))
 

@@ -46,6 +46,12 @@ def test_a_public_client_goes_all_the_way(town: Town, hears: Callable[..., Any])
     gone_all_the_way(hears("whole", **public(town)))
 
 
+@pytest.mark.meets("oauch-ParEndpoint/IsParSupportedTest", "oauch-DocumentSupport/RFC9126SupportedTest")
+@pytest.mark.parametrize("kind", [confidential, public])
+def test_a_pushed_request_goes_all_the_way(town: Town, hears: Callable[..., Any], kind: Any) -> None:
+    gone_all_the_way(hears("whole", **kind(town), pushed=True))
+
+
 @pytest.mark.meets("rfc9700-17", "rfc9700-29")
 def test_both_discovery_documents_are_taken(town: Town, hears: Callable[..., Any]) -> None:
     found = hears("discovery")

@@ -11,14 +11,27 @@ async function discover(given) {
   return oauth.processDiscoveryResponse(issuer, answer)
 }
 
-function proof(given) {
+const ALGORITHMS = {
+  ES256: { name: 'ECDSA', namedCurve: 'P-256' },
+  PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
+  Ed25519: { name: 'Ed25519' },
+}
+
+// How a client authenticates: by a key of its own, a secret, or its name alone.
+async function proof(given) {
+  if (given.key) {
+    const key = await crypto.subtle.importKey('jwk', given.key, ALGORITHMS[given.algorithm], false, ['sign'])
+    return oauth.PrivateKeyJwt({ key, kid: given.key.kid })
+  }
   return given.client_secret ? oauth.ClientSecretBasic(given.client_secret) : oauth.None()
 }
 
 // Whoever asks: the server's document, the client, how it authenticates, and the key of its proofs where it has one.
-async function side(given, more = {}) {
+async function side(given) {
   const client = { client_id: given.client_id }
-  return { given, as: await discover(given), client, auth: proof(given), options: { ...plain }, ...more }
+  const who = { given, as: await discover(given), client, auth: await proof(given), options: { ...plain }, nonces: 0 }
+  if (given.bound) who.options.DPoP = oauth.DPoP(client, await oauth.generateKeyPair(given.bound))
+  return who
 }
 
 // A call again where the server asked for its nonce; `side.nonces` counts that.
@@ -27,7 +40,7 @@ async function noncely(who, call) {
     return await call()
   } catch (error) {
     if (!oauth.isDPoPNonceError(error)) throw error
-    who.nonces = (who.nonces ?? 0) + 1
+    who.nonces += 1
     return call()
   }
 }
@@ -97,9 +110,9 @@ async function come_back(who, to) {
   return oauth.validateAuthResponse(who.as, who.client, await open(to), who.state)
 }
 
-async function journey(who, changes = {}, pushed = false) {
+async function journey(who, changes = {}) {
   const parameters = await question(who, changes)
-  const to = pushed ? await push(who, parameters) : address(who, parameters)
+  const to = who.given.pushed ? await push(who, parameters) : address(who, parameters)
   return redeem(who, await come_back(who, to))
 }
 
@@ -131,20 +144,64 @@ function titles(items) {
 }
 
 // The whole way: ask, read, refresh, read, give back.
-async function whole(who, changes, pushed) {
-  const first = await journey(who, changes, pushed)
+async function whole(who, changes) {
+  const first = await journey(who, changes)
   const seen = titles(await read(who, first.access_token))
   const second = await refresh(who, first.refresh_token)
   assert.notEqual(second.access_token, first.access_token)
   assert.deepEqual(titles(await read(who, second.access_token)), seen)
   await revoke(who, second.refresh_token ?? first.refresh_token)
   const challenge = await shut(who, second.access_token)
-  return { seen, type: first.token_type, scope: first.scope, grant: first.grant_id, challenge: challenge.parameters }
+  return {
+    seen,
+    type: first.token_type,
+    scope: first.scope,
+    grant: first.grant_id,
+    nonces: who.nonces,
+    rotated: second.refresh_token !== undefined && second.refresh_token !== first.refresh_token,
+    challenge: { ...challenge.parameters, scheme: challenge.scheme },
+  }
 }
 
 await sit({
   async whole(given) {
     return whole(await side(given))
+  },
+
+  async details(given) {
+    const who = await side(given)
+    const first = await journey(who, { scope: undefined, authorization_details: JSON.stringify(given.details) })
+    return { rows: await read(who, first.access_token), granted: first.authorization_details }
+  },
+
+  async introspection(given) {
+    const who = await side(given)
+    const other = await side({ ...given, ...given.other })
+    const found = await journey(who)
+    const own = await introspect(who, found.access_token)
+    assert.equal((await introspect(other, found.access_token)).active, false) // it is not the other's to ask about
+    await revoke(who, found.refresh_token)
+    assert.deepEqual({ ...(await introspect(who, found.access_token)) }, { active: false })
+    return own
+  },
+
+  // A client that nobody knew registers itself, goes all the way, and takes itself away again.
+  async registration(given) {
+    const as = await discover(given)
+    const metadata = { client_name: given.name, redirect_uris: [given.redirect_uri], ...given.metadata }
+    const answer = await oauth.dynamicClientRegistrationRequest(as, metadata, plain)
+    const made = await oauth.processDynamicClientRegistrationResponse(answer)
+    const { client_id, client_secret } = made
+    const found = await whole(await side({ ...given, client_id, client_secret }))
+    const headers = { authorization: `Bearer ${made.registration_access_token}` }
+    const mine = await fetch(made.registration_client_uri, { headers })
+    assert.equal((await mine.json()).client_id, client_id)
+    const gone = await fetch(made.registration_client_uri, { method: 'DELETE', headers })
+    assert.equal(gone.status, 204)
+    const after = await side({ ...given, client_id, client_secret })
+    const refused = await oauth.refreshTokenGrantRequest(after.as, after.client, after.auth, 'x', plain)
+    assert.equal(refused.status, 401)
+    return { ...found, made }
   },
 
   async discovery(given) {
