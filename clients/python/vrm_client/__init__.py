@@ -20,6 +20,7 @@ from vrm_client.errors import (
     VrmClientError,
 )
 from vrm_client.finding import PublicTransport, find
+from vrm_client.keys import SigningKey, client_metadata
 from vrm_client.records import Record
 from vrm_client.sync import Copy, Synced
 from vrm_client.tokens import Tokens
@@ -44,6 +45,7 @@ __all__ = [
     "RefusedError",
     "RevokedError",
     "Saved",
+    "SigningKey",
     "Synced",
     "Tokens",
     "Transport",
@@ -52,6 +54,7 @@ __all__ = [
     "Vendor",
     "VrmClientError",
     "accept",
+    "client_metadata",
     "discover",
     "find",
 ]

@@ -17,9 +17,8 @@ from hashlib import sha256
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from vrm_client.discovery import Vault
 from vrm_client.errors import DeclinedError, ProtocolError, RefusedError
-from vrm_client.transport import Json, with_query
+from vrm_client.transport import Json
 
 DETAILS_TYPE = "vrm_access"
 
@@ -82,10 +81,19 @@ class Asked:
         return cls(**stored)
 
 
-def ask(
-    vault: Vault, client_id: str, redirect_uri: str, *, parts: Sequence[Part] = (), scope: str = ""
-) -> Asked:
-    """Build the authorization request (RFC 6749 §4.1.1, RFC 7636, RFC 9396)."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request before it is sent: its parameters, and what is kept to check the answer."""
+
+    parameters: Mapping[str, str] = field(repr=False)
+    state: str = field(repr=False)
+    verifier: str = field(repr=False)
+
+
+def question(
+    client_id: str, redirect_uri: str, *, parts: Sequence[Part] = (), scope: str = "", **more: str
+) -> Question:
+    """The request (RFC 6749 §4.1.1, RFC 7636, RFC 9396), with whatever of `more` is not empty."""
     if bool(parts) == bool(scope):
         raise ValueError("ask for parts or for a scope, not both and not nothing")
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
@@ -101,7 +109,8 @@ def ask(
         query["scope"] = scope
     else:
         query["authorization_details"] = json.dumps([part.to_json() for part in parts], separators=(",", ":"))
-    return Asked(with_query(vault.authorization_endpoint, query), vault.issuer, redirect_uri, state, verifier)
+    query |= {name: value for name, value in more.items() if value}
+    return Question(query, state, verifier)
 
 
 def challenge(verifier: str) -> str:

@@ -7,6 +7,7 @@ asking again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from vrm_client.deposits import Deposits, Request
 from vrm_client.discovery import Vault
 from vrm_client.errors import ProtocolError, RefusedError, RevokedError, UnreachableError
+from vrm_client.keys import ASSERTION_TYPE, Presented, SigningKey
 from vrm_client.records import Record, parse_record
 from vrm_client.tokens import Tokens, basic, parse_tokens
 from vrm_client.transport import Answer, Json, Transport, problem_of, require_success, with_query
@@ -40,20 +42,50 @@ class Saved(TypedDict):
 
 
 class Credentials:
-    """The vendor's id and secret at one vault. The secret shows nowhere."""
+    """How the vendor proves who it is: by a secret, by a key (RFC 7523), or, a public client, by its name.
 
-    __slots__ = ("_secret", "_transport", "client_id")
+    What is secret shows nowhere.
+    """
 
-    def __init__(self, client_id: str, secret: str | None, transport: Transport) -> None:
+    __slots__ = ("_clock", "_key", "_secret", "_transport", "client_id", "presented")
+
+    def __init__(
+        self,
+        client_id: str,
+        secret: str | None,
+        transport: Transport,
+        presented: Presented,
+        *,
+        key: SigningKey | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if secret is not None and key is not None:
+            raise ValueError("a vendor proves itself by a secret or by a key, not by both")
         self.client_id = client_id
+        self.presented = presented
         self._secret = secret
+        self._key = key
+        self._clock = clock
         self._transport = transport
 
-    def post(self, url: str, form: Mapping[str, str]) -> Answer:
-        """POST to an endpoint of the authorization server as this client."""
-        if self._secret is None:
-            return self._transport.post_form(url, {**form, "client_id": self.client_id})
-        return self._transport.post_form(url, form, authorization=basic(self.client_id, self._secret))
+    def post(self, vault: Vault, url: str, form: Mapping[str, str], *, proof: bool = True) -> Answer:
+        """POST to an endpoint of the vault's authorization server as this client."""
+
+        def send(headers: Mapping[str, str]) -> Answer:
+            about, also = self._proven(vault)  # anew each time: an assertion is good once
+            return self._transport.post_form(url, {**form, **about}, headers={**headers, **also})
+
+        return self.presented.send("POST", url, None, send) if proof else send({})
+
+    def _proven(self, vault: Vault) -> tuple[dict[str, str], dict[str, str]]:
+        """(what the form says, headers)."""
+        if self._secret is not None:
+            return {}, {"Authorization": basic(self.client_id, self._secret)}
+        about = {"client_id": self.client_id}
+        if self._key is not None:
+            about["client_assertion_type"] = ASSERTION_TYPE
+            about["client_assertion"] = self._key.assertion(self.client_id, vault.issuer, self._clock())
+        return about, {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +112,7 @@ class Connection:
         self._vault = vault
         self._tokens = tokens
         self._credentials = credentials
+        self._presented = credentials.presented
         self._transport = transport
         self._clock = clock
         self._on_rotated = on_rotated
@@ -93,6 +126,11 @@ class Connection:
     def scope(self) -> str:
         """The granted scopes, separated by blanks: often fewer than you asked for."""
         return self._tokens.scope
+
+    @property
+    def grant_id(self) -> str:
+        """The vault's name for this grant: no secret. Events name it, and `Vendor.ask` can replace it."""
+        return self._tokens.grant_id
 
     @property
     def details(self) -> tuple[Mapping[str, Json], ...]:
@@ -197,15 +235,18 @@ class Connection:
             kind = "refresh_token" if self._tokens.refresh_token else "access_token"
             token = self._tokens.refresh_token or self._tokens.access_token
             form = {"token": token, "token_type_hint": kind}
-            require_success(self._credentials.post(self._vault.revocation_endpoint, form))
+            endpoint = self._vault.revocation_endpoint
+            require_success(self._credentials.post(self._vault, endpoint, form, proof=False))
             self._ended = True
 
     # -- tokens -------------------------------------------------------------------------------------
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         url = self._vault.resource + path
+        if query:
+            url = with_query(url, query)
         return require_success(
-            self._exchange(lambda token: self._transport.get(url, query=query, bearer=token))
+            self._exchange("GET", url, lambda headers: self._transport.get(url, headers=headers))
         )
 
     def _write(self, request: Request) -> Answer:
@@ -213,17 +254,19 @@ class Connection:
         if request.query:
             url = with_query(url, request.query)
         return self._exchange(
-            lambda token: self._transport.send(
-                request.method, url, headers=request.headers, body=request.body, bearer=token
-            )
+            request.method,
+            url,
+            lambda headers: self._transport.send(
+                request.method, url, headers={**request.headers, **headers}, body=request.body
+            ),
         )
 
-    def _exchange(self, send: Callable[[str], Answer]) -> Answer:
+    def _exchange(self, method: str, url: str, send: Callable[[Mapping[str, str]], Answer]) -> Answer:
         """Send with a token, and once more with a new one where the vault does not take the first."""
         token = self._access_token()
-        answer = send(token)
+        answer = self._presented.send(method, url, token, send)
         if answer.status == 401:
-            answer = send(self._access_token(rejected=token))
+            answer = self._presented.send(method, url, self._access_token(rejected=token), send)
         if answer.status == 401:
             raise self._end(*problem_of(answer)[:2], status=401)
         return answer
@@ -251,7 +294,10 @@ class Connection:
                 raise self._end(code, message, status=answer.status)
             raise RefusedError(message, code=code, status=answer.status)
         self._tokens = parse_tokens(
-            require_success(answer).json_object(), now=self._clock(), previous=self._tokens
+            require_success(answer).json_object(),
+            now=self._clock(),
+            bound=self._presented.bound,
+            previous=self._tokens,
         )
         if self._on_rotated is not None:
             # Inside the lock: two rotations must be stored in the order in which they happened.
@@ -262,9 +308,9 @@ class Connection:
         """Refresh, and once more if the answer was lost: the vault hands a lost answer out again at once."""
         form = {"grant_type": "refresh_token", "refresh_token": token}
         try:
-            return self._credentials.post(self._vault.token_endpoint, form)
+            return self._credentials.post(self._vault, self._vault.token_endpoint, form)
         except UnreachableError:
-            return self._credentials.post(self._vault.token_endpoint, form)
+            return self._credentials.post(self._vault, self._vault.token_endpoint, form)
 
     def _end(self, code: str, message: str, *, status: int = 0) -> RevokedError:
         with self._lock:

@@ -23,6 +23,8 @@ class Vault:
     authorization_endpoint: str
     token_endpoint: str
     revocation_endpoint: str
+    pushed_endpoint: str = ""  # RFC 9126; empty where requests cannot be pushed
+    jwks_uri: str = ""  # of the keys that sign events
 
 
 def discover(address: str, transport: Transport) -> Vault:
@@ -51,7 +53,15 @@ def _authorization_server(address: str, issuer: str, transport: Transport) -> Va
         raise ProtocolError("the authorization server does not identify itself in its answers (RFC 9207)")
     names = ("authorization_endpoint", "token_endpoint", "revocation_endpoint")
     endpoints = {name: _endpoint(server, name, issuer) for name in names}
-    return Vault(resource=address, issuer=issuer, **endpoints)
+    optional = {
+        name: _endpoint(server, said, issuer)
+        for name, said in (
+            ("pushed_endpoint", "pushed_authorization_request_endpoint"),
+            ("jwks_uri", "jwks_uri"),
+        )
+        if said in server
+    }
+    return Vault(resource=address, issuer=issuer, **endpoints, **optional)
 
 
 def _endpoint(server: dict[str, Json], name: str, issuer: str) -> str:

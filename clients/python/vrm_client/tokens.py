@@ -23,6 +23,7 @@ class Tokens:
     renew_at: float
     scope: str
     details: tuple[Mapping[str, Json], ...] = ()
+    grant_id: str = ""
 
     def to_json(self) -> dict[str, Json]:
         """For your own store. These are secrets: encrypt them, or keep them where only you can read."""
@@ -32,6 +33,7 @@ class Tokens:
             "renew_at": self.renew_at,
             "scope": self.scope,
             "details": [dict(part) for part in self.details],
+            "grant_id": self.grant_id,
         }
 
     @classmethod
@@ -43,26 +45,34 @@ class Tokens:
             renew_at=cast("float", stored["renew_at"]),
             scope=cast("str", stored["scope"]),
             details=tuple(cast("list[dict[str, Json]]", stored["details"])),
+            grant_id=cast("str", stored.get("grant_id", "")),
         )
 
 
-def parse_tokens(answer: Mapping[str, Json], *, now: float, previous: Tokens | None = None) -> Tokens:
-    """Read a token response (RFC 6749 §5.1); absent members of a refresh keep their previous value."""
+def parse_tokens(
+    answer: Mapping[str, Json], *, now: float, bound: bool = False, previous: Tokens | None = None
+) -> Tokens:
+    """Read a token response (RFC 6749 §5.1); absent members of a refresh keep their previous value.
+
+    `bound`: a token bound to a key was asked for, so nothing else will do (RFC 9449 §5).
+    """
     access, kind, life = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in")
     if not isinstance(access, str) or not access or not (access.isascii() and access.isprintable()):
         raise ProtocolError("the token response holds no usable access token")
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise ProtocolError("the token response is of another type than Bearer")
+    expected = "DPoP" if bound else "Bearer"
+    if not isinstance(kind, str) or kind.lower() != expected.lower():
+        raise ProtocolError(f"the token response is of another type than {expected}")
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
         raise ProtocolError("the token response does not say how long the token lives")
     refresh, scope = answer.get("refresh_token"), answer.get("scope")
-    details = answer.get("authorization_details")
+    details, grant_id = answer.get("authorization_details"), answer.get("grant_id")
     return Tokens(
         access_token=access,
         refresh_token=refresh if isinstance(refresh, str) else previous.refresh_token if previous else None,
         renew_at=now + life - min(MARGIN, life / 5),
         scope=scope if isinstance(scope, str) else previous.scope if previous else "",
         details=_objects(details) if details is not None else previous.details if previous else (),
+        grant_id=grant_id if isinstance(grant_id, str) else previous.grant_id if previous else "",
     )
 
 

@@ -33,6 +33,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 TIMEOUT = 15.0  # seconds for one exchange
 MAX_BYTES = 16 * 1024 * 1024  # of one answer, after decompression
 CHUNK = 64 * 1024
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +80,18 @@ class Transport:
             num_pools=4, maxsize=8, retries=False, cert_reqs="CERT_REQUIRED", ca_certs=ca_file
         )
 
-    def get(self, url: str, *, query: Mapping[str, str] | None = None, bearer: str | None = None) -> Answer:
-        """GET, with the query appended and the token, if any, in the Authorization header."""
-        if query:
-            url = with_query(url, query)
-        headers = {"Accept": "application/json"}
-        if bearer is not None:
-            headers["Authorization"] = f"Bearer {bearer}"
-        return self._send("GET", url, headers, None)
+    def get(self, url: str, *, headers: Mapping[str, str] = _NONE) -> Answer:
+        """GET."""
+        return self._send("GET", url, {"Accept": "application/json", **headers}, None)
 
-    def post_form(self, url: str, form: Mapping[str, str], *, authorization: str | None = None) -> Answer:
+    def post_form(self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str] = _NONE) -> Answer:
         """POST a form."""
-        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        return self._send("POST", url, headers, urlencode(form).encode())
+        given = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", **headers}
+        return self._send("POST", url, given, urlencode(form).encode())
 
-    def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, bearer: str
-    ) -> Answer:
-        """Any request with a token in the Authorization header."""
-        given = {"Accept": "application/json", **headers, "Authorization": f"Bearer {bearer}"}
-        return self._send(method, url, given, body)
+    def send(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """Any request."""
+        return self._send(method, url, {"Accept": "application/json", **headers}, body)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         check_url(url)

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
-from vrm_client.asking import Asked, Part, accept, ask
+from vrm_client.asking import Asked, Part, Question, accept, question
 from vrm_client.connection import Connection, Credentials, Saved
 from vrm_client.discovery import Vault, discover
 from vrm_client.errors import ProtocolError
+from vrm_client.keys import Presented, SigningKey
 from vrm_client.tokens import Tokens, parse_tokens
-from vrm_client.transport import Transport, require_success
+from vrm_client.transport import Transport, require_success, with_query
 
 
 class Vendor:
@@ -28,14 +29,23 @@ class Vendor:
         client_id: str,
         redirect_uri: str,
         client_secret: str | None = None,
+        key: SigningKey | None = None,
+        proof_key: SigningKey | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`vault` is its public address. Without a secret you are a public client."""
+        """`vault` is its public address; `client_id` what it gave you, or the URL of your metadata document.
+
+        You prove yourself by `client_secret` or by `key` (private_key_jwt); with neither you are a public
+        client. With `proof_key` every token is bound to that key (DPoP): stolen alone it opens nothing.
+        """
         self._address = vault.rstrip("/")
         self._redirect_uri = redirect_uri
         self._transport = transport or Transport()
-        self._credentials = Credentials(client_id, client_secret, self._transport)
+        presented = Presented(proof_key, clock)
+        self._credentials = Credentials(
+            client_id, client_secret, self._transport, presented, key=key, clock=clock
+        )
         self._clock = clock
         self._lock = Lock()
         self._vault: Vault | None = None
@@ -50,9 +60,44 @@ class Vendor:
                 self._vault = discover(self._address, self._transport)
             return self._vault
 
-    def ask(self, parts: Sequence[Part] = (), *, scope: str = "") -> Asked:
-        """A question. Send the visitor to its `url`, keep its `to_json()` in her session."""
-        return ask(self.discover(), self._credentials.client_id, self._redirect_uri, parts=parts, scope=scope)
+    def ask(
+        self,
+        parts: Sequence[Part] = (),
+        *,
+        scope: str = "",
+        instead_of: str = "",
+        in_addition_to: str = "",
+    ) -> Asked:
+        """A question. Send the visitor to its `url`, keep its `to_json()` in her session.
+
+        Where the vault lets you, the question is pushed (RFC 9126): her browser carries only its number.
+        `instead_of` and `in_addition_to` name a grant of hers (`Connection.grant_id`) that what she approves
+        now replaces, or is added to; either way new tokens come, and those you have end.
+        """
+        if instead_of and in_addition_to:
+            raise ValueError("a grant is replaced or added to, not both")
+        vault, presented = self.discover(), self._credentials.presented
+        asked = question(
+            self._credentials.client_id,
+            self._redirect_uri,
+            parts=parts,
+            scope=scope,
+            grant_id=instead_of or in_addition_to,
+            grant_management_action="replace" if instead_of else "merge" if in_addition_to else "",
+            dpop_jkt=presented.thumbprint,
+        )
+        query = self._pushed(vault, asked) if vault.pushed_endpoint else asked.parameters
+        url = with_query(vault.authorization_endpoint, query)
+        return Asked(url, vault.issuer, self._redirect_uri, asked.state, asked.verifier)
+
+    def _pushed(self, vault: Vault, asked: Question) -> dict[str, str]:
+        """What the browser carries instead of the request (RFC 9126 §4)."""
+        client_id = self._credentials.client_id
+        answer = self._credentials.post(vault, vault.pushed_endpoint, asked.parameters)
+        uri = require_success(answer, 201).json_object().get("request_uri")
+        if not isinstance(uri, str) or not uri:
+            raise ProtocolError("the vault took the request and gave no request_uri for it")
+        return {"client_id": client_id, "request_uri": uri}
 
     def finish(
         self, asked: Asked, callback_url: str, *, on_rotated: Callable[[Saved], None] | None = None
@@ -66,6 +111,7 @@ class Vendor:
         if asked.issuer != vault.issuer:
             raise ProtocolError("the question was put to another vault")
         answer = self._credentials.post(
+            vault,
             vault.token_endpoint,
             {
                 "grant_type": "authorization_code",
@@ -74,7 +120,8 @@ class Vendor:
                 "code_verifier": asked.verifier,
             },
         )
-        return parse_tokens(require_success(answer).json_object(), now=self._clock())
+        bound = self._credentials.presented.bound
+        return parse_tokens(require_success(answer).json_object(), now=self._clock(), bound=bound)
 
     def connect(self, tokens: Tokens, *, on_rotated: Callable[[Saved], None] | None = None) -> Connection:
         """A connection with these tokens. `on_rotated` gets what to store, each time tokens change."""

@@ -121,7 +121,7 @@ def test_a_host_that_does_not_listen_is_unreachable(scripted):
 )
 def test_nothing_is_sent_to_an_address_that_is_not_safe(url):
     with pytest.raises(ProtocolError):
-        Transport().get(url, bearer="vrm_at_secret")
+        Transport().get(url, headers={"Authorization": "Bearer vrm_at_secret"})
 
 
 def test_the_environment_and_netrc_change_nothing(scripted, said, monkeypatch, tmp_path):
@@ -130,7 +130,7 @@ def test_the_environment_and_netrc_change_nothing(scripted, said, monkeypatch, t
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     scripted.says("/x", said({}))
-    assert Transport().get(scripted.url + "/x", bearer="mine").status == 200
+    assert Transport().get(scripted.url + "/x", headers={"Authorization": "Bearer mine"}).status == 200
     assert scripted.calls[-1].headers["Authorization"] == "Bearer mine"
 
 
