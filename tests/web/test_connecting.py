@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.web.actors import Customer
-from vrm.web.pages.connecting import site_of
+from vrm.web.pages.connecting import scannable, site_of
 
 
 def test_she_is_led_to_the_company_with_her_vaults_address_only(alice: Customer) -> None:
@@ -36,6 +36,15 @@ def test_what_is_no_site_is_said_and_stays_in_the_field(alice: Customer) -> None
     assert page.status == 400
     assert "not the address of a site" in page.text
     assert page.form("/connect").value("company") == "javascript:alert(1)"
+
+
+def test_the_vaults_address_can_be_scanned_and_says_itself(alice: Customer) -> None:
+    drawings = [given.get("class") for tag, given in alice.get("/connect").tags if tag == "svg"]
+    assert "scannable" in drawings
+    drawn = scannable('https://vault.example/"><script>')
+    assert "<script" not in drawn
+    assert "<title>https://vault.example/" in drawn
+    assert "style=" not in drawn
 
 
 @pytest.mark.parametrize(

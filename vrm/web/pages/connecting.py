@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
+import segno
 from flask import render_template, request
 from flask_babel import gettext
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from vrm.settings import LOOPBACK
@@ -62,4 +64,19 @@ def site_of(typed: str) -> str | None:
 
 
 def _page(typed: str = "", site: str = "", link: str = "", wrong: list[str] | None = None) -> str:
-    return render_template("connect.html", typed=typed, site=site, link=link, wrong=wrong)
+    code = scannable(desk().settings.issuer)
+    return render_template("connect.html", typed=typed, site=site, link=link, wrong=wrong, code=code)
+
+
+def scannable(address: str) -> Markup:
+    """A QR code (ISO/IEC 18004) of an address, as a drawing without script or style."""
+    drawn = segno.make_qr(address).svg_inline(
+        border=2,
+        dark="#000",
+        light="#fff",
+        omitsize=True,
+        svgclass="scannable",
+        lineclass=None,
+        title=address,
+    )
+    return Markup(drawn)  # noqa: S704 - segno's drawing; it escapes the title
