@@ -17,6 +17,7 @@ from vrm.clock import Clock, SystemClock
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import VrmError
+from vrm.outbound import Outbound
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
@@ -80,6 +81,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         access_life=settings.access_life,
         refresh_grace=settings.refresh_grace,
         request_life=settings.request_life,
+        outbound=Outbound(settings.outbound_networks),
     )
     return Host(settings, engine, vaults, consent, clock)
 

@@ -14,6 +14,7 @@ from vrm.consent import (
     disclosures,
     endings,
     events,
+    keysets,
     once,
     polling,
     postings,
@@ -21,11 +22,16 @@ from vrm.consent import (
     vendors,
     views,
 )
+from vrm.consent.amendments import Amendments
 from vrm.consent.arrivals import Arrivals
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.fetching import Fetching
 from vrm.consent.filing import A_WHILE, Filing
 from vrm.consent.grants import Grants
+from vrm.consent.introspection import Introspection
+from vrm.consent.keysets import KeySets
+from vrm.consent.managing import Managing
 from vrm.consent.moves import Moves
 from vrm.consent.notices import Signer
 from vrm.consent.once import Once
@@ -39,6 +45,7 @@ from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendors
 from vrm.consent.views import Views
 from vrm.errors import SessionExpiredError, StorageError
+from vrm.outbound import Outbound
 from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.generations import require_current
 from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
@@ -50,6 +57,7 @@ SCHEMA = Schema(
     2,
     (
         *vendors.TABLES,
+        *keysets.TABLES,
         *endings.TABLES,
         *views.TABLES,
         *postings.TABLES,
@@ -73,6 +81,7 @@ SCHEMA = Schema(
         "deposit_numbers",
         "sweeps",
         "once",
+        "key_sets",
         "events",
         "event_queues",
     ),
@@ -89,6 +98,7 @@ SCHEMA = Schema(
             *once.TABLES,
             *events.TABLES,
             *polling.TABLES,
+            *keysets.TABLES,
             *vendors.STEPS,
         ),
     },
@@ -123,10 +133,14 @@ class Consent:
         refresh_grace: int = 20,
         request_life: int = 3600,
         quota: Quota | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
         key = vaults.server_key
         self._grace = refresh_grace
+        self.clock = clock
         self.vendors = Vendors(engine, key, clock)
+        self.fetching = Fetching(engine, outbound or Outbound())
+        self.keys = KeySets(engine, key, clock, self.fetching)
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
         self.outbox = Outbox(engine, key, self.vendors, clock)
@@ -139,6 +153,8 @@ class Consent:
         self.sweeping = Sweeping(engine, key, self.vendors, self.log, clock)
         self.arrivals = Arrivals(engine, self.grants, self.views, clock)
         self.polls = Polls(engine, key, self.tokens, clock)
+        self.introspection = Introspection(engine, key, clock)
+        self.amendments = Amendments(engine, key, self.views, clock)
         self.requests = Requests(
             engine,
             key,
@@ -146,12 +162,14 @@ class Consent:
             self.polls,
             self.grants,
             self.tokens,
+            self.amendments,
             self.log,
             clock,
             life=request_life,
         )
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
+        self.managing = Managing(engine, self.reader, self.amendments, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing_while: float = A_WHILE
         self.filing = Filing(engine, clock)
@@ -222,6 +240,7 @@ class Consent:
         self.sweeping.drop_old_replays(self._grace)
         self.deposits.sweep()
         self.once.sweep()
+        self.keys.sweep()
         self.polls.sweep()
         self.outbox.sweep()
         return self.sweeping.run()

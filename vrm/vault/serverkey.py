@@ -32,6 +32,7 @@ class ServerKey:
         self.pepper = crypto.derive(secret, Purpose.SERVER, "pepper").reveal()
         self._public = crypto.derive(secret, Purpose.SERVER, "public")
         self._vendor_secret = crypto.derive(secret, Purpose.SERVER, "vendor-secret")
+        self._vendor_keys = crypto.derive(secret, Purpose.SERVER, "vendor-keys")
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
@@ -54,6 +55,10 @@ class ServerKey:
     def vouch_vendor(self, row: bytes) -> bytes:
         """MAC over the digest of a row in the register of vendors."""
         return crypto.mac(self._public, Purpose.SERVER_PUBLIC, "", "vendor", row)
+
+    def vouch_keys(self, kept: bytes) -> bytes:
+        """MAC over the digest of a vendor's keys, fetched from where it publishes them."""
+        return crypto.mac(self._vendor_keys, Purpose.SERVER_VENDOR_KEYS, kept)
 
     def hash_secret(self, client_id: str, secret: str) -> bytes:
         """What is stored of a vendor's secret. Fast: the secret has 256 random bits."""

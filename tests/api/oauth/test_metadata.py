@@ -32,7 +32,12 @@ def test_the_authorization_server_describes_itself(client: FlaskClient, settings
         "urn:vrm:oauth:grant-type:ticket",
     ]
     assert found["require_pushed_authorization_requests"] is False
-    assert found["token_endpoint_auth_methods_supported"] == ["client_secret_basic", "none"]
+    methods = ["client_secret_basic", "private_key_jwt", "none"]
+    assert found["token_endpoint_auth_methods_supported"] == methods
+    assert found["revocation_endpoint_auth_methods_supported"] == methods
+    for endpoint in ("token", "revocation"):
+        algorithms = found[f"{endpoint}_endpoint_auth_signing_alg_values_supported"]
+        assert set(algorithms) == {"ES256", "PS256", "EdDSA", "Ed25519"}
     assert found["authorization_response_iss_parameter_supported"] is True
     assert found["authorization_details_types_supported"] == ["vrm_access"]
     assert set(found["scopes_supported"]) == set(SCOPES)

@@ -1,9 +1,10 @@
 """OAuth's word for a vendor, and how one proves who it is.
 
-Promises: a confidential vendor authenticates by `client_secret_basic` (RFC 6749 section 2.3.1), a public one
-by naming itself (`none`); comparison in constant time happens in `consent.vendors`. Refuses secrets in the
-form, two methods at once, a confidential vendor without its secret and a public one with any. Unknown,
-blocked and wrong are one and the same answer.
+Promises: each vendor authenticates by its one method: `client_secret_basic` (RFC 6749 section 2.3.1),
+`private_key_jwt` (assertion.py), or, being public, by naming itself (`none`); every endpoint that asks who
+calls has the one list of methods. Secrets are compared in constant time, in `consent.vendors`. Refuses
+secrets in the form, two methods at once, a confidential vendor without its proof and a public one with any.
+Unknown, blocked and wrong are one and the same answer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidReque
 from vrm.api.oauth.parameters import StrictRequest
 from vrm.consent.vendors import Vendor
 
-METHODS = ["client_secret_basic", "none"]
+METHODS = ["client_secret_basic", "private_key_jwt", "none"]
 TICKET = "urn:vrm:oauth:grant-type:ticket"  # what a vendor that polls presents (vrm.api.oauth.polling)
 GRANT_TYPES = frozenset({"authorization_code", "refresh_token", TICKET})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -60,7 +61,7 @@ class OAuthClient(ClientMixin):
         return self._check_secret(self.vendor.client_id, client_secret)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
-        return method == ("none" if self.vendor.public else "client_secret_basic")
+        return method == self.vendor.auth_method
 
     def check_response_type(self, response_type: str) -> bool:  # noqa: ARG002 - Authlib's signature
         return True  # authorize.py refuses all but `code`; Authlib would repeat what was sent

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
+from vrm import jose
 from vrm.api.oauth.clients import GRANT_TYPES, METHODS
+from vrm.api.oauth.introspect import INTROSPECT, PROVING
+from vrm.api.oauth.management import ACTIONS, GRANTS
 from vrm.api.oauth.par import PAR
 from vrm.api.oauth.profile import Profile
+from vrm.consent.scopes import MANAGEMENT
 
 DETAILS_TYPES = ["vrm_access"]
 
@@ -25,13 +29,21 @@ def authorization_server(public_url: str, scopes: list[str], profile: Profile) -
         "pushed_authorization_request_endpoint": public_url + PAR,
         "require_pushed_authorization_requests": profile.pushed_only,
         "revocation_endpoint": public_url + "/oauth/revoke",
+        "introspection_endpoint": public_url + INTROSPECT,
+        "introspection_endpoint_auth_methods_supported": profile.allowed(PROVING),
+        "introspection_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
+        "grant_management_endpoint": public_url + GRANTS,
+        "grant_management_actions_supported": ACTIONS,
+        "grant_management_action_required": False,
         "jwks_uri": public_url + "/oauth/jwks.json",
-        "scopes_supported": scopes,
+        "scopes_supported": [*scopes, *MANAGEMENT],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": sorted(GRANT_TYPES),
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": DETAILS_TYPES,

@@ -16,7 +16,9 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError
 from flask import Response, request
 
+from vrm.api.oauth.assertion import ByAssertion
 from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
+from vrm.api.oauth.introspect import Introspecting
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
 from vrm.api.oauth.polling import TicketGrant
 from vrm.api.oauth.profile import Profile
@@ -36,12 +38,19 @@ class OAuthServer(AuthorizationServer):
         self.tokens = consent.tokens
         self.public_url = public_url
         self.register_client_auth_method("client_secret_basic", by_basic)
+        self.register_client_auth_method("private_key_jwt", ByAssertion(consent, self._audiences()))
         self.register_client_auth_method("none", by_name)
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
         self.register_grant(TicketGrant)
         self.register_endpoint(Revocation)
+        self.register_endpoint(Introspecting)
         logging.getLogger("authlib").setLevel(logging.INFO)
+
+    def _audiences(self) -> frozenset[str]:
+        """For whom an assertion may be signed (assertion.py says why these and no others)."""
+        also = () if self.profile.name == "fapi2" else (self.public_url + "/oauth/token",)
+        return frozenset((self.public_url, *also))
 
     def query_client(self, client_id: str) -> OAuthClient | None:  # type: ignore[override]
         """The vendor of that id; unknown and blocked alike are none."""
@@ -81,6 +90,11 @@ class OAuthServer(AuthorizationServer):
     def revoke(self) -> Response:
         """The whole of `/oauth/revoke`."""
         response: Response = self.create_endpoint_response("revocation")  # type: ignore[no-untyped-call]
+        return response
+
+    def introspect(self) -> Response:
+        """The whole of `/oauth/introspect`."""
+        response: Response = self.create_endpoint_response("introspection")  # type: ignore[no-untyped-call]
         return response
 
     @staticmethod

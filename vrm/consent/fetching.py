@@ -1,0 +1,92 @@
+"""JSON that vendors publish: fetched within limits, and for how long it may be kept.
+
+Promises: a few fetches at once on this machine, whatever strangers ask of it; one answer is one JSON object
+without a key twice, said to be JSON, of at most so many bytes; what HTTP says of its age is respected between
+five minutes and a day (RFC 9111). Refuses to call anybody while a transaction of this thread is open: the
+database would wait for a stranger.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vrm.errors import OutboundError
+from vrm.outbound import Answer, Outbound
+from vrm.vault.engine import Engine
+
+SHORTEST, USUAL, LONGEST = 300, 3600, 86_400  # seconds that an answer is kept
+HOLD_BACK = 15  # seconds after a failed try in which there is no other
+_AT_ONCE = 4
+_WAIT = 2.0  # seconds for one of these places
+_MAX_AGE = re.compile(r"max-age=\"?([0-9]{1,9})\"?", re.IGNORECASE)
+_JSON = re.compile(r"application/([a-z0-9.-]+\+)?json", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document, as text and read, and for how many seconds it may be kept."""
+
+    text: str
+    document: dict[str, Any]
+    keep: int
+
+
+class Fetching:
+    """The fetching of documents."""
+
+    def __init__(self, engine: Engine, outbound: Outbound) -> None:
+        self._engine = engine
+        self.outbound = outbound
+
+    def json(self, url: str, *, most: int, longest: int = LONGEST) -> Fetched:
+        """The document at an address; OutboundError, and BusyError where too much is fetched already."""
+        if self._engine.in_transaction():
+            raise RuntimeError("a call to a stranger inside of a transaction")
+        with self._engine.slot("fetch", _AT_ONCE, _WAIT):
+            answer = self._outbound_answer(url, most)
+        return Fetched(*_read(answer), keep=min(_keep(answer.headers), longest))
+
+    def _outbound_answer(self, url: str, most: int) -> Answer:
+        answer = self.outbound.get(url, most=most)
+        if answer.status != 200:
+            raise OutboundError(f"the address answered {answer.status}")
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
+        if not _JSON.fullmatch(media_type):
+            raise OutboundError("what is there is not said to be JSON")
+        return answer
+
+
+def _read(answer: Answer) -> tuple[str, dict[str, Any]]:
+    try:
+        text = answer.body.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        raise OutboundError("what is there is not JSON with unique keys") from None
+    if not isinstance(document, dict):
+        raise OutboundError("what is there is not a JSON object")
+    return text, document
+
+
+def _keep(headers: Mapping[str, str]) -> int:
+    told = headers.get("cache-control", "")
+    if re.search(r"\bno-(store|cache)\b", told, re.IGNORECASE):
+        return SHORTEST
+    found = _MAX_AGE.search(told)
+    return max(SHORTEST, min(int(found.group(1)), LONGEST)) if found else USUAL
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: an object, refused with ValueError where a key stands in it twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def refuse_constant(name: str) -> Any:
+    """For `json.loads`: NaN and the infinities are no JSON."""
+    raise ValueError(name)
