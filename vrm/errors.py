@@ -22,6 +22,7 @@
     └─ ConsentError
        ├─ VendorNotFoundError
        ├─ ScopeError            unknown scope or malformed request part
+       │  └─ DetailsError       parts that are not within what was granted
        ├─ RequestNotFoundError
        ├─ RequestChangedError   what would leave is not what was shown
        ├─ TargetError           a resource that is unknown, or not among those granted
@@ -30,6 +31,7 @@
        ├─ GrantInactiveError    the grant has ended
        ├─ InsufficientScopeError
        ├─ GrantNotFoundError
+       ├─ NotItsGrantError      another grant than that of the token
        ├─ NotInViewError        absent, filtered out, not granted: one and the same
        ├─ ParameterError        a request parameter that is not understood
        ├─ QuotaError            more was left for a vault than may wait there
@@ -189,6 +191,12 @@ class ScopeError(ConsentError):
     slug = "invalid-scope"
 
 
+class DetailsError(ScopeError):
+    """The parts asked for are not within what was granted."""
+
+    slug = "invalid-authorization-details"
+
+
 class RequestNotFoundError(ConsentError):
     """There is no such request, or it was decided or expired."""
 
@@ -235,6 +243,12 @@ class GrantNotFoundError(ConsentError):
     """There is no such grant."""
 
     slug = "grant-not-found"
+
+
+class NotItsGrantError(ConsentError):
+    """This token is of another grant."""
+
+    slug = "not-its-grant"
 
 
 class NotInViewError(ConsentError):

@@ -111,7 +111,8 @@ class Reader:
         except TamperedError:  # her log's key was altered: refused is refused all the same, and it is found
             _LOG.error("a refusal could not be noted, the log's key was altered: run `vrm check`")
 
-    def _agreement(self, access: Access) -> Agreement:
+    def agreement(self, access: Access) -> Agreement:
+        """What was agreed, by the grant of this token; GrantInactiveError."""
         row = self._engine.one(
             f"SELECT agreement FROM grants WHERE {_LIVE}", (access.grant_id, self._clock.now())
         )
@@ -121,11 +122,11 @@ class Reader:
 
     def filters(self, access: Access, collection: str) -> frozenset[str]:
         """The parameters by which this token may filter a list: of fields that leave under its scopes."""
-        return filters.open_to(collection, self._agreement(access), access.scopes)
+        return filters.open_to(collection, self.agreement(access), access.scopes)
 
     def grant(self, access: Access) -> dict[str, Any]:
         """The told limits of this token's grant."""
-        agreement = self._agreement(access)
+        agreement = self.agreement(access)
         granted = [part for part in agreement.parts if _touches(part, access.scopes)]
         return {
             "grant_id": agreement.public_id or access.grant_id,

@@ -14,14 +14,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vrm.clock import Clock, today
-from vrm.consent import policy
+from vrm.consent import amendments, policy
+from vrm.consent.amendments import Amendments
 from vrm.consent.asking import Asking, StoredRequest
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY, Grants
 from vrm.consent.periods import longer, require_period
 from vrm.consent.policy import Agreement, Reserve, Verdict
 from vrm.consent.polling import DECLINED, REDIRECTED, Polls
-from vrm.consent.scopes import ANSWERS, CORRECTIONS, Part, member_of, source_of, stream_of, writes
+from vrm.consent.scopes import (
+    ANSWERS,
+    CORRECTIONS,
+    NO_CHANNEL,
+    Part,
+    leaves_messages,
+    member_of,
+    source_of,
+    stream_of,
+    writes,
+)
 from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import GrantKeys
@@ -122,6 +133,7 @@ class Requests(Asking):
         polls: Polls,
         grants: Grants,
         tokens: Tokens,
+        earlier: Amendments,
         log: Disclosures,
         clock: Clock,
         *,
@@ -130,11 +142,19 @@ class Requests(Asking):
         super().__init__(engine, server_key, vendors, polls, clock, life)
         self._grants = grants
         self._tokens = tokens
+        self._amendments = earlier
         self._log = log
+
+    def asked(self, vault: Vault, handle: str) -> StoredRequest:
+        """The waiting request as this customer decides it: with the grant that it wants to change.
+
+        GrantNotFoundError where that one is not hers, not this vendor's, or has ended.
+        """
+        return self._amendments.read(vault, self.open(handle))
 
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:
         """What would leave under these choices; ValidationError for choices that cannot be."""
-        return self._plan(vault, self.open(handle), choices).preview
+        return self._plan(vault, self.asked(vault, handle), choices).preview
 
     def approve(self, vault: Vault, handle: str, choices: Choices, digest: str, number: str = "") -> Decision:
         """Make grant, view and code (or the answer that its vendor polls for) in one transaction.
@@ -142,7 +162,7 @@ class Requests(Asking):
         RequestChangedError where the vault or the rules changed since the preview with that digest. A request
         that was opened by its link needs its `number`, which the vendor shows to who asked: ValidationError.
         """
-        request = self.open(handle)
+        request = self.asked(vault, handle)
         if request.by_link and "".join(number.split()) != str(request.number):
             raise ValidationError(fields={"number": ["is not the number of this request"]})
         plan = self._plan(vault, request, choices)
@@ -159,7 +179,9 @@ class Requests(Asking):
                 raise RequestNotFoundError()
             self._log.seal_first_heads(vault)
             vault.prepare_mailbox()
-            keys = self._grants.make(transaction, vault, vendor, plan.agreement, plan.reserve, plan.verdicts)
+            replaces = self._amendments.same(vault, request)
+            planned = (plan.agreement, plan.reserve, plan.verdicts)
+            keys = self._grants.make(transaction, vault, vendor, *planned, replaces)
             code = self._deliver(transaction, request, keys, vendor)
             self._log.note(
                 transaction,
@@ -171,6 +193,8 @@ class Requests(Asking):
                 scopes=plan.agreement.scopes,
                 count=plan.preview.count,
             )
+        if replaces:
+            self._engine.purge()
         return Decision(request.redirect_uri, request.state, code, keys.grant_id, request.by_link)
 
     def _deliver(
@@ -218,6 +242,8 @@ class Requests(Asking):
             rules += [sorted(choices.for_whom), choices.unsorted, choices.period]
         day = today(self._clock).isoformat()
         position = Journal(self._engine, vault.keyring).position()
+        if request.earlier is not None:
+            rules.append(request.earlier.state)
         text = json.dumps([request.handle, vault.id, position, day, rules])
         return crypto.digest(text.encode()).hex()[:32]
 
@@ -282,9 +308,16 @@ class Requests(Asking):
             if part["necessity"] == "optional" and str(index) not in choices.optional:
                 continue
             parts.append(_with_shorter_period(part, choices.period))
+        if not any(map(leaves_messages, parts)):  # she did not tick it: nothing comes by her inbox
+            parts = [_without_channel(part) for part in parts]
         now = self._clock.now()
         vendor = request.vendor
-        return Agreement(vendor.client_id, vendor.name, tuple(parts), now, now + choices.days * DAY)
+        agreed = Agreement(vendor.client_id, vendor.name, tuple(parts), now, now + choices.days * DAY)
+        return amendments.in_line(agreed, request)
+
+
+def _without_channel(part: Part) -> Part:
+    return {**part, "response_channel": NO_CHANNEL} if "response_channel" in part else part
 
 
 def _sellers(request: StoredRequest, choices: Choices) -> frozenset[str]:

@@ -18,7 +18,9 @@ from vrm.api import guards, problems
 from vrm.api.leaf import note
 from vrm.api.oauth import metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request
+from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.issuer import answer_address
+from vrm.api.oauth.management import GRANTS, Management
 from vrm.api.oauth.par import PAR, InvalidRequestUriError, TooManyWaitError, bring, is_reference, push
 from vrm.api.oauth.parameters import from_form, from_query
 from vrm.api.oauth.profile import PROFILES
@@ -41,6 +43,10 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     routes.add_url_rule(PAR, "par", lambda: push(server), methods=["POST"])
     routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
     routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
+    routes.add_url_rule(INTROSPECT, "introspect", server.introspect, methods=["POST"])
+    managed = Management(consent, settings.issuer)
+    routes.add_url_rule(f"{GRANTS}/<grant_id>", "grant", managed.query)
+    routes.add_url_rule(f"{GRANTS}/<grant_id>", "give_back", managed.revoke, methods=["DELETE"])
     known = sorted(scopes.SCOPES)
     routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
     for name, document in (

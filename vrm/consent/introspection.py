@@ -1,0 +1,151 @@
+"""What a token is, told to who may know (RFC 7662): its own vendor, and the resource server that it is for.
+
+Promises: told are the limits that both sides know, and who the customer is to this vendor; nothing that is
+only hers. Looking spends nothing, opens no row and writes nothing, so that a try takes as long as any other.
+Everybody else is told nothing, whatever the token is: unknown, another vendor's, spent, expired, of a grant
+that has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from vrm.clock import Clock
+from vrm.consent.endings import ELSEWHERE
+from vrm.consent.policy import HERE, Agreement
+from vrm.consent.scopes import Part, scopes_of
+from vrm.consent.tokens import carried_keys, made_at, read_token, split, wrap_cipher, written
+from vrm.consent.vendors import Vendor
+from vrm.consent.views import GrantKeys, agreement_cipher
+from vrm.errors import TamperedError
+from vrm.vault.crypto import Key
+from vrm.vault.engine import Engine
+from vrm.vault.envelope import unpack
+from vrm.vault.serverkey import ServerKey
+
+REFRESH = "refresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A live token. `audience` as in `Agreement.resources`; `made` is None where it does not say."""
+
+    kind: str
+    client_id: str
+    grant_id: str
+    subject: str
+    audience: str
+    scopes: tuple[str, ...]
+    parts: tuple[Part, ...]
+    made: int | None
+    expires: int
+    jkt: str = ""
+
+
+class _Said(NamedTuple):
+    """What a token is good for."""
+
+    grant_id: str
+    scopes: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+class _Found(NamedTuple):
+    """A live token of a live grant, opened."""
+
+    kind: str
+    vault: str
+    grant_id: str
+    expires: int
+    agreement: bytes
+    carried: list[bytes]
+
+    @property
+    def client_id(self) -> str:
+        return self.carried[1].decode()
+
+    @property
+    def audience(self) -> str:
+        return self.carried[2].decode() if self.kind == ELSEWHERE else HERE
+
+
+class Introspection:
+    """Looks at tokens for vendors that proved who they are."""
+
+    def __init__(self, engine: Engine, server_key: ServerKey, clock: Clock) -> None:
+        self._engine = engine
+        self._server_key = server_key
+        self._clock = clock
+
+    def look(self, token: str, asker: Vendor) -> Told | None:
+        """What `asker` may know of a token; None in every other case, and no reason."""
+        for kind in ("access", ELSEWHERE, REFRESH):
+            raw = read_token(written(kind), token)
+            found = None if raw is None else self._find(kind, raw)
+            if found is not None and _may_know(asker, found):
+                return self._told(found, asker)
+        return None
+
+    def _find(self, kind: str, raw: bytes) -> _Found | None:
+        lookup, wrapping = split(kind, raw, self._server_key.pepper)
+        now = self._clock.now()
+        row = self._engine.one(
+            "SELECT g.vault, t.grant_id, t.expires, g.agreement, t.wrapped FROM tokens t"
+            " JOIN grants g ON g.grant_id = t.grant_id AND g.state = 'live' AND g.expires > ?"
+            " WHERE t.lookup = ? AND t.kind = ? AND t.expires > ? AND t.wrapped IS NOT NULL",
+            (now, lookup, kind, now),
+        )
+        if row is None:
+            return None
+        vault, grant_id, expires, agreement, wrapped = row
+        try:
+            carried = unpack(wrap_cipher(wrapping, kind, lookup, grant_id, expires).unseal(wrapped))
+        except TamperedError:
+            return None
+        return _Found(kind, vault, grant_id, expires, agreement, carried)
+
+    def _told(self, found: _Found, asker: Vendor) -> Told | None:
+        said = _said_elsewhere(found.carried) if found.kind == ELSEWHERE else self._said_here(found)
+        if said is None:
+            return None
+        others = [] if asker.client_id == found.client_id else [asker.client_id]
+        return Told(
+            kind=found.kind,
+            client_id=found.client_id,
+            grant_id=said.grant_id,
+            subject=self._server_key.subject(found.vault, found.client_id, *others),
+            audience=found.audience,
+            scopes=said.scopes,
+            parts=said.parts,
+            made=made_at(found.kind, found.carried),
+            expires=found.expires,
+        )
+
+    def _said_here(self, found: _Found) -> _Said | None:
+        """By the agreement as it is now; None where that was altered, or has ended as sealed in it."""
+        carried, refresh = found.carried, found.kind == REFRESH
+        common = GrantKeys(found.grant_id, Key(carried[0])).common if refresh else Key(carried[2])
+        try:
+            agreement = Agreement.decode(agreement_cipher(common, found.grant_id).unseal(found.agreement))
+        except TamperedError:
+            return None
+        if self._clock.now() >= agreement.expires:
+            return None
+        mine = agreement.granted if refresh else carried_keys(carried)
+        scopes = tuple(scope for scope in agreement.granted if scope in mine)
+        parts = tuple(part for part in agreement.parts if not set(scopes).isdisjoint(scopes_of(part)))
+        return _Said(agreement.public_id or found.grant_id, scopes, parts)
+
+
+def _may_know(asker: Vendor, found: _Found) -> bool:
+    """Whose token it is, and the resource server that it is for."""
+    its_own = asker.client_id == found.client_id
+    return its_own or (found.audience != HERE and asker.resource == found.audience)
+
+
+def _said_elsewhere(carried: list[bytes]) -> _Said:
+    """By the token itself, which ends when the agreement becomes less."""
+    said: dict[str, Any] = json.loads(b"".join(carried[4:]))
+    return _Said(said["grant_id"], tuple(said["scopes"]), tuple(said["authorization_details"]))
