@@ -13,6 +13,7 @@ from bookshop.app import create_app
 from bookshop.catalogue import load
 from bookshop.desk import Desk
 from bookshop.sold import read_orders
+from bookshop.told import Seen
 from bookshop.visitors import Visitors
 from vrm_client import ProtocolError, Vendor
 
@@ -54,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
             client_secret=secret,
             redirect_uri=f"{address}/callback",
         )
-        app = create_app(Desk(vendor, catalogue, Visitors(options.store), sold), vault=options.vault)
+        desk = Desk(vendor, catalogue, Visitors(options.store), sold)
+        seen = Seen(options.store and options.store.with_name(options.store.name + ".events"))
+        app = create_app(desk, vault=options.vault, seen=seen)
         server = make_server(options.host, options.port, app, threaded=True, request_handler=Quiet)
     except (OSError, ProtocolError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -12,15 +12,16 @@ from werkzeug.wrappers import Response as AnyResponse
 from bookshop.catalogue import Book
 from bookshop.desk import Compared, Desk
 from bookshop.recommender import Recommendation
+from bookshop.told import Ear, Seen
 from bookshop.visitors import Visitors
-from vrm_client import DeclinedError, UnreachableError, VrmClientError
+from vrm_client import DeclinedError, EventError, UnreachableError, VrmClientError
 
 # Cookies do not keep ports apart: the name must differ from the vault's on the same host.
 COOKIE = "corner_books"
 COOKIE_LIFE = 90 * 24 * 3600  # seconds
 
 
-def create_app(desk: Desk, *, vault: str) -> Flask:
+def create_app(desk: Desk, *, vault: str, seen: Seen | None = None) -> Flask:
     """The shop, wired to its desk. `vault` is the address the Connect button leads to."""
     app = Flask("bookshop")
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
@@ -30,6 +31,7 @@ def create_app(desk: Desk, *, vault: str) -> Flask:
     _add_shelves(app, desk)
     _add_vault(app, desk)
     _add_internal(app, desk)
+    _add_ear(app, Ear(desk, seen or Seen()))
     app.before_request(_refuse_other_sites)
     app.after_request(lambda response: _headers(response, urlsplit(vault)._replace(path="").geturl()))
     app.register_error_handler(UnreachableError, lambda _: _sorry(_NO_ANSWER, 503))
@@ -125,6 +127,17 @@ def _add_internal(app: Flask, desk: Desk) -> None:
                 for visitor in desk.visitors.everyone()
             ]
         }
+
+
+def _add_ear(app: Flask, ear: Ear) -> None:
+    @app.post("/vrm/events")
+    def events() -> Response:
+        """What the vault pushes (RFC 8935). 503 makes it try again, 400 is final."""
+        try:
+            ear.hear(request.get_data())
+        except EventError as error:
+            return Response(error.body, 400, content_type="application/json")
+        return Response(status=202)
 
 
 def _listed(compared: Compared) -> dict[str, object]:

@@ -22,6 +22,7 @@ from vrm_client import (
     NotFoundError,
     NotGrantedError,
     Part,
+    Receiver,
     Record,
     RevokedError,
     UnreachableError,
@@ -172,6 +173,14 @@ class Desk:
             connection.revoke()
         except UnreachableError:
             self.visitors.change(key, chapter, notice=FORGOTTEN_HERE)
+
+    def receiver(self, seen: Callable[[str], bool]) -> Receiver:
+        """What reads the events of the vault."""
+        return self._vendor.receiver(seen)
+
+    def delete_copy(self, key: str) -> None:
+        """The vault said that sharing has ended, or that she wants it deleted."""
+        self._delete(key, self.visitors.get(key).chapter, ENDED)
 
     def compare(self, visitor: Visitor) -> Compared:
         """What she shares against what the account's orders say."""

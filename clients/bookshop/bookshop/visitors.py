@@ -36,6 +36,11 @@ class Visitor:
         """Whether there is a vault to read from."""
         return self.saved is not None
 
+    @property
+    def grant_id(self) -> str:
+        """The vault's name for what she granted; empty without a connection."""
+        return str(((self.saved or {}).get("tokens") or {}).get("grant_id", ""))
+
 
 class Visitors:
     """All visitors. Every change is made whole or not at all."""
@@ -59,6 +64,11 @@ class Visitors:
         """All who have asked or connected."""
         with self._lock:
             return list(self._all.values())
+
+    def with_grant(self, grant_id: str) -> list[str]:
+        """The names of those whose copy was read under that grant."""
+        with self._lock:
+            return [key for key, one in self._all.items() if grant_id and one.grant_id == grant_id]
 
     def change(self, key: str, chapter: int, **values: object) -> bool:
         """Change a visitor, unless a new chapter began meanwhile: what was deleted must not come back."""

@@ -19,6 +19,7 @@ from vrm_client.errors import (
     UnreachableError,
     VrmClientError,
 )
+from vrm_client.events import Event, EventError, Receiver
 from vrm_client.finding import PublicTransport, find
 from vrm_client.keys import SigningKey, client_metadata
 from vrm_client.records import Record
@@ -35,12 +36,15 @@ __all__ = [
     "DeclinedError",
     "Deposit",
     "Deposits",
+    "Event",
+    "EventError",
     "NotFoundError",
     "NotGrantedError",
     "Part",
     "Problem",
     "ProtocolError",
     "PublicTransport",
+    "Receiver",
     "Record",
     "RefusedError",
     "RevokedError",

@@ -14,6 +14,7 @@ from vrm_client.asking import Asked, Part, Question, accept, question
 from vrm_client.connection import Connection, Credentials, Saved
 from vrm_client.discovery import Vault, discover
 from vrm_client.errors import ProtocolError
+from vrm_client.events import Receiver
 from vrm_client.keys import Presented, SigningKey
 from vrm_client.tokens import Tokens, parse_tokens
 from vrm_client.transport import Transport, require_success, with_query
@@ -144,3 +145,13 @@ class Vendor:
         if not isinstance(stored, Mapping):
             raise ProtocolError("this is not what saved() made")
         return self.connect(Tokens.from_json(stored), on_rotated=on_rotated)
+
+    def receiver(self, seen: Callable[[str], bool]) -> Receiver:
+        """What reads the events that this vault pushes to you; `seen` knows the `jti` of those acted on."""
+        return Receiver(
+            self.discover,
+            self._credentials.client_id,
+            seen=seen,
+            transport=self._transport,
+            clock=self._clock,
+        )
