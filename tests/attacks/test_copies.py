@@ -200,6 +200,20 @@ def test_rows_planted_in_a_backup_do_not_come_back(
     assert refused(host.vendor, story)
 
 
+def test_an_altered_grant_of_a_backup_ends_at_her_unlock_like_any_other(
+    story: Story, backup: Path, restore
+) -> None:
+    host = restore(backup)
+    with host.engine.write() as transaction:
+        transaction.execute("UPDATE grants SET agreement = x'00'")
+    vault = host.vaults.unlock("alice", PASSPHRASE)
+    host.consent.at_unlock(vault)
+    assert host.engine.all("SELECT DISTINCT state FROM grants") == [("revoked",)]
+    assert refused(host.vendor, story)
+    [told] = [entry for entry in host.consent.log.read(vault) if entry.event == "restored"]
+    assert (told.client_id, told.vendor_name) == ("", "")
+
+
 def test_a_paused_grant_reads_nothing_before_she_unlocks(story: Story, backup: Path, restore) -> None:
     host = restore(backup)
     assert host.engine.all("SELECT DISTINCT state FROM grants") == [("paused",)]
@@ -242,6 +256,14 @@ def test_a_restore_unblocks_nobody_and_says_who_has_changed_since(
         f"{blocked.name} ({blocked.client_id}) was blocked since, and stays blocked",
         f"Later Books ({later.client_id}) was registered since, and is not any more",
     }
+
+
+def test_a_restore_says_nothing_of_vendors_that_are_as_they_were(
+    story: Story, put_back: Callable[[], tuple[copies.PutBack, Consent]]
+) -> None:
+    back, there = put_back()
+    assert back.changed == ()
+    assert there.vendors.get(story.vendor.registered.client_id) == story.vendor.registered
 
 
 def test_who_was_unblocked_since_a_backup_is_named_and_blocked_again(

@@ -9,6 +9,7 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import SettableClock
 from vrm.consent.deposits import ONCE_LIFE, Deposits, Quota
+from vrm.consent.grants import DAY
 from vrm.consent.reader import Access
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
@@ -260,6 +261,28 @@ def test_nothing_is_left_after_the_end(
     assert size(engine, customer.vault.id) == 1
     assert engine.all("SELECT 1 FROM deposits") == []
     assert customer.events()[0] == "refused"
+
+
+def test_nothing_is_left_by_a_grant_that_ends_in_the_middle(
+    vendor: Vendor, customer: Customer, consent: Consent, clock: SettableClock, engine: SqliteEngine
+) -> None:
+    """The clock goes on while a deposit is made: at each of its looks the grant may be over."""
+    tokens = vendor.connect(customer, writing(), days=1)
+    access, over = consent.reader.authenticate(tokens.access_token), clock.now() + DAY
+    assert consent.deposits.submit(access, "purchases", RECEIPT, "before")
+    for seconds in range(12):
+        clock.at, clock.pace = over - seconds, 1
+        refused = False
+        try:
+            consent.deposits.submit(access, "purchases", {"item": {"title": f"{seconds}"}}, f"{seconds}")
+        except GrantInactiveError:
+            refused = True
+        clock.pace = 0
+        if not refused:
+            break
+        assert size(engine, customer.vault.id) == 1
+    assert 2 < seconds < 11, "one second earlier it was good"
+    assert engine.all("SELECT seq FROM deposits ORDER BY seq") == [(1,), (2,)]
 
 
 @pytest.mark.parametrize(

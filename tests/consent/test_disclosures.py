@@ -14,6 +14,8 @@ from vrm.consent import disclosures
 from vrm.consent.disclosures import EVENTS, Disclosures
 from vrm.consent.service import Consent
 from vrm.errors import StorageError, TamperedError
+from vrm.vault import crypto
+from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import SqliteEngine
 
 
@@ -84,6 +86,25 @@ def test_an_altered_log_is_found(how: str, customer: Customer, read: str, engine
     assert customer.consent.log.problems(customer.vault) != []
     assert customer.consent.at_unlock(customer.vault) != []
     assert customer.consent.at_unlock(customer.vault) != [], "an unlock must not bless what it found"
+
+
+def test_a_chain_rewritten_by_who_holds_its_key_is_found_by_what_she_saw_of_it(
+    customer: Customer, read: str, engine: SqliteEngine
+) -> None:
+    """The process that writes a segment has its key, and could write it anew from the start."""
+    vault, log = customer.vault, customer.consent.log
+    [(segment, sealed_key)] = engine.all("SELECT segment, sealed_key FROM log_segments")
+    private = vault.keyring.log_private()
+    key = Key(crypto.open_sealed(private, sealed_key, Purpose.LOG_SEGMENT, vault.id, segment))
+    cipher, link = Cipher(key, Purpose.LOG_ENTRY, vault.id, segment), bytes(32)
+    for seq, at in engine.all("SELECT seq, at FROM log_entries ORDER BY seq"):
+        sealed = cipher.seal(b'{"event": "read", "count": 0}', seq, link, at)
+        run(engine, "UPDATE log_entries SET sealed = ? WHERE seq = ?", sealed, seq)
+        link = crypto.digest(sealed)
+    assert {entry.count for entry in log.read(vault)} == {0}, (
+        "each entry opens and follows from the one before"
+    )
+    assert log.problems(vault) == [f"the log was altered or cut (segment {segment.hex()[:8]})"]
 
 
 def test_swapped_entries_are_found(customer: Customer, read: str, engine: SqliteEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -364,3 +365,86 @@ def test_two_vendors_of_one_shop_name_are_told_apart(customer: Customer, consent
     access = consent.reader.authenticate(second.access_token)
     assert not consent.deposits.owns(access, "purchases", left.item.hex())
     assert consent.deposits.page(access, "purchases", limit=9, cursor=None) == ([], None)
+
+
+def test_a_filing_that_comes_too_late_puts_nothing_back(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    """Between judging and storing, another session files the item, and what the vendor said after it."""
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    met: list[str] = []
+
+    def overtake() -> None:
+        file(customer)
+        replace(
+            vendor, tokens, state.item, {**RECEIPT, "item": {**RECEIPT["item"], "title": "Kindred, again"}}
+        )
+        file(customer)
+
+    def meanwhile(statement: str) -> None:
+        if not met and "FROM grants" in statement:
+            met.append(statement)
+            with ThreadPoolExecutor() as pool:
+                pool.submit(overtake).result()
+
+    connection = engine._connection().raw
+    connection.set_trace_callback(meanwhile)
+    file(customer)
+    connection.set_trace_callback(None)
+    assert met
+    assert only(customer)[1]["item"]["title"] == "Kindred, again"
+    assert customer.consent.filing.left(customer.vault) == 0
+    assert customer.consent.at_unlock(customer.vault) == []
+    assert customer.vault.check() == []
+
+
+def test_what_follows_an_altered_note_comes_as_something_new(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    receipt, _ = vendor.leave(tokens.access_token, RECEIPT)
+    message, _ = vendor.leave(tokens.access_token, MESSAGE, collection="inbox")
+    file(customer)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE mailbox_notes SET sealed = zeroblob(600)")
+    replace(vendor, tokens, receipt.item, {**RECEIPT, "price": {"total": "11.99", "currency": "EUR"}})
+    replace(vendor, tokens, message.item, {"message": {"subject": "Your order", "text": "Late."}}, "inbox")
+    assert file(customer) == 2
+    assert customer.consent.filing.put_aside(customer.vault) == []
+    assert only(customer)[1]["price"]["total"] == "12.99", (
+        "the line is known, and is not this sender's any more"
+    )
+    texts = [document["message"]["text"] for _, document in customer.vault.records("inbox").scan()]
+    assert sorted(texts) == ["It is on its way.", "Late."]
+
+
+def test_of_several_that_were_put_aside_the_one_that_she_names_is_thrown_away(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    for number in range(3):
+        vendor.leave(tokens.access_token, {"item": {"title": f"Book {number}"}})
+    with engine.write() as transaction:
+        transaction.execute("UPDATE mailbox SET sealed = zeroblob(100)")
+    filing = customer.consent.filing
+    filing.run(customer.vault)
+    assert [one.number for one in filing.put_aside(customer.vault)] == [1, 2, 3]
+    assert filing.discard(customer.vault, tokens.grant_id, 2)
+    assert not filing.discard(customer.vault, "another grant", 3)
+    assert [one.number for one in filing.put_aside(customer.vault)] == [1, 3]
+
+
+def test_a_look_through_the_mailbox_without_marks_names_what_was_met_and_judges_nothing(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    vendor.leave(tokens.access_token, RECEIPT)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE mailbox SET sealed = zeroblob(100)")
+    filing, vault = customer.consent.filing, customer.vault
+    vendor.leave(tokens.access_token, {"item": {"title": "Next"}})
+    planted = ["an item of the mailbox was planted or altered (number 1)"]
+    assert (filing.problems(vault), filing.check(vault)) == ([], planted)
+    filing.run(vault)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE mailbox_marks SET sealed = x'00'")
+    vendor.leave(tokens.access_token, {"item": {"title": "Last"}})
+    assert filing.check(vault) == planted
+    assert "the marks of the mailbox were altered or taken away" in vault.problems()

@@ -385,6 +385,20 @@ def test_an_unreadable_roster_ends_every_grant_at_her_next_act(
         vendor.read(tokens.access_token)
 
 
+def test_an_altered_grant_ends_when_she_narrows_it(
+    customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine
+) -> None:
+    """Its agreement still opens, but the root does not vouch for it any more: so nothing of it is kept."""
+    tokens = vendor.connect(customer)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vaults SET roster = x'01'")
+    assert narrow(customer, tokens.grant_id, exclude=frozenset({books[0]})).state == "revoked"
+    with pytest.raises(TokenError):
+        vendor.read(tokens.access_token)
+    assert engine.one("SELECT count(*) FROM views WHERE sealed IS NOT NULL") == (0,)
+    assert "narrowed" not in customer.events()
+
+
 def test_altered_rows_of_a_view_leave_it_at_the_next_unlock(
     customer: Customer, vendor: Vendor, books: list[str], engine: SqliteEngine
 ) -> None:

@@ -485,6 +485,27 @@ def test_log_entries_that_this_host_did_not_write_do_not_travel(
     assert there.engine.one("SELECT count(*) FROM log_segments WHERE segment = ?", (name,)) == (0,)
 
 
+def test_a_log_whose_heads_were_altered_travels_as_far_as_this_host_wrote_it(
+    story: Story,
+    alice: tuple[Vault, str],
+    consent: Consent,
+    engine: SqliteEngine,
+    house: Callable[..., House],
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE log_heads SET sealed = x'00'")
+        transaction.execute(
+            "INSERT INTO log_segments SELECT vault, zeroblob(16), sealed_key, mac FROM log_segments"
+        )
+    blob, there = exported(consent, alice[0]), house()
+    with pytest.raises(TamperedError, match="damaged before it was exported"):
+        there.bring(blob)
+    came, _ = there.consent.moves.bring(io.BytesIO(blob), WITH, damaged=True)
+    assert there.engine.one("SELECT count(*) FROM log_segments WHERE segment = zeroblob(16)") == (0,)
+    assert {"granted", "connected", "restored"} <= {entry.event for entry in there.consent.log.read(came)}
+    assert there.consent.log.problems(came) == ["the sealed heads of the log were altered or taken away"]
+
+
 def test_a_vault_whose_keys_are_being_renewed_is_not_exported(
     alice: tuple[Vault, str], consent: Consent, engine: SqliteEngine
 ) -> None:

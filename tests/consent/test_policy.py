@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.attacks.actors import part
 from vrm.consent.policy import FOREVER, Agreement, Reserve, Verdict, decide, period_end
 from vrm.consent.scopes import check_details
+from vrm.errors import TamperedError
 
 TODAY = date(2026, 11, 18)
 BOOK: dict[str, dict[str, Any]] = {
@@ -152,6 +153,38 @@ def test_an_agreement_and_a_reserve_come_back_from_their_bytes() -> None:
     assert Agreement.decode(agreement.encode()) == agreement
     reserve = Reserve(frozenset({"gift"}), True, frozenset({"r1"}), frozenset({"Bücher.example"}))
     assert Reserve.decode(reserve.encode()) == reserve
+
+
+SOUND = json.loads(agreed(part("purchases.item")).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vendor": 7},
+        {"vendor_name": None},
+        {"created": "0"},
+        {"expires": 1.5},
+        {"parts": 7},
+        {"parts": ["purchases.item"]},
+        {"parts": [{**SOUND["parts"][0], "datatypes": ["purchases.secret"]}]},
+        {"parts": [{**SOUND["parts"][0], "purpose": "Nothing"}]},
+        {"more": 1},
+    ],
+)
+def test_what_is_no_agreement_is_refused_whoever_sealed_it(changes: dict[str, Any]) -> None:
+    assert Agreement.decode(json.dumps(SOUND).encode()).expires == 1
+    with pytest.raises(TamperedError):
+        Agreement.decode(json.dumps({**SOUND, **changes}).encode())
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"{}", b"[]", b"[" * 100_000, b"\xff", b'{"for_whom": 7, "unsorted": false}', b"null"]
+)
+@pytest.mark.parametrize("kind", [Agreement, Reserve])
+def test_other_bytes_are_neither_an_agreement_nor_a_reserve(kind: Any, blob: bytes) -> None:
+    with pytest.raises(TamperedError):
+        kind.decode(blob)
 
 
 # --- corrections
