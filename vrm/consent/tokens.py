@@ -205,6 +205,8 @@ class Tokens:
                 self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
+            if row[4] is None:  # or nobody: it ran out since the first look, which is no reuse
+                raise CodeError()
         return self._again(row, wrapping, vendor, resource)
 
     def _rotate(
