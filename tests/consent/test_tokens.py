@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,44 @@ def test_no_token_outlives_its_grant(
     fresh = vendor.refresh(tokens.refresh_token)
     assert fresh.expires_in == 100
     assert engine.one("SELECT max(expires) FROM tokens") == (clock.now() + 100,)
+
+
+def test_a_nearer_end_holds_whatever_is_written_beside_it(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, engine: SqliteEngine
+) -> None:
+    tokens = vendor.connect(customer, *WANTED, days=90)
+    customer.consent.grants.narrow(customer.vault, tokens.grant_id, days=1)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET expires = expires + ?", (89 * DAY,))
+    tokens = vendor.refresh(tokens.refresh_token)
+    assert tokens.expires_in <= DAY
+    clock.forward(DAY - 1)
+    tokens = vendor.refresh(tokens.refresh_token)
+    assert tokens.expires_in == 1
+    clock.forward(1)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+
+
+def test_a_grant_that_ends_while_its_tokens_are_made_gives_none(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, engine: SqliteEngine
+) -> None:
+    """The clock goes on while a pair is made: at each of its looks the grant may be over."""
+    tokens, over = vendor.connect(customer, *WANTED, days=1), clock.now() + DAY
+    before = engine.all("SELECT lookup, spent FROM tokens ORDER BY lookup")
+    for seconds in range(20):
+        clock.at, clock.pace = over - seconds, 1
+        fresh = None
+        with suppress(CodeError):
+            fresh = vendor.refresh(tokens.refresh_token)
+        clock.pace = 0
+        if fresh is not None:
+            break
+        assert engine.all("SELECT lookup, spent FROM tokens ORDER BY lookup") == before, "nothing was spent"
+    assert fresh is not None
+    assert seconds > 4
+    clock.at = over - 1
+    assert len(vendor.read(fresh.access_token)) == 3, "what was given is good"
 
 
 def test_without_grace_a_second_refresh_is_reuse(
