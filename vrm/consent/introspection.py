@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vrm.clock import Clock
+from vrm.consent import narrowing
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
-from vrm.consent.scopes import Part, scopes_of
+from vrm.consent.scopes import Part
 from vrm.consent.tokens import carried_keys, made_at, read_token, split, wrap_cipher, written
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
@@ -135,7 +136,7 @@ class Introspection:
             return None
         mine = agreement.granted if refresh else carried_keys(carried)
         scopes = tuple(scope for scope in agreement.granted if scope in mine)
-        parts = tuple(part for part in agreement.parts if not set(scopes).isdisjoint(scopes_of(part)))
+        parts = tuple(narrowing.cut(agreement.parts, scopes))
         return _Said(agreement.public_id or found.grant_id, scopes, parts)
 
 

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from vrm.consent.scopes import SCOPES
+from vrm.consent.scopes import MANAGEMENT, SCOPES
 from vrm.settings import Settings
 
 
@@ -40,7 +40,11 @@ def test_the_authorization_server_describes_itself(client: FlaskClient, settings
         assert set(algorithms) == {"ES256", "PS256", "EdDSA", "Ed25519"}
     assert found["authorization_response_iss_parameter_supported"] is True
     assert found["authorization_details_types_supported"] == ["vrm_access"]
-    assert set(found["scopes_supported"]) == set(SCOPES)
+    assert set(found["scopes_supported"]) == {*SCOPES, *MANAGEMENT}
+    assert found["introspection_endpoint_auth_methods_supported"] == methods[:2]
+    actions = ["create", "query", "replace", "merge", "update", "revoke"]
+    assert found["grant_management_actions_supported"] == actions
+    assert found["grant_management_action_required"] is False
 
 
 def test_every_endpoint_named_exists(app: Flask, client: FlaskClient, settings: Settings) -> None:
@@ -48,12 +52,14 @@ def test_every_endpoint_named_exists(app: Flask, client: FlaskClient, settings: 
     paths = {rule.rule for rule in app.url_map.iter_rules()}
     named = {value for name, value in found.items() if name.endswith("_endpoint")}
     assert named
+    grants = found["grant_management_endpoint"]
+    named = named - {grants} | {f"{grants}/<grant_id>"}
     assert {url.removeprefix(settings.issuer) for url in named} <= paths
 
 
 def test_nothing_unbuilt_is_named(client: FlaskClient) -> None:
     text = client.get("/.well-known/oauth-authorization-server").get_data(as_text=True)
-    for word in ("introspect", "register", "device", "dpop"):
+    for word in ("register", "device", "dpop"):
         assert f"/oauth/{word}" not in text
     assert "plain" not in text
 
