@@ -8,11 +8,21 @@ import pytest
 
 from tests.attacks.actors import part
 from vrm.consent import scopes
-from vrm.consent.scopes import check_details, check_period, expand, parts_from_scope, scope_string
+from vrm.consent.scopes import (
+    check_details,
+    check_period,
+    expand,
+    is_stored_part,
+    parts_from_scope,
+    require_channels,
+    scope_string,
+)
+from vrm.consent.terms import TERMS
 from vrm.errors import ScopeError
 from vrm.vault.catalog import CATALOG
 
 PURPOSE = "ProvideProductRecommendations"
+HERE = "https://vault.example"
 
 
 def test_there_is_a_scope_for_every_shareable_facet_and_answer_and_no_other() -> None:
@@ -140,7 +150,11 @@ RAR: dict[str, list[Any]] = {
         part("purchases.item", type="other"),
         _without("type"),
     ],
-    "unknown member": [part("purchases.item", terms="x"), part("purchases.item", **{"x" * 100: 1})],
+    "unknown member": [
+        part("purchases.item", identifier="x"),
+        part("purchases.item", privileges=["x"]),
+        part("purchases.item", **{"x" * 100: 1}),
+    ],
     "must be a list of texts": [
         part("purchases.item", actions="read"),
         part("purchases.item", fields=[]),
@@ -213,13 +227,80 @@ RAR: dict[str, list[Any]] = {
         for text in ("", "2Y", "P2", "P0Y", "P1Y6M", "P2Y\n", "P99999D", "P٢Y", "p2y")
     ],
     "is not one this vault knows": [part("purchases.item", purpose="dpv:Nothing")],
+    "are not in the roster": [
+        part("purchases.item", terms=text) for text in ("", "sd-base", "SD-BASE ", "TPR", "x" * 500)
+    ],
+    "terms must be a text": [part("purchases.item", terms=["SD-BASE"]), part("purchases.item", terms=None)],
+    "response_channel is none or inbox": [
+        part("purchases.item", response_channel=text) for text in ("", "email", "Inbox")
+    ],
+    "locations must be a list of texts": [
+        part("purchases.item", locations="https://vault.example"),
+        part("purchases.item", locations=[]),
+        part("purchases.item", locations=[1]),
+    ],
+    "names another place": [
+        part("purchases.item", locations=["https://other.example"]),
+        part("purchases.item", locations=["https://vault.example", "https://other.example"]),
+        part("inbox", actions=["write"], locations=["https://vault.example/oauth"]),
+    ],
+    "a part that writes has no (terms|response_channel)": [
+        part("inbox", actions=["write"], terms="SD-BASE"),
+        part("inbox", actions=["write"], response_channel="inbox"),
+    ],
 }
 
 
 @pytest.mark.parametrize(("reason", "bad"), [(reason, bad) for reason, many in RAR.items() for bad in many])
 def test_a_malformed_part_is_refused_with_its_reason(reason: str, bad: Any) -> None:
     with pytest.raises(ScopeError, match=reason):
-        check_details([bad])
+        check_details([bad], here=HERE)
+
+
+def test_what_is_only_said_is_kept_as_it_was_said() -> None:
+    said = {"terms": "SD-BASE-DP", "response_channel": "inbox", "retention": "P30D"}
+    asked = [
+        part("purchases.item", **said, locations=[HERE + "/"]),
+        part("inbox", actions=["write"], locations=[HERE]),
+    ]
+    first, second = require_channels(check_details(asked, here=HERE))
+    assert {name: first[name] for name in said} == said
+    assert first["locations"] == second["locations"] == [HERE]
+    assert is_stored_part(first)
+    assert is_stored_part(second)
+
+
+def test_every_id_of_the_roster_may_be_named_and_says_something() -> None:
+    for name, terms in TERMS.items():
+        [clean] = check_details([part("purchases.item", terms=name)])
+        assert clean["terms"] == terms.id == name
+        assert terms.says
+    assert len(TERMS) == 13
+    assert [name for name in TERMS if TERMS[name].portable] == [
+        *(name for name in TERMS if name.endswith("-DP")),
+        "PDC-INTENT",
+        "PDC-AI",
+        "PDC-GOOD",
+    ]
+
+
+def test_no_place_is_ours_where_none_is_said() -> None:
+    with pytest.raises(ScopeError, match="another place"):
+        check_details([part("purchases.item", locations=[HERE])])
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        [],
+        [part("purchases", actions=["write"], necessity="required")],
+        [part("purchases.price", response_channel="none")],
+    ],
+)
+def test_who_means_to_answer_by_the_inbox_asks_to_write_there(beside: list[Any]) -> None:
+    asked = check_details([part("purchases.item", response_channel="inbox"), *beside])
+    with pytest.raises(ScopeError, match="needs a part that writes to inbox"):
+        require_channels(asked)
 
 
 @pytest.mark.parametrize("details", [None, {}, "[]", [], [part("purchases.item")] * 21, 3])
@@ -243,3 +324,40 @@ def test_a_refusal_never_repeats_more_than_a_little_of_what_was_sent() -> None:
     with pytest.raises(ScopeError) as caught:
         parts_from_scope("x" * 5000 + ":read", PURPOSE)
     assert len(str(caught.value)) < 120
+
+
+SOUND = check_details(
+    [part("purchases.item", fields=["title"], filter={"category": ["books"]}, period="P2Y")]
+)[0]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        7,
+        "purchases.item",
+        {},
+        {**SOUND, "datatypes": []},
+        {**SOUND, "datatypes": 7},
+        {**SOUND, "datatypes": ["purchases.secret"]},
+        {**SOUND, "purpose": "Nothing"},
+        {**SOUND, "purpose": 7},
+        {**SOUND, "fields": 7},
+        {**SOUND, "fields": ["title", 7]},
+        {**SOUND, "filter": ["books"]},
+        {**SOUND, "filter": {"category": [7]}},
+        {**SOUND, "period": "always"},
+        {**SOUND, "retention": 7},
+        {**SOUND, "terms": "TPR"},
+        {**SOUND, "terms": 7},
+        {**SOUND, "terms": ["SD-BASE"]},
+        {**SOUND, "response_channel": "email"},
+        {**SOUND, "response_channel": 7},
+        {**SOUND, "locations": 7},
+        {**SOUND, "locations": [7]},
+    ],
+)
+def test_what_is_stored_in_another_shape_is_no_part(stored: Any) -> None:
+    assert is_stored_part(SOUND)
+    assert not is_stored_part(stored)

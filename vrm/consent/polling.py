@@ -12,9 +12,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vrm.clock import Clock
+from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet, read_token, write_token
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys
@@ -108,8 +110,20 @@ class Polls:
 
     # ---- the vendor's side ---------------------------------------------------------------------------
 
-    def poll(self, ticket: str, vendor: Vendor, verifier: str, jkt: str = "") -> Polled:
-        """How the request stands, and its tokens where it was approved; CodeError tells nothing about why."""
+    def poll(
+        self,
+        ticket: str,
+        vendor: Vendor,
+        verifier: str,
+        *,
+        jkt: str = "",
+        resource: str | None = None,
+        details: Sequence[Part] | None = None,
+    ) -> Polled:
+        """How the request stands, and its tokens where it was approved; CodeError tells nothing about why.
+
+        `resource` and `details` as in `Tokens.redeem`.
+        """
         raw = read_token(KIND, ticket)
         if raw is None:
             raise CodeError()
@@ -120,9 +134,9 @@ class Polls:
             if state != ANSWERED:
                 return Polled(state)
             keys = self._redeem(transaction, lookup, key, vendor, challenge)
-            tokens = None if keys is None else self._tokens.first_pair(transaction, keys, vendor)
-        if tokens is None:
-            return Polled(EXPIRED)
+            if keys is None:
+                return Polled(EXPIRED)
+            tokens = self._tokens.first_pair(transaction, keys, vendor, resource=resource, details=details)
         self._engine.purge()
         return Polled(ANSWERED, tokens)
 

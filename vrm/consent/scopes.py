@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vrm.consent.purposes import purpose as known_purpose
+from vrm.consent.terms import require_terms
 from vrm.errors import ScopeError
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, N_
 
@@ -22,9 +23,15 @@ WRITES: dict[str, str] = {
     "purchases": N_("Put purchases into your vault"),
     "inbox": N_("Leave messages in your inbox"),
 }
+MANAGEMENT: dict[str, str] = {  # they open no row; only beside others, for who can prove who it is
+    "grant_management_query": N_("Look up what you agreed to"),
+    "grant_management_revoke": N_("End it themselves"),
+}
 _PERIOD = re.compile(r"P([0-9]{1,4})([DWMY])")
-_LIST_MEMBERS = ("datatypes", "actions", "fields")
-_TEXT_MEMBERS = ("period", "purpose", "necessity", "retention")
+INBOX, NO_CHANNEL = "inbox", "none"  # how an answer may come back: by her inbox, or not at all
+_LIST_MEMBERS = ("datatypes", "actions", "fields", "locations")
+_TEXT_MEMBERS = ("period", "purpose", "necessity", "retention", "terms", "response_channel")
+_FOR_READING = ("fields", "filter", "period", "retention", "terms", "response_channel")
 _MEMBERS = {"type", "filter", *_LIST_MEMBERS, *_TEXT_MEMBERS}
 _MOST_PARTS = 20
 
@@ -63,6 +70,13 @@ def is_reading(scope: str) -> bool:
 
 
 SCOPES: dict[str, str] = _all_scopes()
+
+
+def split_management(scope: str) -> tuple[str, list[str]]:
+    """(the scope without those of grant management, these)."""
+    words = scope.split()
+    rest = " ".join(word for word in words if word not in MANAGEMENT)
+    return rest, [word for word in MANAGEMENT if word in words]
 
 
 def expand(collection: str) -> list[str]:
@@ -131,18 +145,35 @@ def scope_string(parts: Iterable[Part]) -> str:
     return " ".join(dict.fromkeys(scope for part in parts for scope in scopes_of(part)))
 
 
-def check_details(details: Any, *, beside_scope: bool = False) -> list[Part]:
+def check_details(details: Any, *, beside_scope: bool = False, here: str = "") -> list[Part]:
     """Clean request parts of `authorization_details`; ScopeError by RFC 9396 §5's five reasons.
 
     Unknown type, unknown member, wrong JSON type, invalid value, missing required member. Beside a scope,
-    whose parts are all required, every part here may be optional.
+    whose parts are all required, every part here may be optional. `here`: this vault's address, which alone
+    `locations` may name.
     """
     if not isinstance(details, list) or not details or len(details) > _MOST_PARTS:
         raise ScopeError(f"authorization_details must be a list of 1 to {_MOST_PARTS} objects")
-    parts = [_checked_part(part) for part in details]
+    parts = [_checked_part(part, here) for part in details]
     if not beside_scope and all(part["necessity"] == "optional" for part in parts):
         raise ScopeError("at least one part must be required")
     return parts
+
+
+def require_channels(parts: list[Part]) -> list[Part]:
+    """Who means to answer by her inbox asks, in the same request, to leave something there: ScopeError.
+
+    Otherwise she would be told of an answer that could never come, or come by a way she was not asked about.
+    """
+    answers = any(part.get("response_channel") == INBOX for part in parts)
+    if answers and not any(leaves_messages(part) for part in parts):
+        raise ScopeError("authorization_details: response_channel inbox needs a part that writes to inbox")
+    return parts
+
+
+def leaves_messages(part: Part) -> bool:
+    """Whether a part asks to put messages into the inbox."""
+    return writes(part) and INBOX in part["datatypes"]
 
 
 def is_stored_part(part: Any) -> bool:
@@ -151,13 +182,16 @@ def is_stored_part(part: Any) -> bool:
         named = all(scope in SCOPES for scope in scopes_of(part)) and bool(part["datatypes"])
         periods = [part[name] for name in ("period", "retention") if name in part]
         texts = [*part.get("fields", ()), *part.get("filter", {}).get("category", ())]
+        texts += part.get("locations", ())
         known_purpose(part["purpose"])
+        _checked_words(part)
         return named and all(map(check_period, periods)) and all(isinstance(one, str) for one in texts)
     except (LookupError, TypeError, ValueError, AttributeError, ScopeError):
         return False
 
 
-def _checked_part(part: Any) -> Part:
+def _checked_shape(part: Any) -> None:
+    """Type, unknown members, JSON types, missing members: RFC 9396 section 5's first reasons."""
     if not isinstance(part, dict) or part.get("type") != TYPE:
         raise ScopeError(f"authorization_details: type must be {TYPE}")
     for name, value in part.items():
@@ -171,6 +205,10 @@ def _checked_part(part: Any) -> Part:
     for name in ("datatypes", "purpose"):
         if name not in part:
             raise ScopeError(f"authorization_details: {name} is missing")
+
+
+def _checked_part(part: Any, here: str) -> Part:
+    _checked_shape(part)
     action = _checked_action(part)
     clean: Part = {
         "type": TYPE,
@@ -181,9 +219,30 @@ def _checked_part(part: Any) -> Part:
     }
     if clean["necessity"] not in ("required", "optional"):
         raise ScopeError("authorization_details: necessity is required or optional")
+    if "locations" in part:
+        clean["locations"] = _checked_locations(part["locations"], here)
     if writes(clean):
         return _without_limits(part, clean)
-    return clean | _limits(part, clean["datatypes"])
+    return clean | _limits(part, clean["datatypes"]) | _checked_words(part)
+
+
+def _checked_locations(locations: list[str], here: str) -> list[str]:
+    """RFC 9396 section 2.2: where it is to be used. There is one place, and it is this one."""
+    if not here or {place.rstrip("/") for place in locations} != {here}:
+        raise ScopeError("authorization_details: locations names another place than this vault")
+    return [here]
+
+
+def _checked_words(part: Part) -> Part:
+    """What both sides only say, and no key enforces: the terms, and how an answer may come back."""
+    clean: Part = {}
+    if "terms" in part:
+        clean["terms"] = require_terms(part["terms"])
+    if "response_channel" in part:
+        if part["response_channel"] not in (NO_CHANNEL, INBOX):
+            raise ScopeError("authorization_details: response_channel is none or inbox")
+        clean["response_channel"] = part["response_channel"]
+    return clean
 
 
 def _checked_action(part: Part) -> str:
@@ -195,7 +254,7 @@ def _checked_action(part: Part) -> str:
 
 def _without_limits(part: Part, clean: Part) -> Part:
     """What is put in is not read: there are no rows and fields to choose."""
-    for name in ("fields", "filter", "period", "retention"):
+    for name in _FOR_READING:
         if name in part:
             raise ScopeError(f"authorization_details: a part that writes has no {name}")
     return clean
@@ -225,16 +284,23 @@ def _limits(part: Part, datatypes: list[str]) -> Part:
     return clean
 
 
+def known_fields(datatypes: Iterable[str]) -> set[str]:
+    """The names of all fields of these facets."""
+    named = (datatype.partition(".") for datatype in datatypes)
+    return {
+        field.name
+        for collection, _, facet in named
+        for field in CATALOG_BY_NAME[collection].facet(facet).fields
+    }
+
+
 def _checked_fields(names: list[str], datatypes: list[str]) -> list[str]:
-    known: set[str] = set()
     for datatype in datatypes:
-        collection, _, facet = datatype.partition(".")
         if datatype in ANSWERS:
             raise ScopeError("authorization_details: an answer has no fields to choose")
-        own = {field.name for field in CATALOG_BY_NAME[collection].facet(facet).fields}
-        if not own & set(names):
+        if not known_fields([datatype]) & set(names):
             raise ScopeError(f"authorization_details: fields names nothing of {datatype}")
-        known |= own
+    known = known_fields(datatypes)
     for name in names:
         if name not in known:
             raise ScopeError(f"authorization_details: unknown field {name[:60]!r}")

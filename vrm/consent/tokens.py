@@ -14,18 +14,19 @@ import binascii
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vrm.clock import Clock
-from vrm.consent import endings
+from vrm.consent import endings, narrowing
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
-from vrm.consent.scopes import Part, scope_string
+from vrm.consent.scopes import Part
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
-from vrm.errors import CodeError, ScopeError, TamperedError, TargetError
+from vrm.errors import CodeError, TamperedError, TargetError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
@@ -142,11 +143,19 @@ class Tokens:
         return code.text
 
     def redeem(
-        self, code: str, vendor: Vendor, redirect_uri: str, verifier: str, *, resource: str | None = None
+        self,
+        code: str,
+        vendor: Vendor,
+        redirect_uri: str,
+        verifier: str,
+        *,
+        resource: str | None = None,
+        details: Sequence[Part] | None = None,
     ) -> TokenSet:
         """Exchange a code (RFC 6749 §4.1.3, RFC 7636 §4.6). CodeError tells nothing about why.
 
         `resource`: which of those granted the access token is for (RFC 8707 §2.2); TargetError for others.
+        `details`: the granted parts, or less, that it is for (RFC 9396 §6); DetailsError for more.
 
         A code that comes a second time ends the grant (RFC 9700 §4.5): either the first or the second
         bearer is not the vendor.
@@ -171,15 +180,23 @@ class Tokens:
         keys = GrantKeys(grant_id, Key(key))
         with self._engine.write() as transaction:
             self._spend(transaction, lookup)
-            answer = self.first_pair(transaction, keys, vendor, resource=resource)
+            answer = self.first_pair(transaction, keys, vendor, resource=resource, details=details)
         self._engine.purge()
         return answer
 
     def first_pair(
-        self, transaction: Transaction, keys: GrantKeys, vendor: Vendor, *, resource: str | None = None
+        self,
+        transaction: Transaction,
+        keys: GrantKeys,
+        vendor: Vendor,
+        *,
+        resource: str | None = None,
+        details: Sequence[Part] | None = None,
     ) -> TokenSet:
         """The first tokens of a grant, for the vendor that just showed what carries its key."""
-        answer = self._new_pair(transaction, keys, vendor, scope=None, parent=None, resource=resource)
+        answer = self._new_pair(
+            transaction, keys, vendor, scope=None, parent=None, resource=resource, details=details
+        )
         vault = self._vault_of(keys.grant_id)
         self._log.note(transaction, vault, "connected", grant_id=keys.grant_id, **_named(vendor))
         return answer
@@ -191,6 +208,7 @@ class Tokens:
         scope: str | None = None,
         *,
         resource: str | None = None,
+        details: Sequence[Part] | None = None,
     ) -> TokenSet:
         """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
@@ -200,7 +218,7 @@ class Tokens:
         raw = read_token("refresh", refresh_token)
         row, wrapping = self._find("refresh", raw)
         if row[4] is None:
-            answer = self._rotate(row, wrapping, vendor, scope, resource)
+            answer = self._rotate(row, wrapping, vendor, scope, resource, details)
             if answer is not None:
                 self._engine.purge()
                 return answer
@@ -216,6 +234,7 @@ class Tokens:
         vendor: Vendor,
         scope: str | None,
         resource: str | None = None,
+        details: Sequence[Part] | None = None,
     ) -> TokenSet | None:
         lookup, grant_id = row[0], row[1]
         key, client = self._carried("refresh", row, wrapping)
@@ -225,7 +244,9 @@ class Tokens:
         with self._engine.write() as transaction:
             if not self._try_spend(transaction, lookup):
                 return None
-            answer = self._new_pair(transaction, keys, vendor, scope=scope, parent=lookup, resource=resource)
+            answer = self._new_pair(
+                transaction, keys, vendor, scope=scope, parent=lookup, resource=resource, details=details
+            )
             if self._grace:
                 replay = self._seal_replay(wrapping, lookup, vendor, answer)
                 transaction.execute("UPDATE tokens SET replay = ? WHERE lookup = ?", (replay, lookup))
@@ -333,21 +354,16 @@ class Tokens:
         scope: str | None,
         parent: bytes | None,
         resource: str | None,
+        details: Sequence[Part] | None,
     ) -> TokenSet:
         now = self._clock.now()
-        row = self._engine.one(
-            "SELECT vault, agreement FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
-            (keys.grant_id, now),
-        )
-        if row is None:
-            raise CodeError()
-        vault, sealed = row
-        agreement = _opened(keys, sealed)
-        ends = agreement.expires  # the sealed end: the column beside it could be edited
-        if now >= ends:
-            raise CodeError()
-        scopes, audience = _narrowed(agreement, scope), _audience(agreement, resource)
-        parts = [part for part in agreement.parts if set(scope_string([part]).split()) & set(scopes)]
+        vault, agreement = self._agreed(keys, now)
+        ends = agreement.expires
+        scope = scope if details is None else narrowing.by_details(agreement.parts, details)
+        audience = _audience(agreement, resource)
+        granted = agreement.granted if audience == HERE else agreement.scopes
+        scopes = narrowing.by_scope(granted, scope)
+        parts = narrowing.cut(agreement.parts, scopes)
         told = agreement.public_id or keys.grant_id
         access_ends = min(now + self._access_life, ends)
         if audience == HERE:
@@ -362,6 +378,19 @@ class Tokens:
         self._insert(transaction, access)
         self._insert(transaction, refresh)
         return TokenSet(access.text, refresh.text, access_ends - now, " ".join(scopes), parts, told, audience)
+
+    def _agreed(self, keys: GrantKeys, now: int) -> tuple[str, Agreement]:
+        """(vault, agreement) of a live grant; CodeError."""
+        row = self._engine.one(
+            "SELECT vault, agreement FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
+            (keys.grant_id, now),
+        )
+        if row is None:
+            raise CodeError()
+        agreement = _opened(keys, row[1])
+        if now >= agreement.expires:  # the sealed end: the column beside it could be edited
+            raise CodeError()
+        return row[0], agreement
 
     def _mint(
         self, kind: str, grant_id: str, expires: int, carried: bytes, parent: bytes | None = None
@@ -427,6 +456,13 @@ def _without_keys(
     return [audience, pack(issued), *(told[at : at + _PIECE] for at in range(0, len(told), _PIECE))]
 
 
+def made_at(kind: str, carried: list[bytes]) -> int | None:
+    """When an access token was made; None where it does not say: one of 0.1.0, or a refresh token."""
+    if kind == "refresh" or (kind == "access" and len(carried) % 2):
+        return None
+    return int.from_bytes(unpack(carried[3])[0], "big")
+
+
 def carried_keys(carried: list[bytes]) -> dict[str, Key]:
     """Scope → key in what an access token carries; one of 0.1.0 does not say when it was made."""
     first = 4 if len(carried) % 2 == 0 else 3
@@ -443,13 +479,3 @@ def _audience(agreement: Agreement, resource: str | None) -> str:
     if resource not in allowed:
         raise TargetError()
     return resource
-
-
-def _narrowed(agreement: Agreement, scope: str | None) -> tuple[str, ...]:
-    granted = agreement.granted
-    if scope is None or not scope.split():
-        return granted
-    wanted = set(scope.split())
-    if not wanted <= set(granted):
-        raise ScopeError("more was asked for than was granted")
-    return tuple(name for name in granted if name in wanted)

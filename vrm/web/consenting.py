@@ -6,6 +6,7 @@ Pure, so that the rules can be tested without an app.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -14,7 +15,10 @@ from werkzeug.datastructures import MultiDict
 from vrm.consent import policy
 from vrm.consent.asking import StoredRequest
 from vrm.consent.periods import longer
+from vrm.consent.purposes import PURPOSES, Purpose
 from vrm.consent.requests import Choices, Preview
+from vrm.consent.scopes import INBOX
+from vrm.consent.terms import TERMS, Terms
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
 
 PERIODS: Final = ("P1Y", "P2Y", "P5Y")
@@ -103,6 +107,28 @@ def changes(seen: str, preview: Preview) -> tuple[list[str], int]:
     now = {row.record_id for row in preview.rows[:SEEN_MOST]}
     fresh = [row.title for row in preview.rows[:SEEN_MOST] if row.record_id not in before]
     return fresh, len(before - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What a vendor says of itself, and no key enforces: each thing once, in the order asked."""
+
+    purposes: list[Purpose]
+    terms: list[Terms]
+    retention: list[str]
+    by_inbox: bool | None  # None: it says nothing of how it answers
+
+
+def promised(parts: Iterable[Mapping[str, Any]]) -> Promised:
+    """The words of all parts together."""
+    asked = list(parts)
+    channels = {part["response_channel"] for part in asked if "response_channel" in part}
+    return Promised(
+        [PURPOSES[name] for name in dict.fromkeys(part["purpose"] for part in asked)],
+        [TERMS[name] for name in dict.fromkeys(part["terms"] for part in asked if "terms" in part)],
+        list(dict.fromkeys(part["retention"] for part in asked if "retention" in part)),
+        INBOX in channels if channels else None,
+    )
 
 
 def host_of(redirect_uri: str) -> str:

@@ -25,7 +25,7 @@ from authlib.oauth2.rfc6749.grants.authorization_code import validate_code_autho
 from flask import request
 
 from vrm.api.oauth.clients import OAuthClient
-from vrm.api.oauth.extras import read_extras
+from vrm.api.oauth.management import settled_extras
 from vrm.api.oauth.parameters import (
     Parameters,
     StrictRequest,
@@ -132,8 +132,8 @@ class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):
 
     def validate_requested_scope(self) -> None:
         client = self.server.query_client(self.request.payload.client_id)
-        self.parts = requested_parts(self.request.payload, client)
-        self.extras = read_extras(self.request.payload)
+        self.parts = requested_parts(self.request.payload, client, self.server.public_url)
+        self.extras = settled_extras(self.server, client, self.request.payload)
 
 
 def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:
@@ -159,7 +159,7 @@ def check_parameters(grant: AuthorizeGrant, redirect_uri: str) -> None:
         raise InvalidRequestError("state is too long")
 
 
-def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
+def requested_parts(parameters: Parameters, client: OAuthClient, here: str) -> list[Part]:
     """The request in RAR's shape, from `scope` (its short form), `authorization_details`, or both."""
     scope = parameters.data.get("scope")
     details = parameters.data.get("authorization_details")
@@ -168,17 +168,29 @@ def requested_parts(parameters: Parameters, client: OAuthClient) -> list[Part]:
     parts: list[Part] = []
     if scope is not None:
         check_scope_syntax(scope)
+        scope = scopes.split_management(scope)[0] or None
+    if scope is None and details is None:
+        raise InvalidScopeError("grant management alone is nothing to agree to")
+    if scope is not None:
         purpose = parameters.data.get("purpose", client.vendor.purpose)
         try:
             parts += scopes.parts_from_scope(scope, purpose)
         except ScopeError as error:
             raise InvalidScopeError(ascii_only(str(error))) from None
     if details is not None:
-        try:
-            parts += scopes.check_details(parse_details(details), beside_scope=scope is not None)
-        except ScopeError as error:
-            raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
-    return parts
+        parts += read_details(details, here, beside_scope=scope is not None)
+    try:
+        return scopes.require_channels(parts)
+    except ScopeError as error:
+        raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
+
+
+def read_details(text: str, here: str, *, beside_scope: bool = True) -> list[Part]:
+    """`authorization_details` as clean parts, or the refusal of RFC 9396 section 5."""
+    try:
+        return scopes.check_details(parse_details(text), beside_scope=beside_scope, here=here)
+    except ScopeError as error:
+        raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
 
 
 def check_scope_syntax(scope: str) -> None:

@@ -21,12 +21,15 @@ from authlib.oauth2.rfc6749 import (
     TokenEndpointMixin,
 )
 
-from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError
+from vrm.api.oauth import resource
+from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError, read_details
 from vrm.api.oauth.clients import METHODS, OAuthClient, UnknownClientError
-from vrm.api.oauth.parameters import StrictRequest, refuse_repeated, required
+from vrm.api.oauth.extras import InvalidTargetError
+from vrm.api.oauth.parameters import StrictRequest, ascii_only, refuse_repeated, required
 from vrm.api.oauth.pkce import verifier
+from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet
-from vrm.errors import CodeError, ScopeError, TokenError, VendorNotFoundError
+from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError, VendorNotFoundError
 
 Answer = tuple[int, dict[str, object], list[tuple[str, str]]]
 
@@ -41,19 +44,28 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin):
         parameters = self.request.payload
         refuse_repeated(parameters)
         self.request.client = self.authenticate_token_endpoint_client()
-        if "authorization_details" in parameters.data:
-            # RFC 9396 section 6 lets a vendor ask for less here; answering with more would be wrong.
-            raise InvalidAuthorizationDetailsError("authorization_details belongs in the first request")
+        if {"scope", "authorization_details"} <= parameters.data.keys():
+            raise InvalidRequestError("less is asked for by scope or by authorization_details, not by both")
 
     def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client
         assert isinstance(client, OAuthClient)
         with oauth_errors():
             token_set = self.exchange(self.server.tokens, client)
+        self.server.consent.remember(client.vendor)
         return 200, token_body(token_set), default_json_headers
 
     def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
         raise NotImplementedError
+
+    def details(self) -> list[Part] | None:
+        """The parts, within those granted, that the access token is for (RFC 9396 section 6)."""
+        text = self.request.payload.data.get("authorization_details")
+        return None if text is None else read_details(text, self.server.public_url)
+
+    def resource(self) -> str | None:
+        """Which of the granted resources the access token is for (RFC 8707 section 2.2)."""
+        return resource.chosen(self.server.consent.vendors, self.server.public_url, self.request.payload)
 
 
 class CodeGrant(AtomicGrant):
@@ -68,6 +80,8 @@ class CodeGrant(AtomicGrant):
             client.vendor,
             required(parameters, "redirect_uri"),
             verifier(parameters),
+            resource=self.resource(),
+            details=self.details(),
         )
 
 
@@ -79,7 +93,11 @@ class RefreshGrant(AtomicGrant):
     def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
         parameters = self.request.payload
         return tokens.refresh(
-            required(parameters, "refresh_token"), client.vendor, parameters.data.get("scope")
+            required(parameters, "refresh_token"),
+            client.vendor,
+            parameters.data.get("scope"),
+            resource=self.resource(),
+            details=self.details(),
         )
 
 
@@ -90,8 +108,12 @@ def oauth_errors() -> Iterator[None]:
         yield
     except (CodeError, TokenError):
         raise InvalidGrantError("the code or refresh token is not good, or no longer") from None
+    except DetailsError as error:
+        raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
     except ScopeError:
         raise InvalidScopeError("the scope is unknown or more than was granted") from None
+    except TargetError:
+        raise InvalidTargetError("the resource is not among those granted") from None
     except VendorNotFoundError:
         raise UnknownClientError() from None
 

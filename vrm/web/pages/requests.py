@@ -16,10 +16,9 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from vrm.consent.asking import StoredRequest
-from vrm.consent.purposes import PURPOSES
 from vrm.consent.requests import Choices, Decision, PartView, Preview
 from vrm.consent.scopes import writes
-from vrm.errors import ConflictError, RequestChangedError, RequestNotFoundError
+from vrm.errors import ConflictError, RequestChangedError, RequestNotFoundError, ValidationError
 from vrm.web import again, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
@@ -54,11 +53,13 @@ def waiting_requests() -> list[StoredRequest]:
 @web.get("/requests/<handle>")
 @anybody
 def show_request(handle: str) -> Page:
-    """The consent page; without a session only the request's number."""
+    """The consent page; without a session only the request's number, or not even that."""
     stored = desk().consent.requests.open(handle)
     session.remember_waiting(handle)
     if g.vault is None:
-        return render_template("request_waits.html", number=stored.number)
+        # By a link she has to find the number herself, at the company: so nobody can leave it out.
+        return render_template("request_waits.html", number=None if stored.by_link else stored.number)
+    stored = desk().consent.requests.look(handle)
     typed = again.choices_for(handle, vault())
     choices = consenting.first_choices(stored) if typed is None else consenting.read_choices(typed, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
@@ -83,7 +84,12 @@ def decide_request(handle: str) -> Page:
     if decision != "approve":
         return _consent_page(handle, stored, choices, with_json=decision == "show")
     try:
-        decided = desk().consent.requests.approve(vault(), handle, choices, request.form.get("digest", ""))
+        said = (request.form.get("digest", ""), request.form.get("number", ""))
+        decided = desk().consent.requests.approve(vault(), handle, choices, *said)
+    except ValidationError as error:
+        if "number" not in error.fields:
+            raise
+        return _consent_page(handle, stored, choices, wrong_number=True), 422
     except RequestChangedError:
         return _consent_page(handle, stored, choices, seen=request.form.get("seen", "")), 409
     except ConflictError:  # an import runs: what it brings was not on the page
@@ -99,18 +105,22 @@ def _consent_page(
     with_json: bool = False,
     seen: str | None = None,
     importing: bool = False,
+    wrong_number: bool = False,
 ) -> str:
     preview = desk().consent.requests.preview(vault(), handle, choices)
-    headers.let_forms_reach(stored.redirect_uri)
+    if not stored.by_link:
+        headers.let_forms_reach(stored.redirect_uri)
     return render_template(
         "consent.html",
         handle=handle,
         stored=stored,
         vendor=stored.vendor,
         host=consenting.host_of(stored.redirect_uri),
-        purpose=PURPOSES[stored.parts[0]["purpose"]],
+        promised=consenting.promised(stored.parts),
         preview=preview,
         importing=importing,
+        number="" if wrong_number else request.form.get("number", "")[:20],
+        wrong_number=wrong_number,
         choices=choices,
         known=_known(stored.vendor.client_id),
         books=consenting.categories(stored.parts) == {"books"},
@@ -157,8 +167,10 @@ def _kept(form: MultiDict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def _to_vendor(decided: Decision, handle: str) -> Response:
+def _to_vendor(decided: Decision, handle: str) -> Page:
     session.forget_waiting(handle)
+    if decided.by_poll:
+        return render_template("answered.html", shared=decided.grant_id is not None)
     answer = {"code": decided.code} if decided.code else {"error": "access_denied"}
     answer |= {"state": decided.state, "iss": desk().settings.issuer}
     return Response(status=303, headers={"Location": consenting.answer_address(decided.redirect_uri, answer)})
