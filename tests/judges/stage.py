@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+
 from scripts.demo_browser import Browser, Page
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.hostile.serving import Served, free_port
@@ -29,6 +31,15 @@ SCOPE = "purchases.item:read purchases.price:read"
 BOOKS = ["A Room of One's Own", "Beloved", "Kindred", "Middlemarch", "The Left Hand of Darkness"]
 GIFT = "Model Railway Almanac"
 PATIENCE = 60  # seconds for one case of a judge
+
+
+def new_key(algorithm: str = "ES256") -> Key:
+    """A key pair for signatures of this kind, with a name."""
+    if algorithm in {"PS256", "RS256"}:
+        return RSAKey.generate_key(2048, auto_kid=True)
+    if algorithm == "Ed25519":
+        return OKPKey.generate_key("Ed25519", auto_kid=True)
+    return ECKey.generate_key("P-256", auto_kid=True)
 
 
 def document(title: str, number: int) -> dict[str, Any]:
@@ -169,6 +180,15 @@ def public(town: Town) -> dict[str, Any]:
     """A new program on somebody's machine, at whichever port was free."""
     vendor, _ = town.vendor(LOOPBACK, public=True)
     return {"client_id": vendor.client_id, "redirect_uri": "http://127.0.0.1:51004/cb"}
+
+
+def with_key(town: Town, algorithm: str = "ES256") -> dict[str, Any]:
+    """A new vendor that signs who it is; its program is told the private key."""
+    key = new_key(algorithm)
+    jwks = json.dumps({"keys": [key.as_dict(private=False)]})
+    vendor, _ = town.vendor(jwks=jwks)
+    told = {"client_id": vendor.client_id, "redirect_uri": CALLBACK, "algorithm": algorithm}
+    return {**told, "key": {**key.as_dict(private=True), "kid": key.kid}}
 
 
 def answer_in(address: str) -> dict[str, str]:

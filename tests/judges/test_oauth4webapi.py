@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.judges.stage import BOOKS, Judge, Town, confidential, public
+from tests.judges.stage import BOOKS, Judge, Town, confidential, public, with_key
 
 Judges = Callable[[str], Judge]
 
@@ -50,6 +50,43 @@ def test_a_public_client_goes_all_the_way(town: Town, hears: Callable[..., Any])
 @pytest.mark.parametrize("kind", [confidential, public])
 def test_a_pushed_request_goes_all_the_way(town: Town, hears: Callable[..., Any], kind: Any) -> None:
     gone_all_the_way(hears("whole", **kind(town), pushed=True))
+
+
+@pytest.mark.meets("rfc9700-28", "oauch-DocumentSupport/RFC7523SupportedTest")
+@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "Ed25519"])
+def test_a_client_with_a_key_of_its_own_goes_all_the_way(
+    town: Town, hears: Callable[..., Any], algorithm: str
+) -> None:
+    gone_all_the_way(hears("whole", **with_key(town, algorithm), pushed=algorithm == "ES256"))
+
+
+def test_what_was_granted_is_told_in_the_shape_of_what_was_asked(
+    town: Town, hears: Callable[..., Any]
+) -> None:
+    part = {
+        "type": "vrm_access",
+        "datatypes": ["purchases.item", "purchases.price"],
+        "actions": ["read"],
+        "fields": ["title", "total"],
+        "purpose": "ProvideProductRecommendations",
+    }
+    for pushed in (False, True):
+        found = hears("details", **confidential(town), details=[part], pushed=pushed)
+        assert [granted["datatypes"] for granted in found["granted"]] == [part["datatypes"]]
+        assert sorted(row["item"]["title"] for row in found["rows"]) == BOOKS
+        assert {name for row in found["rows"] for facet in ("item", "price") for name in row[facet]} == {
+            "title",
+            "total",
+        }
+
+
+def test_introspection_tells_the_tokens_own_client_only(town: Town, hears: Callable[..., Any]) -> None:
+    found = hears("introspection", **confidential(town), other=confidential(town))
+    assert found["active"] is True
+    assert found["iss"] == found["aud"] == town.issuer
+    assert set(found["scope"].split()) == {"purchases.item:read", "purchases.price:read"}
+    assert "username" not in found
+    assert "alice" not in str(found)
 
 
 @pytest.mark.meets("rfc9700-17", "rfc9700-29")

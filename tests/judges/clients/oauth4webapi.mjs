@@ -48,7 +48,7 @@ async function noncely(who, call) {
 async function question(who, changes = {}) {
   who.verifier = oauth.generateRandomCodeVerifier()
   who.state = oauth.generateRandomState()
-  return {
+  const asked = {
     response_type: 'code',
     client_id: who.client.client_id,
     redirect_uri: who.given.redirect_uri,
@@ -58,11 +58,12 @@ async function question(who, changes = {}) {
     code_challenge_method: 'S256',
     ...changes,
   }
+  return Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined))
 }
 
 function address(who, parameters) {
   const found = new URL(who.as.authorization_endpoint)
-  for (const [name, value] of Object.entries(parameters)) if (value !== undefined) found.searchParams.set(name, value)
+  for (const [name, value] of Object.entries(parameters)) found.searchParams.set(name, value)
   return found
 }
 
