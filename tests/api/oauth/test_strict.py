@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
-from tests.api.actors import Customer, Shop, connect, handle_of
+from tests.api.actors import Customer, Shop, connect, handle_of, no_redirect, sent_back
+from vrm.consent import asking
 from vrm.consent.service import Consent
+from vrm.consent.vendors import DOCUMENT, HOST, REGISTERED
+from vrm.vault.engine import SqliteEngine
 
 BYTES = 32  # of chance in each credential; 160 bits would do
 
@@ -59,3 +63,43 @@ def test_no_address_in_the_metadata_has_a_fragment(shop: Shop) -> None:
     named = {name: value for name, value in found.items() if name.endswith(("_endpoint", "_uri"))}
     assert "authorization_endpoint" in named
     assert not [name for name, value in named.items() if "#" in value or "?" in value]
+
+
+def of_origin(origin: str, shop: Shop, consent: Consent, engine: SqliteEngine) -> Shop:
+    """The same vendor, as if it had come another way."""
+    shop.vendor = replace(shop.vendor, origin=origin, claimed="Corner Books", name="books.example")
+    hashed = consent.vendors.hash_secret(shop.vendor.client_id, str(shop.secret))
+    with engine.write() as transaction:
+        consent.vendors.put(transaction, shop.vendor, hashed)
+    return shop
+
+
+@pytest.mark.meets(
+    "rfc9700-71",
+    "rfc9700-72",
+    "rfc9700-73",
+    "oauch-AuthEndpoint/AutomaticRedirectInvalidResponseTypeTest",
+    "oauch-AuthEndpoint/AutomaticRedirectInvalidScopeTest",
+)
+@pytest.mark.parametrize("origin", [REGISTERED, DOCUMENT])
+def test_a_wrong_request_leads_nobody_to_an_address_that_only_a_stranger_vouches_for(
+    origin: str,
+    shop: Shop,
+    customer: Customer,
+    consent: Consent,
+    engine: SqliteEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stranger = of_origin(origin, shop, consent, engine)
+    no_redirect(stranger.ask(scope="nonsense"))
+    no_redirect(stranger.ask(response_type="token"))
+    no_redirect(stranger.ask(code_challenge=None))
+    assert customer.approve(handle_of(stranger.ask()))  # what is right still waits for her
+    monkeypatch.setattr(asking, "WAITING_OF_ONE", 0)
+    no_redirect(stranger.ask())
+
+
+def test_the_host_vouches_for_those_that_it_registered(
+    shop: Shop, consent: Consent, engine: SqliteEngine
+) -> None:
+    sent_back(of_origin(HOST, shop, consent, engine).ask(scope="nonsense"), "invalid_scope")

@@ -87,6 +87,8 @@ def checked_request(server: Any, parameters: Parameters, client: OAuthClient | N
         redirect_uri = grant.validate_consent_request()
     except OAuth2Error as error:
         error.state = parameters.data.get("state")
+        if not is_vouched_for(asked.client):
+            error.redirect_uri = None
         raise
     sent, named = parameters.data, client or grant.request.client
     assert isinstance(named, OAuthClient)
@@ -98,6 +100,15 @@ def checked_request(server: Any, parameters: Parameters, client: OAuthClient | N
         sent["code_challenge"],
         grant.extras,
     )
+
+
+def is_vouched_for(client: object) -> bool:
+    """Whether the browser may be sent to this client before anybody was asked.
+
+    Who registers by himself could use the vault's good name to lead people to his page, by a request that is
+    wrong on purpose (RFC 9700 section 4.11.2): the person reads the reason, and goes where she decides.
+    """
+    return isinstance(client, OAuthClient) and client.vendor.verified
 
 
 class AuthorizeGrant(BaseGrant, AuthorizationEndpointMixin):

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from vrm.api import guards, problems
 from vrm.api.leaf import note
 from vrm.api.oauth import metadata
-from vrm.api.oauth.authorize import CheckedRequest, checked_request
+from vrm.api.oauth.authorize import CheckedRequest, checked_request, is_vouched_for
 from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.issuer import answer_address
 from vrm.api.oauth.management import GRANTS, Management
@@ -71,7 +71,8 @@ def authorize(server: OAuthServer) -> Response:
     try:
         stored = submit(server, asked)
     except OAuth2Error as error:
-        error.state, error.redirect_uri = asked.state or None, asked.redirect_uri
+        error.state = asked.state or None
+        error.redirect_uri = asked.redirect_uri if is_vouched_for(asked.client) else None
         return refuse(server, error)
     return _see_other(f"{server.public_url}/requests/{stored.handle}")
 
