@@ -78,6 +78,10 @@ class OutboundError(VrmError):
 
     slug = "outbound"
 
+    def __init__(self, message: str = "", *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered  # it was reached, and what it said cannot be used
+
 
 class VaultError(VrmError):
     """Base of what the vault refuses."""

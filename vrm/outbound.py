@@ -250,12 +250,12 @@ def _exchange(
     connection.request(method, target, body, told)
     response = connection.getresponse()
     if 300 <= response.status < 400:
-        raise OutboundError("redirects are not followed")
+        raise OutboundError("redirects are not followed", answered=True)
     if response.getheader("Content-Encoding", "identity") != "identity":
-        raise OutboundError("the answer is compressed")
+        raise OutboundError("the answer is compressed", answered=True)
     found = response.read(most + 1)
     if len(found) > most:
-        raise OutboundError("the answer is too large")
+        raise OutboundError("the answer is too large", answered=True)
     if response.length:  # what was announced and did not come
         raise OutboundError("the answer is cut off")
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, found)

@@ -53,10 +53,10 @@ class Fetching:
     def _outbound_answer(self, url: str, most: int) -> Answer:
         answer = self.outbound.get(url, most=most)
         if answer.status != 200:
-            raise OutboundError(f"the address answered {answer.status}")
+            raise OutboundError(f"the address answered {answer.status}", answered=answer.status < 500)
         media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
         if not _JSON.fullmatch(media_type):
-            raise OutboundError("what is there is not said to be JSON")
+            raise OutboundError("what is there is not said to be JSON", answered=True)
         return answer
 
 
@@ -65,9 +65,9 @@ def _read(answer: Answer) -> tuple[str, dict[str, Any]]:
         text = answer.body.decode("utf-8")
         document = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
-        raise OutboundError("what is there is not JSON with unique keys") from None
+        raise OutboundError("what is there is not JSON with unique keys", answered=True) from None
     if not isinstance(document, dict):
-        raise OutboundError("what is there is not a JSON object")
+        raise OutboundError("what is there is not a JSON object", answered=True)
     return text, document
 
 

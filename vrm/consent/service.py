@@ -10,8 +10,10 @@ from typing import TypeVar
 from vrm.clock import Clock
 from vrm.consent import (
     asking,
+    counting,
     deposits,
     disclosures,
+    documents,
     endings,
     events,
     keysets,
@@ -24,8 +26,10 @@ from vrm.consent import (
 )
 from vrm.consent.amendments import Amendments
 from vrm.consent.arrivals import Arrivals
+from vrm.consent.counting import Counting
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.documents import Documents
 from vrm.consent.fetching import Fetching
 from vrm.consent.filing import A_WHILE, Filing
 from vrm.consent.grants import Grants
@@ -42,7 +46,7 @@ from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
 from vrm.consent.sweeping import Sweeping
 from vrm.consent.tokens import Tokens
-from vrm.consent.vendors import Vendors
+from vrm.consent.vendors import DOCUMENT, Vendor, Vendors
 from vrm.consent.views import Views
 from vrm.errors import SessionExpiredError, StorageError
 from vrm.outbound import Outbound
@@ -58,6 +62,8 @@ SCHEMA = Schema(
     (
         *vendors.TABLES,
         *keysets.TABLES,
+        *counting.TABLES,
+        *documents.TABLES,
         *endings.TABLES,
         *views.TABLES,
         *postings.TABLES,
@@ -82,6 +88,8 @@ SCHEMA = Schema(
         "sweeps",
         "once",
         "key_sets",
+        "counts",
+        "documents",
         "events",
         "event_queues",
     ),
@@ -99,6 +107,8 @@ SCHEMA = Schema(
             *events.TABLES,
             *polling.TABLES,
             *keysets.TABLES,
+            *counting.TABLES,
+            *documents.TABLES,
             *vendors.STEPS,
         ),
     },
@@ -141,6 +151,8 @@ class Consent:
         self.vendors = Vendors(engine, key, clock)
         self.fetching = Fetching(engine, outbound or Outbound())
         self.keys = KeySets(engine, key, clock, self.fetching)
+        self.counting = Counting(engine, key, clock)
+        self.documents = Documents(engine, self.vendors, self.counting, self.fetching, clock)
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
         self.outbox = Outbox(engine, key, self.vendors, clock)
@@ -173,6 +185,11 @@ class Consent:
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing_while: float = A_WHILE
         self.filing = Filing(engine, clock)
+
+    def remember(self, vendor: Vendor) -> None:
+        """A customer has said yes to a vendor that nobody vouches for: it is no stranger any more."""
+        if vendor.origin == DOCUMENT:
+            self.documents.keep(vendor.client_id)
 
     def at_unlock(self, vault: Vault) -> list[str]:
         """What a log-in does; returns problems.
@@ -241,6 +258,7 @@ class Consent:
         self.deposits.sweep()
         self.once.sweep()
         self.keys.sweep()
+        self.documents.sweep()
         self.polls.sweep()
         self.outbox.sweep()
         return self.sweeping.run()

@@ -291,9 +291,11 @@ def _vendor(row: Row) -> Vendor:
     uris = tuple(json.loads(of["redirect_uris"]))
     method = of["auth_method"] or ("none" if of["secret"] is None else "client_secret_basic")
     vouched = of["origin"] == HOST
+    abroad = [uri for uri in uris if urlsplit(uri).hostname not in _LOOPBACK]
+    home = of["client_id"] if of["origin"] == DOCUMENT else (abroad or uris or ("",))[0]
     return Vendor(
         of["client_id"],
-        of["name"] if vouched else domain(of["client_id"] if of["origin"] == DOCUMENT else uris[0]),
+        of["name"] if vouched else domain(home),
         uris,
         method == "none",
         bool(of["resource_server"]),

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from vrm.clock import Clock
+from vrm.consent.counting import network as network_of
 from vrm.errors import RateLimitedError
 from vrm.vault.engine import Engine, Schema
 
@@ -67,11 +67,11 @@ class Limits:
 
     def count_creation(self, address: str) -> None:
         """Count one new vault."""
-        self._count([(self._hash_key(CREATIONS.kind, _network(address)), CREATIONS.most)])
+        self._count([(self._hash_key(CREATIONS.kind, network_of(address)), CREATIONS.most)])
 
     def _entry(self, name: str, address: str) -> list[tuple[bytes, int]]:
         # Case and spaces around it are dropped: variants of one name share their count.
-        name, network = name.strip().casefold()[:200], _network(address)
+        name, network = name.strip().casefold()[:200], network_of(address)
         return [
             (self._hash_key(PER_PAIR.kind, name, network), PER_PAIR.most),
             (self._hash_key(PER_ADDRESS.kind, network), PER_ADDRESS.most),
@@ -93,16 +93,3 @@ class Limits:
 
     def _period(self) -> int:
         return self._clock.now() // WINDOW
-
-
-def _network(address: str) -> str:
-    """The address; of IPv6 the /64, which one household has to itself."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        return parsed.exploded[:19]
-    return str(parsed)

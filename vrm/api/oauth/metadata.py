@@ -44,6 +44,7 @@ def authorization_server(public_url: str, scopes: list[str], profile: Profile) -
         "revocation_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
         "revocation_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
+        "client_id_metadata_document_supported": True,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": DETAILS_TYPES,

@@ -24,6 +24,7 @@ from vrm.api.oauth.polling import TicketGrant
 from vrm.api.oauth.profile import Profile
 from vrm.api.oauth.revoke import Revocation
 from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_type
+from vrm.consent.documents import is_address
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
 
@@ -53,11 +54,19 @@ class OAuthServer(AuthorizationServer):
         return frozenset((self.public_url, *also))
 
     def query_client(self, client_id: str) -> OAuthClient | None:  # type: ignore[override]
-        """The vendor of that id; unknown and blocked alike are none."""
+        """The vendor of that id; unknown and blocked alike are none.
+
+        InvalidClientError says what is wrong with a document that is a client id.
+        """
         try:
-            vendor = self.consent.vendors.get(client_id)
-        except VendorNotFoundError:
-            return None
+            if is_address(client_id):
+                vendor = self.consent.documents.vendor(client_id, request.remote_addr or "")
+            else:
+                vendor = self.consent.vendors.get(client_id)
+        except VendorNotFoundError as error:
+            if not is_address(client_id):
+                return None
+            raise InvalidClientError(f"client_id is no document that can be used ({error})") from None
         return None if vendor.blocked else OAuthClient(vendor, self.consent.vendors.check_secret)
 
     def authenticate_client(self, request: Any, methods: Any, endpoint: str = "token") -> OAuthClient:
