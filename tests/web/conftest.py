@@ -116,14 +116,18 @@ def ask(consent: Consent, vendor: Vendor) -> Ask:
     """The vendor asks; returns the request's handle."""
 
     def submit(
-        *parts: dict[str, Any], vendor: Vendor = vendor, state: str = "a b&c", uri: str = CALLBACK
+        *parts: dict[str, Any],
+        vendor: Vendor = vendor,
+        state: str = "a b&c",
+        uri: str = CALLBACK,
+        **extras: Any,
     ) -> str:
         asked = list(parts) or [
             part("purchases.item", "purchases.order", period="P2Y"),
             part("purchases.price", necessity="optional", period="P2Y"),
         ]
         stored = consent.requests.submit(
-            vendor, asked, redirect_uri=uri, state=state, code_challenge="c" * 43
+            vendor, asked, redirect_uri=uri, state=state, code_challenge="c" * 43, extras=extras
         )
         return stored.handle
 

@@ -20,6 +20,7 @@ from vrm.consent.requests import Choices, Preview
 from vrm.consent.scopes import INBOX
 from vrm.consent.terms import TERMS, Terms
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
+from vrm.web import amending
 
 PERIODS: Final = ("P1Y", "P2Y", "P5Y")
 DAYS_MOST: Final = 365
@@ -29,7 +30,14 @@ EXCLUDE_MOST: Final = 20_000
 
 
 def first_choices(stored: StoredRequest) -> Choices:
-    """What is chosen before the customer chose: the least. Optional parts off, only her own things."""
+    """What is chosen before the customer chose: the least. Optional parts off, only her own things.
+
+    Where a grant is to be changed, what she chose for that one.
+    """
+    if stored.earlier is not None:
+        period = longest_period(stored.earlier.agreement.parts)
+        period = period if period in offered(stored) else ""
+        return amending.earlier_choices(stored, stored.earlier, period)
     return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as))
 
 
@@ -54,6 +62,15 @@ def periods(parts: Iterable[Mapping[str, Any]]) -> list[str]:
     """How far back she can choose: ours that are shorter than what is asked for, and that ("")."""
     asked = [part["period"] for part in parts if "period" in part]
     return [ours for ours in PERIODS if all(longer(their, ours) for their in asked)] + [""]
+
+
+def offered(stored: StoredRequest) -> list[str]:
+    """The periods of `periods`; beside parts of an earlier grant, any that makes one part shorter."""
+    if stored.earlier is None:
+        return periods(stored.parts)
+    bought = [part for part in stored.parts if part["datatypes"][0].startswith("purchases.")]
+    asked = [part.get("period", "") for part in bought]
+    return [ours for ours in PERIODS if any(not their or longer(their, ours) for their in asked)] + [""]
 
 
 def longest_period(parts: Iterable[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 from vrm.consent import policy
 from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
-from vrm.consent.scopes import source_of
+from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
 from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, vault, web
@@ -185,6 +185,8 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         "company.html",
         grant=grant,
         purpose=PURPOSES.get(grant.purpose),
+        manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
+        places=[place for place in grant.agreement.resources if place != policy.HERE],
         rows=rows[:ROWS],
         more=offset + ROWS if len(rows) > ROWS else None,
         before=max(0, offset - ROWS) if offset else None,

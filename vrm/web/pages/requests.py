@@ -1,7 +1,8 @@
 """What companies ask: the requests that wait, and the consent page.
 
 Promises: without a session the page names neither company nor data and offers no way to log in (a link
-from a shop to a passphrase field would train phishing); nothing is ticked that the customer did not tick;
+from a shop to a passphrase field would train phishing); nothing is ticked that the customer did not tick, now
+or in what she agreed to before;
 what is approved is, row for row, what was shown, or the page is shown again with what changed.
 """
 
@@ -18,8 +19,14 @@ from werkzeug.wrappers import Response
 from vrm.consent.asking import StoredRequest
 from vrm.consent.requests import Choices, Decision, PartView, Preview
 from vrm.consent.scopes import writes
-from vrm.errors import ConflictError, RequestChangedError, RequestNotFoundError, ValidationError
-from vrm.web import again, consenting, headers, session, wording
+from vrm.errors import (
+    ConflictError,
+    GrantNotFoundError,
+    RequestChangedError,
+    RequestNotFoundError,
+    ValidationError,
+)
+from vrm.web import again, amending, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 
@@ -60,6 +67,10 @@ def show_request(handle: str) -> Page:
         # By a link she has to find the number herself, at the company: so nobody can leave it out.
         return render_template("request_waits.html", number=None if stored.by_link else stored.number)
     stored = desk().consent.requests.look(handle)
+    try:
+        stored = desk().consent.requests.asked(vault(), handle)
+    except GrantNotFoundError:
+        return _astray(handle, stored)
     typed = again.choices_for(handle, vault())
     choices = consenting.first_choices(stored) if typed is None else consenting.read_choices(typed, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
@@ -77,6 +88,13 @@ def decide_request(handle: str) -> Page:
     decision = request.form.get("decision", "")
     if decision == "decline":
         return _to_vendor(desk().consent.requests.decline(vault(), handle), handle)
+    try:
+        return _decide(handle, desk().consent.requests.asked(vault(), handle), decision)
+    except GrantNotFoundError:
+        return _astray(handle, stored), 409
+
+
+def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
     choices = consenting.read_choices(request.form, stored)
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
@@ -95,6 +113,13 @@ def decide_request(handle: str) -> Page:
     except ConflictError:  # an import runs: what it brings was not on the page
         return _consent_page(handle, stored, choices, importing=True), 409
     return _to_vendor(decided, handle)
+
+
+def _astray(handle: str, stored: StoredRequest) -> str:
+    """It wants to change a grant that is not in this vault, or has ended: all she can do is to say no."""
+    if not stored.by_link:
+        headers.let_forms_reach(stored.redirect_uri)
+    return render_template("request_astray.html", handle=handle, vendor=stored.vendor)
 
 
 def _consent_page(
@@ -126,7 +151,7 @@ def _consent_page(
         books=consenting.categories(stored.parts) == {"books"},
         purchases=consenting.asks_for(stored.parts, "purchases"),
         asks_corrections=consenting.asks_for(stored.parts, "answers"),
-        periods=consenting.periods(stored.parts),
+        periods=consenting.offered(stored),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
         taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
@@ -144,7 +169,18 @@ def _consent_page(
         first_rows=FIRST_ROWS,
         rows_most=ROWS_MOST,
         aware=request.form.get("aware") == "yes",
+        amended=_amended(stored, preview),
+        beside=amending.beside(stored, desk().consent.vendors.of_resource),
     )
+
+
+def _amended(stored: StoredRequest, preview: Preview) -> amending.Amended | None:
+    """What would change of an earlier grant; None where the request is for a new one."""
+    if stored.earlier is None:
+        return None
+    seen = desk().consent.grants.leaving(vault(), stored.earlier.grant_id)
+    documents = {record: document for _, record, document in seen}
+    return amending.amended(stored, stored.earlier, preview, documents)
 
 
 def _subjects(parts: Iterable[PartView]) -> list[str]:

@@ -1,0 +1,174 @@
+"""The consent page where a grant is to be changed: what is marked, what stands chosen, whose it must be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.actors import Customer, Page
+from tests.web.conftest import Ask, part, purchase
+from tests.web.test_requests import APPROVE, DECLINE, LOOK, answer, decide
+from vrm.consent.grants import GrantView
+from vrm.consent.service import Consent
+from vrm.consent.vendors import Vendor
+from vrm.vault.vault import Vault
+
+ITEM, PRICE = part("purchases.item"), part("purchases.price")
+
+
+@pytest.fixture
+def books(opened: Vault) -> list[str]:
+    records = opened.records("purchases")
+    kept = [records.put(purchase(title, "self")) for title in ("Kindred", "Emma", "Beloved")]
+    return [*kept, records.put(purchase("Railways", "gift"))]
+
+
+@pytest.fixture
+def live(alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault) -> GrantView:
+    """A grant for which she took one book out, let a gift in, and set a year."""
+    handle = ask(part("purchases.item", period="P5Y"), part("purchases.price", necessity="optional"))
+    chosen = [("exclude", books[0]), ("for_whom", "gift"), ("period", "P1Y"), ("days", "30")]
+    page = alice.submit(alice.get(f"/requests/{handle}").form(handle), LOOK, tick=chosen)
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    (grant,) = consent.grants.listing(opened)
+    assert grant.rows == 3
+    return grant
+
+
+def asked(
+    alice: Customer, ask: Ask, live: GrantView, action: str, *parts: dict[str, object]
+) -> tuple[Page, str]:
+    handle = ask(*parts, action=action, grant_id=live.id)
+    return alice.get(f"/requests/{handle}"), handle
+
+
+def test_what_is_new_and_what_goes_is_named(alice: Customer, ask: Ask, live: GrantView) -> None:
+    page, _ = asked(alice, ask, live, "replace", PRICE, part("inbox", actions=["write"]))
+    assert "ask to change what you agreed to" in page.text
+    assert "take the place of what they have today" in page.text
+    for text in ("No longer", "May newly put in", "3 that they do not see like this today"):
+        assert text in page.text, text
+    page, _ = asked(alice, ask, live, "merge", PRICE)
+    assert "They keep what they have today and would get more" in page.text
+    assert "No longer" not in page.text
+
+
+def test_what_goes_is_counted(alice: Customer, ask: Ask, live: GrantView, opened: Vault) -> None:
+    page, _ = asked(alice, ask, live, "replace", part("preferences.statement"))
+    assert "3 that they see today" in page.text
+    page, _ = asked(alice, ask, live, "replace", ITEM)
+    assert "that they do not see" not in page.text
+    assert "that they see today" not in page.text
+
+
+def test_what_may_be_put_in_no_longer_is_named(
+    alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    decide(alice, ask(ITEM, part("inbox", actions=["write"])))
+    (grant,) = consent.grants.listing(opened)
+    page, _ = asked(alice, ask, grant, "replace", part("purchases.item", purpose="RequestedServiceProvision"))
+    assert "May no longer put in" in page.text
+
+
+def test_what_she_chose_before_stands_chosen(
+    alice: Customer, ask: Ask, live: GrantView, books: list[str]
+) -> None:
+    for action in ("replace", "merge"):
+        page, handle = asked(alice, ask, live, action, part("purchases.item", period="P2Y"), PRICE)
+        form = page.form(handle)
+        assert form.values("for_whom") == ["self", "gift"]
+        assert form.values("exclude") == [books[0]]
+        assert form.value("period") == "P1Y"
+        assert form.value("days") == "30"
+
+
+def test_an_extra_that_she_had_taken_stands_ticked_and_a_new_one_does_not(
+    alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    extras = [
+        ITEM,
+        part("purchases.price", necessity="optional"),
+        part("purchases.order", necessity="optional"),
+    ]
+    handle = ask(*extras[:2])
+    decide(alice, handle, tick=[("optional", "1")])
+    (grant,) = consent.grants.listing(opened)
+    page, handle = asked(alice, ask, grant, "replace", *extras)
+    assert page.form(handle).values("optional") == ["1"]
+
+
+def test_a_change_is_approved_on_the_page(
+    alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
+) -> None:
+    _, handle = asked(alice, ask, live, "merge", PRICE)
+    assert "code" in answer(decide(alice, handle))
+    new, old = sorted(consent.grants.listing(opened), key=lambda one: one.state)
+    assert (new.state, old.state) == ("live", "replaced")
+    assert new.rows == 3
+    page = alice.get(f"/companies/{new.id}")
+    assert "You agreed to a changed version of it" in page.text
+    assert "changed since" in alice.get(f"/companies/{old.id}").text
+
+
+def test_what_was_narrowed_meanwhile_is_shown_again(
+    alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
+) -> None:
+    page, handle = asked(alice, ask, live, "merge", PRICE)
+    consent.grants.narrow(opened, live.id, days=9)
+    again = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert again.status == 409
+    assert consent.grants.get(opened, live.id).state == "live"
+
+
+# --- not hers
+
+
+@pytest.mark.parametrize("action", ["replace", "merge"])
+def test_what_is_not_in_this_vault_can_only_be_declined(
+    alice: Customer, ask: Ask, live: GrantView, action: str
+) -> None:
+    handle = ask(PRICE, action=action, grant_id="x" * 22)
+    page = alice.get(f"/requests/{handle}")
+    assert page.status == 200
+    assert "not in this vault, or it has ended" in page.text
+    assert page.form(handle).buttons == [("decision", "decline")]
+    refused = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert refused.status == 409
+    assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
+
+
+def test_what_ended_while_she_looked_can_only_be_declined(
+    alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
+) -> None:
+    page, handle = asked(alice, ask, live, "replace", PRICE)
+    consent.grants.revoke(opened, live.id)
+    refused = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert refused.status == 409
+    assert "not in this vault, or it has ended" in refused.text
+    assert len(consent.grants.listing(opened)) == 1
+
+
+# --- what goes along
+
+
+def test_where_it_may_be_shown_and_what_may_be_managed_is_named(
+    alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    shelf = "https://shelf.example/api"
+    consent.vendors.add("Shelf Service", resource_server=True, resource=shelf)
+    handle = ask(ITEM, resource=["", shelf, "https://gone.example"], manage=["grant_management_query"])
+    page = alice.get(f"/requests/{handle}")
+    for text in ("Look up what you agreed to", "Shelf Service", shelf, "https://gone.example"):
+        assert text in page.text
+    decide(alice, handle)
+    (grant,) = consent.grants.listing(opened)
+    page = alice.get(f"/companies/{grant.id}")
+    assert "Look up what you agreed to" in page.text
+    assert shelf in page.text
+
+
+def test_a_request_without_any_says_nothing_of_it(
+    alice: Customer, books: list[str], ask: Ask, vendor: Vendor
+) -> None:
+    page = alice.get(f"/requests/{ask(ITEM)}")
+    assert "What goes along" not in page.text
+    assert "ask to change" not in page.text
