@@ -16,7 +16,7 @@ from vrm.web import consenting, headers
 VENDOR = Vendor(
     "c", "Corner Books", ("https://x.example/cb",), False, False, ("books.example",), "", False, 0
 )
-STORED = StoredRequest("h", 1, VENDOR, (), "https://x.example/cb", "", "", 0, 0)
+STORED = StoredRequest("h", b"", 1, VENDOR, (), "https://x.example/cb", "", "", 0, 0)
 
 
 def read(*pairs: tuple[str, str]) -> Any:

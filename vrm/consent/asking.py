@@ -44,6 +44,7 @@ class StoredRequest:
     """What a vendor asks for, as it waits. `handle` opens it and is shown to nobody but the browser."""
 
     handle: str = field(repr=False)
+    lookup: bytes = field(repr=False)
     number: int
     vendor: Vendor
     parts: tuple[Part, ...]
@@ -218,12 +219,9 @@ class Asking:
 
     def spend(self, transaction: Transaction, request: StoredRequest) -> None:
         """Decide it: of all that try at once one does, the others meet RequestNotFoundError."""
-        raw = read_token("link" if request.by_link else "request", request.handle)
-        if raw is None:
-            raise RequestNotFoundError()
         cursor = transaction.execute(
             "UPDATE requests SET spent = 1 WHERE lookup = ? AND spent = 0 AND expires > ?",
-            (self._split(raw)[0], self._clock.now()),
+            (request.lookup, self._clock.now()),
         )
         if cursor.rowcount != 1:
             raise RequestNotFoundError()
@@ -266,6 +264,7 @@ class Asking:
             raise RequestNotFoundError()
         return StoredRequest(
             handle,
+            row.lookup,
             number,
             vendor,
             tuple(parts),

@@ -15,6 +15,7 @@ from tests.conftest import SettableClock
 from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.settings import Settings
+from vrm.vault.engine import SqliteEngine
 
 PART: dict[str, Any] = {
     "type": "vrm_access",
@@ -412,4 +413,16 @@ def test_a_decided_request_makes_room(
 ) -> None:
     monkeypatch.setattr(asking, "WAITING_OF_ONE", 1)
     customer.approve(handle_of(shop.ask()))
+    handle_of(shop.ask())
+
+
+def test_a_disk_that_takes_no_more_is_a_page_and_no_redirect(shop: Shop, engine: SqliteEngine) -> None:
+    engine.one("PRAGMA query_only = ON")
+    answer = shop.ask()
+    assert answer.status_code == 503
+    assert answer.mimetype == "text/html"
+    assert "try again later" in answer.get_data(as_text=True)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "Location" not in answer.headers
+    engine.one("PRAGMA query_only = OFF")
     handle_of(shop.ask())

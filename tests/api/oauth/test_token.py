@@ -13,8 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of, refused
+from vrm.api.oauth.parameters import FORM, MAX_REQUEST
+from vrm.api.oauth.profile import PROFILES
+from vrm.api.oauth.server import OAuthServer
 from vrm.consent.service import Consent
 from vrm.settings import Settings
+from vrm.vault.engine import SqliteEngine
 
 
 @pytest.fixture
@@ -307,6 +311,58 @@ def test_a_multipart_body_is_refused(shop: Shop, code: str) -> None:
 
 def test_an_oversized_body_is_refused(shop: Shop) -> None:
     refused(shop.redeem("x" * 20_000), 413, "invalid_request")
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 413)])
+def test_the_largest_body_is_read_and_one_byte_more_is_not(
+    shop: Shop, code: str, over: int, status: int
+) -> None:
+    form = shop.form(
+        grant_type="authorization_code", code=code, redirect_uri=CALLBACK, code_verifier=shop.verifier
+    )
+    body = urlencode({**form, "more": ""})
+    body += "x" * (MAX_REQUEST + over - len(body))
+    answer = shop.client.post("/oauth/token", data=body, content_type=FORM, headers=shop.basic)
+    assert answer.status_code == status
+
+
+# what is not the vendor's fault
+
+
+def test_a_disk_that_takes_no_more_spends_nothing_and_says_when_to_come_again(
+    shop: Shop, code: str, engine: SqliteEngine
+) -> None:
+    engine.one("PRAGMA query_only = ON")
+    answer = shop.redeem(code)
+    refused(answer, 503, "temporarily_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    engine.one("PRAGMA query_only = OFF")
+    assert shop.redeem(code).status_code == 200
+
+
+def test_a_fault_of_the_vault_spends_nothing_and_tells_nothing(
+    shop: Shop, code: str, consent: Consent, engine: SqliteEngine
+) -> None:
+    """Somebody swapped the key of her log; this process has just started, and would seal to it."""
+    consent.log._local.__dict__.clear()
+    [(public,)] = engine.all("SELECT log_public FROM vaults")
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vaults SET log_public = zeroblob(32)")
+    answer = shop.redeem(code)
+    refused(answer, 500, "server_error")
+    assert answer.get_json() == {"error": "server_error"}
+    assert "Retry-After" not in answer.headers
+    with engine.write() as transaction:
+        transaction.execute("UPDATE vaults SET log_public = ?", (public,))
+    assert shop.redeem(code).status_code == 200
+
+
+def test_what_authlib_would_make_tokens_with_is_walled_up(consent: Consent, settings: Settings) -> None:
+    """A grant of its own, registered by mistake, would store tokens that carry no keys and obey no grant."""
+    server = OAuthServer(consent, settings.issuer, PROFILES["baseline"])
+    for act in (lambda: server.generate_token("password", None), lambda: server.save_token({}, None)):
+        with pytest.raises(RuntimeError, match="only"):
+            act()
 
 
 def chunked(shop: Shop, **fields: str | None) -> Any:

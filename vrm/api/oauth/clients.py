@@ -48,9 +48,6 @@ class OAuthClient(ClientMixin):
     def get_client_id(self) -> str:
         return str(self.vendor.client_id)
 
-    def get_default_redirect_uri(self) -> str:
-        return ""  # never guessed: the request names it
-
     def get_allowed_scope(self, scope: Any) -> str:
         return str(scope or "")  # vrm.consent.scopes decides, not a list per client
 
@@ -65,9 +62,6 @@ class OAuthClient(ClientMixin):
 
     def check_response_type(self, response_type: str) -> bool:  # noqa: ARG002 - Authlib's signature
         return True  # authorize.py refuses all but `code`; Authlib would repeat what was sent
-
-    def check_grant_type(self, grant_type: str) -> bool:
-        return grant_type in GRANT_TYPES
 
 
 def redirect_matches(vendor: Vendor, redirect_uri: str) -> bool:

@@ -38,10 +38,6 @@ class Parameters(OAuth2Payload):
     def data(self) -> dict[str, str]:
         return self._single
 
-    @property
-    def datalist(self) -> dict[str, list[str]]:
-        return {name: [value] for name, value in self._single.items()}
-
 
 class StrictRequest(OAuth2Request):
     """Authlib's request over our parameters; its address is the public one, whatever Host header came."""
@@ -49,10 +45,6 @@ class StrictRequest(OAuth2Request):
     def __init__(self, request: Request, public_url: str, parameters: Parameters) -> None:
         super().__init__(request.method, public_url + request.path, headers=dict(request.headers))
         self.payload: Parameters = parameters
-
-    @property
-    def form(self) -> dict[str, str]:
-        return self.payload.data
 
 
 def from_query(request: Request) -> Parameters:

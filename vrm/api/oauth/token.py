@@ -8,6 +8,7 @@ its debug lines that print tokens. Refuses everything that is not the vendor's o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,18 +24,18 @@ from authlib.oauth2.rfc6749 import (
 
 from vrm.api.oauth import resource
 from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError, read_details
-from vrm.api.oauth.clients import METHODS, OAuthClient, UnknownClientError
+from vrm.api.oauth.clients import METHODS, OAuthClient
 from vrm.api.oauth.extras import InvalidTargetError
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, refuse_repeated, required
 from vrm.api.oauth.pkce import verifier
 from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet
-from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError, VendorNotFoundError
+from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError
 
 Answer = tuple[int, dict[str, object], list[tuple[str, str]]]
 
 
-class AtomicGrant(BaseGrant, TokenEndpointMixin):
+class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
     """Authenticate the vendor, read the parameters, make one call, answer."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
@@ -55,8 +56,9 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin):
         self.server.consent.remember(client.vendor)
         return 200, token_body(token_set), default_json_headers
 
+    @abstractmethod
     def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
-        raise NotImplementedError
+        """The one call."""
 
     def details(self) -> list[Part] | None:
         """The parts, within those granted, that the access token is for (RFC 9396 section 6)."""
@@ -114,23 +116,19 @@ def oauth_errors() -> Iterator[None]:
         raise InvalidScopeError("the scope is unknown or more than was granted") from None
     except TargetError:
         raise InvalidTargetError("the resource is not among those granted") from None
-    except VendorNotFoundError:
-        raise UnknownClientError() from None
 
 
 def token_body(token_set: TokenSet) -> dict[str, object]:
     """RFC 6749 section 5.1 with RFC 9396's `authorization_details` as granted, and the grant's id."""
-    body: dict[str, object] = {
+    return {
         "access_token": token_set.access_token,
+        "refresh_token": token_set.refresh_token,
         "token_type": "Bearer",
         "expires_in": token_set.expires_in,
         "scope": token_set.scope,
         "authorization_details": token_set.authorization_details,
         "grant_id": token_set.grant_id,
     }
-    if token_set.refresh_token:
-        body["refresh_token"] = token_set.refresh_token
-    return body
 
 
 def refuse_missing_grant_type(parameters: Any) -> None:
