@@ -36,7 +36,8 @@ def from_npm() -> None:
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """A served vault with its customer logged in."""
-    opened = open_town(tmp_path_factory.mktemp("judged"))
+    open_to_all = {"VRM_REGISTRATION": "open", "VRM_OUTBOUND_ALLOW": "127.0.0.1/32"}
+    opened = open_town(tmp_path_factory.mktemp("judged"), **open_to_all)
     yield opened
     opened.close()
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -189,6 +192,34 @@ def with_key(town: Town, algorithm: str = "ES256") -> dict[str, Any]:
     vendor, _ = town.vendor(jwks=jwks)
     told = {"client_id": vendor.client_id, "redirect_uri": CALLBACK, "algorithm": algorithm}
     return {**told, "key": {**key.as_dict(private=True), "kid": key.kid}}
+
+
+@contextmanager
+def published(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A vendor that is nothing but a document at an address of its own, as long as that is served."""
+
+    class Publisher(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(told).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Publisher) as server:
+        origin = f"http://127.0.0.1:{server.server_port}"
+        told = {"client_id": origin + "/client.json", "redirect_uris": [origin + "/cb"], **document}
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield {"client_id": told["client_id"], "redirect_uri": origin + "/cb"}
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def answer_in(address: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.judges.stage import BOOKS, Judge, Town, confidential, public, with_key
+from tests.judges.stage import BOOKS, Judge, Town, confidential, new_key, public, published, with_key
 
 Judges = Callable[[str], Judge]
 
@@ -58,6 +58,22 @@ def test_a_client_with_a_key_of_its_own_goes_all_the_way(
     town: Town, hears: Callable[..., Any], algorithm: str
 ) -> None:
     gone_all_the_way(hears("whole", **with_key(town, algorithm), pushed=algorithm == "ES256"))
+
+
+def test_a_document_is_a_client_that_nobody_registered(town: Town, hears: Callable[..., Any]) -> None:
+    with published({"client_name": "Corner Books", "token_endpoint_auth_method": "none"}) as given:
+        gone_all_the_way(hears("whole", **given))
+
+
+def test_a_document_with_a_key_proves_who_it_is(town: Town, hears: Callable[..., Any]) -> None:
+    key = new_key()
+    document = {
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": [key.as_dict(private=False)]},
+    }
+    private = {"algorithm": "ES256", "key": {**key.as_dict(private=True), "kid": key.kid}}
+    with published(document) as given:
+        gone_all_the_way(hears("whole", **given, **private, pushed=True))
 
 
 def test_what_was_granted_is_told_in_the_shape_of_what_was_asked(
