@@ -20,6 +20,7 @@ from vrm.consent import (
     once,
     polling,
     postings,
+    registrations,
     tokens,
     vendors,
     views,
@@ -42,11 +43,12 @@ from vrm.consent.once import Once
 from vrm.consent.outbox import Outbox
 from vrm.consent.polling import Polls
 from vrm.consent.reader import Reader
+from vrm.consent.registrations import Registrations
 from vrm.consent.renewal import GrantsPart, LogPart
 from vrm.consent.requests import Requests
 from vrm.consent.sweeping import Sweeping
 from vrm.consent.tokens import Tokens
-from vrm.consent.vendors import DOCUMENT, Vendor, Vendors
+from vrm.consent.vendors import DOCUMENT, REGISTERED, Vendor, Vendors
 from vrm.consent.views import Views
 from vrm.errors import SessionExpiredError, StorageError
 from vrm.outbound import Outbound
@@ -64,6 +66,7 @@ SCHEMA = Schema(
         *keysets.TABLES,
         *counting.TABLES,
         *documents.TABLES,
+        *registrations.TABLES,
         *endings.TABLES,
         *views.TABLES,
         *postings.TABLES,
@@ -109,6 +112,7 @@ SCHEMA = Schema(
             *keysets.TABLES,
             *counting.TABLES,
             *documents.TABLES,
+            *registrations.TABLES,
             *vendors.STEPS,
         ),
     },
@@ -148,10 +152,12 @@ class Consent:
         key = vaults.server_key
         self._grace = refresh_grace
         self.clock = clock
+        self.engine = engine
         self.vendors = Vendors(engine, key, clock)
         self.fetching = Fetching(engine, outbound or Outbound())
         self.keys = KeySets(engine, key, clock, self.fetching)
         self.counting = Counting(engine, key, clock)
+        self.registrations = Registrations(engine, key, self.vendors, self.counting, clock)
         self.documents = Documents(engine, self.vendors, self.counting, self.fetching, clock)
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
@@ -167,18 +173,8 @@ class Consent:
         self.polls = Polls(engine, key, self.tokens, clock)
         self.introspection = Introspection(engine, key, clock)
         self.amendments = Amendments(engine, key, self.views, clock)
-        self.requests = Requests(
-            engine,
-            key,
-            self.vendors,
-            self.polls,
-            self.grants,
-            self.tokens,
-            self.amendments,
-            self.log,
-            clock,
-            life=request_life,
-        )
+        asked_of = (self.vendors, self.polls, self.grants, self.tokens, self.amendments)
+        self.requests = Requests(engine, key, *asked_of, self.log, clock, life=request_life)
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
         self.reader = Reader(engine, key, self.tokens, self.log, clock)
         self.managing = Managing(engine, self.reader, self.amendments, self.log, clock)
@@ -190,6 +186,14 @@ class Consent:
         """A customer has said yes to a vendor that nobody vouches for: it is no stranger any more."""
         if vendor.origin == DOCUMENT:
             self.documents.keep(vendor.client_id)
+        elif vendor.origin == REGISTERED:
+            self.registrations.keep(vendor.client_id)
+
+    def forget(self, client_id: str) -> None:
+        """A vendor ends its registration: every grant ends first, in the way of one that was blocked."""
+        self.sweeping.block(client_id)
+        with self.engine.write() as transaction:
+            self.registrations.remove(transaction, client_id)
 
     def at_unlock(self, vault: Vault) -> list[str]:
         """What a log-in does; returns problems.
@@ -259,6 +263,7 @@ class Consent:
         self.once.sweep()
         self.keys.sweep()
         self.documents.sweep()
+        self.registrations.sweep()
         self.polls.sweep()
         self.outbox.sweep()
         return self.sweeping.run()

@@ -261,6 +261,11 @@ class Vendors:
         told = [value.hex() if isinstance(value, bytes) else value for value in counted]
         return self._server_key.vouch_vendor(crypto.digest(json.dumps(told).encode()))
 
+    def secret_of(self, client_id: str) -> bytes | None:
+        """A vendor's secret, as it is stored."""
+        stored = self._row(client_id)[_TOLD.index("secret")]
+        return None if stored is None else bytes(stored)
+
     def check_secret(self, client_id: str, secret: str) -> bool:
         """Whether this is the vendor's secret, in constant time; a public vendor has none."""
         row = self._engine.one("SELECT secret FROM vendors WHERE client_id = ?", (client_id,))

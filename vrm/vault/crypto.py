@@ -107,6 +107,7 @@ class Purpose(StrEnum):
     SERVER = "server"
     SERVER_PUBLIC = "server-public"
     SERVER_VENDOR_SECRET = "server-vendor-secret"
+    SERVER_REGISTRATION = "server-registration"
     SERVER_VENDOR_KEYS = "server-vendor-keys"
     SERVER_VENDOR_TAG = "server-vendor-tag"
     SERVER_ROUTING = "server-routing"

@@ -33,6 +33,7 @@ class ServerKey:
         self._public = crypto.derive(secret, Purpose.SERVER, "public")
         self._vendor_secret = crypto.derive(secret, Purpose.SERVER, "vendor-secret")
         self._vendor_keys = crypto.derive(secret, Purpose.SERVER, "vendor-keys")
+        self._registrations = crypto.derive(secret, Purpose.SERVER, "registrations")
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
@@ -63,6 +64,10 @@ class ServerKey:
     def hash_secret(self, client_id: str, secret: str) -> bytes:
         """What is stored of a vendor's secret. Fast: the secret has 256 random bits."""
         return crypto.mac(self._vendor_secret, Purpose.SERVER_VENDOR_SECRET, client_id, secret)
+
+    def hash_registration(self, client_id: str, token: str) -> bytes:
+        """What is stored of the token by which a vendor changes its registration."""
+        return crypto.mac(self._registrations, Purpose.SERVER_REGISTRATION, client_id, token)
 
     def vendor_tag(self, vault: str, client_id: str) -> bytes:
         """16 bytes that find a vendor's grants in a vault without naming the vendor."""

@@ -14,15 +14,18 @@ from vrm.api.oauth.introspect import INTROSPECT, PROVING
 from vrm.api.oauth.management import ACTIONS, GRANTS
 from vrm.api.oauth.par import PAR
 from vrm.api.oauth.profile import Profile
+from vrm.api.oauth.registration import REGISTER
 from vrm.consent.scopes import MANAGEMENT
 
 DETAILS_TYPES = ["vrm_access"]
 
 
-def authorization_server(public_url: str, scopes: list[str], profile: Profile) -> dict[str, object]:
+def authorization_server(
+    public_url: str, scopes: list[str], profile: Profile, *, registration: bool
+) -> dict[str, object]:
     """The document of RFC 8414, checked by Authlib before it is served."""
     methods = profile.allowed(METHODS)
-    document = {
+    document: dict[str, object] = {
         "issuer": public_url,
         "authorization_endpoint": public_url + "/oauth/authorize",
         "token_endpoint": public_url + "/oauth/token",
@@ -51,6 +54,8 @@ def authorization_server(public_url: str, scopes: list[str], profile: Profile) -
         "protected_resources": [public_url],
         "service_documentation": public_url + "/docs",
     }
+    if registration:
+        document["registration_endpoint"] = public_url + REGISTER
     AuthorizationServerMetadata(document).validate()
     return document
 

@@ -24,6 +24,7 @@ from vrm.api.oauth.management import GRANTS, Management
 from vrm.api.oauth.par import PAR, InvalidRequestUriError, TooManyWaitError, bring, is_reference, push
 from vrm.api.oauth.parameters import from_form, from_query
 from vrm.api.oauth.profile import PROFILES
+from vrm.api.oauth.registration import Registering
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
 from vrm.consent.asking import StoredRequest
@@ -47,10 +48,13 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     managed = Management(consent, settings.issuer)
     routes.add_url_rule(f"{GRANTS}/<grant_id>", "grant", managed.query)
     routes.add_url_rule(f"{GRANTS}/<grant_id>", "give_back", managed.revoke, methods=["DELETE"])
+    is_open = settings.registration == "open"
+    Registering(server, consent.registrations, is_open=is_open).add_to(routes)
     known = sorted(scopes.SCOPES)
     routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
+    described = metadata.authorization_server(settings.issuer, known, profile, registration=is_open)
     for name, document in (
-        ("oauth-authorization-server", metadata.authorization_server(settings.issuer, known, profile)),
+        ("oauth-authorization-server", described),
         ("oauth-protected-resource", metadata.protected_resource(settings.issuer, known)),
     ):
         routes.add_url_rule(f"/.well-known/{name}", name, _published(document))
