@@ -182,6 +182,12 @@ def test_a_way_in_has_a_name_and_a_kind_that_this_project_makes(
     refuse(house, maker.write([maker.by_passphrase(), maker.stranger(**members)]))
 
 
+@pytest.mark.parametrize("generation", [b"", b"\x01", bytes(8) + b"\x01", 0, 2**63])
+def test_a_way_in_says_of_which_root_it_is_in_eight_bytes(house: House, generation: Any) -> None:
+    maker = Maker()
+    refuse(house, maker.write([maker.by_passphrase(), maker.stranger(generation=generation)]))
+
+
 def test_two_ways_in_of_one_kind_or_one_name_are_refused(house: House) -> None:
     maker = Maker()
     own = maker.by_passphrase()
