@@ -123,7 +123,8 @@ def test_the_settings_that_are_shown_are_settings(tmp_path: Path) -> None:
 
 
 def test_the_units_are_units(tmp_path: Path) -> None:
-    units = dict(zip(("vrm.service", "vrm-backup.service", "vrm-backup.timer"), of("ini"), strict=True))
+    names = ("vrm.service", "vrm-worker.service", "vrm-backup.service", "vrm-backup.timer")
+    units = dict(zip(names, of("ini"), strict=True))
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not here; Debian's package systemd has it")
     for name, block in units.items():

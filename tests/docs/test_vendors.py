@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from tests.docs.pages import blocks, promised
 from tests.web.actors import Customer
 from tests.web.conftest import purchase
 from vrm.app import Host, create_app, open_host
+from vrm.consent.notices import Notice
 from vrm.settings import Settings
 from vrm.vault.vault import Vault
 
@@ -181,7 +183,6 @@ def test_everything_typed_on_the_page_works(stage: Stage) -> None:
 
 
 def test_the_question_on_the_page_can_be_asked(stage: Stage) -> None:
-    import json
     from urllib.parse import urlencode
 
     from vrm.consent.scopes import check_details
@@ -197,7 +198,7 @@ def test_every_line_of_python_on_the_page_works(stage: Stage, monkeypatch: pytes
     monkeypatch.chdir(stage.shell.folder)
     monkeypatch.setenv("VAULT", stage.host.settings.issuer)
     monkeypatch.setenv("BACK", CALLBACK)
-    first, second, third, fourth = [block.text for block in PAGE if block.kind == "python"]
+    first, second, third, fourth, told = [block.text for block in PAGE if block.kind == "python"]
     kept: list[object] = []
     request = SimpleNamespace(url="")
 
@@ -223,6 +224,16 @@ def test_every_line_of_python_on_the_page_works(stage: Stage, monkeypatch: pytes
     stage.stop()
     ended = run(fourth)
     assert re.match(r"Synced\(changed=0, gone=0, ended=True\) 0 False\nover: \S+\n$", ended)
+    names["done"] = set()
+    assert run(told) == ""
+    hear = names["vrm_events"]
+    client_id = json.loads((stage.shell.folder / "vendor.json").read_text())["client_id"]
+    for kind in ("consent-revoked", "data-changed", "test", "consent-revoked"):
+        notice = Notice(f"event-{kind}", kind, stage.host.clock.now(), client_id, "some-grant", "some-name")
+        body = stage.host.consent.signer.sign(notice, stage.host.settings.issuer)
+        assert hear(body) == (202, b"")  # type: ignore[operator]
+    assert len(names["done"]) == 3  # type: ignore[arg-type]
+    assert hear(body[:-4])[0] == 400  # type: ignore[operator]
 
 
 def test_what_the_table_of_refusals_names_exists() -> None:
