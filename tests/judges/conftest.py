@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.judges.fapi import FapiVendor
 from tests.judges.stage import Judge, Town, open_town
 
 ROOT = Path(__file__).parents[2]
@@ -46,3 +47,23 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 def judge(from_npm: None, town: Town) -> Callable[[str], Judge]:
     """A client from npm, by the name of its program."""
     return lambda program: Judge(town, program)
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """The same with the profile of FAPI 2.0."""
+    opened = open_town(tmp_path_factory.mktemp("fapi"), VRM_PROFILE="fapi2")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def client(strict: Town) -> FapiVendor:
+    """One vendor for all that leaves nothing behind."""
+    return FapiVendor.register(strict)
+
+
+@pytest.fixture
+def other(strict: Town) -> FapiVendor:
+    """The second client of the plan."""
+    return FapiVendor.register(strict)

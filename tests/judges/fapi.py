@@ -181,3 +181,13 @@ class FapiVendor:
         """Exactly these headers beside the token."""
         sent = [("Authorization", f"{scheme} {token}"), *headers]
         return httpx.get(self.town.issuer + path, headers=sent, timeout=60)
+
+
+def refused(answer: httpx.Response, error: str, status: int = 400) -> None:
+    """An OAuth error in JSON."""
+    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+
+
+def soon(seconds: int) -> int:
+    """A moment so many seconds from now."""
+    return int(time.time()) + seconds

@@ -5,13 +5,31 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
 
 from tests.judges.stage import CALLBACK, SCOPE, Town, answer_in
+
+MANY = 16
+T = TypeVar("T")
+
+
+def at_once(act: Callable[[int], T], count: int = MANY) -> list[T]:
+    """What `count` threads that start together get."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> T:
+        barrier.wait(timeout=30)
+        return act(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
 
 
 @dataclass

@@ -1,41 +1,16 @@
-"""The plan of the conformance suite for FAPI 2.0, case by case, against a vault served with that profile."""
+"""The plan of the conformance suite for FAPI 2.0, case by case: who a client is, and what it pushes."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.judges.fapi import FapiVendor
-from tests.judges.stage import CALLBACK, Town, answer_in, new_key, open_town
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    """Served with the strict profile."""
-    opened = open_town(tmp_path_factory.mktemp("fapi"), VRM_PROFILE="fapi2")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def client(town: Town) -> FapiVendor:
-    """One vendor for all that leaves nothing behind."""
-    return FapiVendor.register(town)
-
-
-@pytest.fixture
-def other(town: Town) -> FapiVendor:
-    """The second client of the plan."""
-    return FapiVendor.register(town)
-
-
-def refused(answer: httpx.Response, error: str, status: int = 400) -> None:
-    assert (answer.status_code, answer.json()["error"]) == (status, error), answer.text
+from tests.judges.fapi import FapiVendor, refused, soon
+from tests.judges.shop import MANY, at_once
+from tests.judges.stage import CALLBACK, Town, answer_in, new_key
 
 
 def turned_away(client: FapiVendor, address: str) -> str:
@@ -49,12 +24,12 @@ def turned_away(client: FapiVendor, address: str) -> str:
 
 
 @pytest.mark.meets("fapi2-discovery-end-point-verification", "oauch-ParEndpoint/IsParRequiredTest")
-def test_the_metadata_says_what_the_profile_needs(town: Town) -> None:
-    found = httpx.get(town.issuer + "/.well-known/oauth-authorization-server").json()
-    assert found["issuer"] == town.issuer
+def test_the_metadata_says_what_the_profile_needs(strict: Town) -> None:
+    found = httpx.get(strict.issuer + "/.well-known/oauth-authorization-server").json()
+    assert found["issuer"] == strict.issuer
     assert found["response_types_supported"] == ["code"]
     assert found["require_pushed_authorization_requests"] is True
-    assert found["pushed_authorization_request_endpoint"].startswith(town.issuer)
+    assert found["pushed_authorization_request_endpoint"].startswith(strict.issuer)
     assert found["authorization_response_iss_parameter_supported"] is True
     assert found["code_challenge_methods_supported"] == ["S256"]
     assert found["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
@@ -64,10 +39,6 @@ def test_the_metadata_says_what_the_profile_needs(town: Town) -> None:
 
 
 # ---- client authentication, at the push and at the token endpoint
-
-
-def soon(seconds: int) -> int:
-    return int(time.time()) + seconds
 
 
 WRONG: list[Any] = [
@@ -193,13 +164,13 @@ def test_clocks_may_differ_a_little(client: FapiVendor) -> None:
     "oauch-TokenEndpoint/IsAsymmetricClientAuthenticationUsedTest",
 )
 @pytest.mark.parametrize("algorithm", ["ES256", "PS256", "Ed25519"])
-def test_every_kind_of_key_proves_who_it_is(town: Town, algorithm: str) -> None:
-    assert FapiVendor.register(town, algorithm).push().status_code == 201
+def test_every_kind_of_key_proves_who_it_is(strict: Town, algorithm: str) -> None:
+    assert FapiVendor.register(strict, algorithm).push().status_code == 201
 
 
 @pytest.mark.meets("fapi2-ensure-signed-client-assertion-with-RS256-fails")
-def test_the_older_signature_by_the_same_key_does_not_count(town: Town) -> None:
-    client = FapiVendor.register(town, "PS256")
+def test_the_older_signature_by_the_same_key_does_not_count(strict: Town) -> None:
+    client = FapiVendor.register(strict, "PS256")
     refused(client.push(client_assertion=client.assertion(header={"alg": "RS256"})), "invalid_client", 401)
 
 
@@ -266,8 +237,8 @@ def test_what_may_not_be_pushed(client: FapiVendor, changes: dict[str, Any], err
 
 @pytest.mark.meets("fapi2-par-attempt-invalid-http-method")
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_pushing_takes_post_only(town: Town, method: str) -> None:
-    answer = httpx.request(method, town.issuer + "/oauth/par")
+def test_pushing_takes_post_only(strict: Town, method: str) -> None:
+    answer = httpx.request(method, strict.issuer + "/oauth/par")
     assert answer.status_code == 405
 
 
@@ -333,3 +304,9 @@ def test_no_state_is_sent_and_none_comes_back(client: FapiVendor) -> None:
 def test_declining_says_access_denied(client: FapiVendor) -> None:
     found = answer_in(client.town.alice.decide(client.address(client.pushed()), "decline"))
     assert (found["error"], found["state"]) == ("access_denied", "st4te")
+
+
+def test_of_sixteen_replays_of_an_assertion_one_counts(client: FapiVendor) -> None:
+    made = client.assertion()
+    answers = at_once(lambda _: client.push(client_assertion=made).status_code)
+    assert sorted(answers) == [201] + [401] * (MANY - 1)

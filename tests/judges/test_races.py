@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import httpx
 import pytest
 
-from tests.judges.shop import Shop
+from tests.judges.shop import MANY, Shop, at_once
 from tests.judges.stage import Town, answer_in, confidential
-
-MANY = 16
-T = TypeVar("T")
-
-
-def at_once(act: Callable[[int], T], count: int = MANY) -> list[T]:
-    """What `count` threads that start together get."""
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> T:
-        barrier.wait(timeout=30)
-        return act(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.fixture
