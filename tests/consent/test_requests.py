@@ -12,6 +12,7 @@ from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
+from vrm.consent.tokens import read_token
 from vrm.errors import (
     RequestChangedError,
     RequestNotFoundError,
@@ -288,3 +289,20 @@ def test_corrections_need_her_word_or_the_hosts_about_the_shop(customer: Custome
     assert json.loads(reader.answer(reader.authenticate(tokens.access_token), "corrections")) == [answer]
     with pytest.raises(TokenError):
         reader.authenticate(tokens.refresh_token)
+
+
+def test_a_request_that_0_1_0_stored_is_decided_as_before(
+    customer: Customer, vendor: Vendor, engine: SqliteEngine, books: list[str]
+) -> None:
+    request = vendor.ask()
+    requests = customer.consent.requests
+    raw = read_token("request", request.handle)
+    assert raw is not None
+    lookup, key = requests._split(raw)
+    row = requests._row(raw)
+    with engine.write() as transaction:
+        sealed = requests._seal(key, lookup, request.expires, row.values[:7])
+        transaction.execute("UPDATE requests SET sealed = ?", (sealed,))
+    found = requests.open(request.handle)
+    assert (found.extras, found.poll, found.parts) == ({}, None, request.parts)
+    assert customer.approve(request)

@@ -24,7 +24,6 @@ from vrm.errors import CodeError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.envelope import pack, unpack
 from vrm.vault.serverkey import ServerKey
 
 TABLES = (
@@ -94,14 +93,12 @@ class Polls:
         transaction: Transaction,
         poll: Poll,
         keys: GrantKeys,
-        vendor: Vendor,
         challenge: str,
     ) -> None:
         """Seal a new grant's key to the ticket."""
         expires = self._clock.now() + PICK_UP
-        text = pack(keys.key.reveal(), vendor.client_id)
         place = (poll.lookup, keys.grant_id, expires, challenge)
-        sealed = crypto.seal_to(poll.public, text, Purpose.TICKET_ANSWER, *place)
+        sealed = crypto.seal_to(poll.public, keys.key.reveal(), Purpose.TICKET_ANSWER, *place)
         transaction.execute(
             "INSERT INTO tokens (lookup, kind, grant_id, expires, wrapped) VALUES (?, ?, ?, ?, ?)",
             (poll.lookup, KIND, keys.grant_id, expires, sealed),
@@ -133,7 +130,7 @@ class Polls:
             state = self._state(transaction, lookup, key, (vendor.client_id, challenge, jkt))
             if state != ANSWERED:
                 return Polled(state)
-            keys = self._redeem(transaction, lookup, key, vendor, challenge)
+            keys = self._redeem(transaction, lookup, key, challenge)
             if keys is None:
                 return Polled(EXPIRED)
             tokens = self._tokens.first_pair(transaction, keys, vendor, resource=resource, details=details)
@@ -170,9 +167,7 @@ class Polls:
         if not same or (bound and bound != jkt):
             raise CodeError()
 
-    def _redeem(
-        self, transaction: Transaction, lookup: bytes, key: Key, vendor: Vendor, challenge: str
-    ) -> GrantKeys | None:
+    def _redeem(self, transaction: Transaction, lookup: bytes, key: Key, challenge: str) -> GrantKeys | None:
         """The grant's keys, once; None where they waited too long. CodeError for fetched, or ended, ones."""
         now = self._clock.now()
         row = self._engine.one(
@@ -191,12 +186,10 @@ class Polls:
             return None
         place = (lookup, grant_id, expires, challenge)
         try:
-            opened = unpack(crypto.open_sealed(_private(key), wrapped, Purpose.TICKET_ANSWER, *place))
+            opened = crypto.open_sealed(_private(key), wrapped, Purpose.TICKET_ANSWER, *place)
         except TamperedError:
             raise CodeError() from None
-        if not crypto.equal(opened[1], vendor.client_id.encode()):
-            raise CodeError()
-        return GrantKeys(grant_id, Key(opened[0]))
+        return GrantKeys(grant_id, Key(opened))
 
     def sweep(self) -> None:
         """Forget the tickets of requests that ended long ago."""

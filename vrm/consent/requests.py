@@ -207,7 +207,7 @@ class Requests(Asking):
         browser in which the vendor began can bring the code to it.
         """
         if request.by_link and request.poll is not None:
-            self._polls.answer(transaction, request.poll, keys, vendor, request.code_challenge)
+            self._polls.answer(transaction, request.poll, keys, request.code_challenge)
             return None
         if request.poll is not None:
             self._polls.settle(transaction, request.poll, REDIRECTED)
