@@ -186,6 +186,7 @@ def other_coordinate(key: dict[str, Any], name: str, blob: bytes) -> dict[str, A
     return public(key) | {name: b64(blob)}
 
 
+@pytest.mark.meets("oauch-TokenEndpoint/ClientKeySecureTest")
 @pytest.mark.parametrize(
     "key",
     [

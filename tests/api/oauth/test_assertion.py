@@ -109,6 +109,7 @@ def test_each_of_its_keys_counts(signer: Signing, key: dict[str, Any]) -> None:
     assert signer.give_back(client_id=signer.vendor.client_id).status_code == 200
 
 
+@pytest.mark.meets("fapi2-ensure-signed-client-assertion-with-RS256-fails")
 def test_rsa_counts_with_pss_only(client: FlaskClient, consent: Consent, clock: SettableClock) -> None:
     key = {**RSAKey.generate_key(2048).as_dict(private=True), "kid": "rsa"}
     hidden = ("d", "p", "q", "dp", "dq", "qi")
@@ -208,6 +209,7 @@ def test_numbers_of_no_moment_are_refused(signer: Signing) -> None:
         refused(signer.give_back(**with_it), 401, "invalid_client")
 
 
+@pytest.mark.meets("oauch-Jwt/IsJwtReplayDetectedTest")
 def test_a_replay_is_refused_at_every_endpoint(signer: Signing) -> None:
     proof = signer.proof()
     assert signer.give_back(**proof).status_code == 200
@@ -271,6 +273,7 @@ def test_a_malformed_proof_is_refused(signer: Signing, fields: dict[str, str | N
     assert answer.get_json()["error"] in (error, "invalid_request")
 
 
+@pytest.mark.meets("oauch-Jwt/IsSignatureRequiredTest")
 def test_unsigned_and_symmetric_ones_are_refused(signer: Signing) -> None:
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

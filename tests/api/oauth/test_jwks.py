@@ -28,6 +28,7 @@ def test_the_metadata_leads_to_one_public_key_with_its_thumbprint(
     assert key["kid"] == jose.thumbprint(key)
 
 
+@pytest.mark.meets("oauch-Features/CanSignatureBeVerifiedTest")
 def test_the_published_key_verifies_what_the_host_signs(
     client: FlaskClient, settings: Settings, consent: Consent
 ) -> None:

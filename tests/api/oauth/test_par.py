@@ -75,6 +75,7 @@ def test_a_declined_request_is_over(shop: Shop, customer: Customer, consent: Con
     over(bring(shop, uri))
 
 
+@pytest.mark.meets("fapi2-par-ensure-reused-request-uri-prior-to-auth-completion-succeeds")
 def test_a_reload_works_until_the_decision(shop: Shop, customer: Customer, clock: SettableClock) -> None:
     uri = pushed(shop)["request_uri"]
     first = handle_of(bring(shop, uri))
@@ -84,6 +85,7 @@ def test_a_reload_works_until_the_decision(shop: Shop, customer: Customer, clock
     over(bring(shop, uri))
 
 
+@pytest.mark.meets("fapi2-par-attempt-to-use-expired-request_uri", "oauch-ParEndpoint/RequestUriTimeoutTest")
 def test_the_ninety_seconds_are_for_bringing_the_browser(
     shop: Shop, customer: Customer, consent: Consent, clock: SettableClock
 ) -> None:
@@ -115,6 +117,10 @@ def test_a_vendor_cannot_make_the_handle_of_a_request_that_nobody_brought(
             consent.requests.open(asking.write_token(kind, raw))
 
 
+@pytest.mark.meets(
+    "fapi2-par-attempt-to-use-request_uri-for-different-client",
+    "oauch-ParEndpoint/IsClientBoundToUriTest",
+)
 def test_another_vendors_reference_is_over(shop: Shop, other_shop: Shop) -> None:
     uri = pushed(shop)["request_uri"]
     over(bring(other_shop, uri))
@@ -151,6 +157,7 @@ def test_a_reference_needs_its_vendors_name(shop: Shop) -> None:
     assert "missing &#39;client_id&#39;" in answer.get_data(as_text=True)
 
 
+@pytest.mark.meets("fapi2-ensure-different-state-inside-and-outside-request-object")
 def test_what_stands_beside_a_reference_does_not_count(shop: Shop, consent: Consent) -> None:
     """RFC 9101 section 5: only what was pushed, so nothing can be added in the browser."""
     uri = pushed(shop, state=None)["request_uri"]
@@ -211,6 +218,7 @@ def test_what_cannot_be_asked_is_refused_in_json(shop: Shop, case: str, engine: 
     assert engine.one("SELECT count(*) FROM requests") == (0,)
 
 
+@pytest.mark.meets("oauch-ParEndpoint/IsParAuthenticationRequiredTest")
 def test_a_vendor_that_does_not_prove_itself_is_refused_first(shop: Shop, other_shop: Shop) -> None:
     """Before its parameters are looked at: they are nonsense here."""
     bad = {"scope": "nonsense", "request_uri": "x"}

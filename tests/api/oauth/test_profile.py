@@ -83,6 +83,7 @@ def test_the_metadata_says_what_is_required(strict: Shop, client: FlaskClient) -
     assert "client_secret_basic" in usual["token_endpoint_auth_methods_supported"]
 
 
+@pytest.mark.meets("fapi2-ensure-unsigned-authorization-request-without-using-par-fails")
 def test_a_request_through_the_browser_is_refused(strict: Shop) -> None:
     answer = strict.ask()
     assert answer.status_code == 303

@@ -75,6 +75,7 @@ def test_any_other_address_is_no_target(shop: Shop, shelf: Shop, customer: Custo
     assert shop.redeem(code).status_code == 200  # nothing was spent
 
 
+@pytest.mark.meets("rfc9700-24", "rfc9700-66")
 def test_a_token_for_another_server_carries_no_key_and_opens_nothing(
     shop: Shop, shelf: Shop, customer: Customer, folder: Path, server_key: ServerKey
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_token_for_another_server_carries_no_key_and_opens_nothing(
     assert read_token("access", tokens["access_token"])
 
 
+@pytest.mark.meets("rfc9700-23", "rfc9700-79")
 def test_each_token_is_for_one_of_those_granted(shop: Shop, shelf: Shop, customer: Customer) -> None:
     code = approved(shop, customer, SHELF, HERE, SHELF)
     refused(shop.redeem(code, resource="https://nobody.example"), 400, "invalid_target")
