@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disk import strace
-from tests.faults.failing import WHEN
+from tests.faults.failing import WHEN, World
 from tests.faults.household import ENVIRON, ROOT
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
@@ -24,6 +24,7 @@ ALL = [(act, call) for act in GOOD for call in ("pwrite64", "fdatasync")]
 def test_a_write_or_sync_that_fails_is_said_and_nothing_is_half_done(
     tmp_path: Path, act: str, call: str
 ) -> None:
+    World(tmp_path / "data")
     error = {"pwrite64": "ENOSPC", "fdatasync": "EIO"}[call]
     inject = f"inject={call}:error={error}:when={WHEN}"
     command = [strace(), "-f", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from jinja2 import FileSystemBytecodeCache
 
 from tests.web.actors import Customer
 from vrm.app import Host, create_app
@@ -29,24 +28,9 @@ def settings(folder: Path) -> Settings:
     return Settings(data_dir=folder, public_url="http://localhost:8600")
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
-    """Templates compiled once for all the apps of a run."""
-    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
-
-
 @pytest.fixture
-def app(
-    engine: SqliteEngine,
-    vaults: Vaults,
-    consent: Consent,
-    settings: Settings,
-    clock: Clock,
-    compiled: FileSystemBytecodeCache,
-) -> Flask:
-    made = create_app(settings, host=Host(settings, engine, vaults, consent, clock))
-    made.jinja_env.bytecode_cache = compiled
-    return made
+def app(engine: SqliteEngine, vaults: Vaults, consent: Consent, settings: Settings, clock: Clock) -> Flask:
+    return create_app(settings, host=Host(settings, engine, vaults, consent, clock))
 
 
 @pytest.fixture

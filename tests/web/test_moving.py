@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from jinja2 import FileSystemBytecodeCache
 
 from tests.conftest import CHEAP, SettableClock
 from tests.web.actors import PASSPHRASE, Customer
@@ -176,7 +175,6 @@ def test_after_a_restore_she_is_told_who_was_cut_off_until_she_says_that_she_rea
     tmp_path: Path,
     clock: SettableClock,
     elsewhere: Elsewhere,
-    compiled: FileSystemBytecodeCache,
 ) -> None:
     handle = ask()
     form = alice.get(f"/requests/{handle}").form(handle)
@@ -188,7 +186,6 @@ def test_after_a_restore_she_is_told_who_was_cut_off_until_she_says_that_she_rea
     consent, vaults = elsewhere("there")
     settings = Settings(data_dir=tmp_path / "there", public_url="http://localhost:8600")
     app: Flask = create_app(settings, host=Host(settings, vaults.engine, vaults, consent, clock))
-    app.jinja_env.bytecode_cache = compiled
     there = Customer(app.test_client())
     there.log_in()
     home = there.get("/")
