@@ -78,11 +78,15 @@ def prepare(settings: Settings) -> None:
 
 
 def serve(
-    settings: Settings, *, self_signed: bool = False, listening: Callable[[], object] = lambda: None
+    settings: Settings,
+    *,
+    self_signed: bool = False,
+    listening: Callable[[], object] = lambda: None,
+    target: str = "vrm.serve:application",
 ) -> None:
     """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced.
 
-    `listening` is called once connections are taken.
+    `listening` is called once connections are taken; `target` names what makes the application of a worker.
     """
     forbid_core_dumps()
     export(settings)
@@ -91,7 +95,7 @@ def serve(
         _certificate(settings.host) if self_signed else nullcontext((None, None)) as certificate,
     ):
         server = Granian(
-            "vrm.serve:application",
+            target,
             factory=True,
             interface=Interfaces.WSGI,
             address=settings.host,

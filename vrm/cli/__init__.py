@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from vrm import __version__
-from vrm.cli import checking, doctor, importing, moving, serving, vaults, vendors, working
+from vrm.cli import checking, doctor, importing, moving, sandboxing, serving, vaults, vendors, working
 from vrm.cli.frame import Parser, readable
 from vrm.errors import VrmError
 
@@ -21,6 +21,7 @@ _GROUPS = (
     importing,
     vendors,
     working,
+    sandboxing,
     moving,
     checking,
     doctor,
