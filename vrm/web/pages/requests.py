@@ -178,9 +178,10 @@ def _amended(stored: StoredRequest, preview: Preview) -> amending.Amended | None
     """What would change of an earlier grant; None where the request is for a new one."""
     if stored.earlier is None:
         return None
-    seen = desk().consent.grants.leaving(vault(), stored.earlier.grant_id)
-    documents = {record: document for _, record, document in seen}
-    return amending.amended(stored, stored.earlier, preview, documents)
+    seen: dict[str, dict[str, Any]] = {}
+    for _, record, document in desk().consent.grants.leaving(vault(), stored.earlier.grant_id):
+        seen.setdefault(record, {}).update(document)
+    return amending.amended(stored, stored.earlier, preview, seen)
 
 
 def _subjects(parts: Iterable[PartView]) -> list[str]:
