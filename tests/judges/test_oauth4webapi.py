@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.judges.stage import BOOKS, Judge, Town, confidential, new_key, public, published, with_key
+from tests.judges.stage import (
+    BOOKS,
+    CALLBACK,
+    Judge,
+    Town,
+    confidential,
+    new_key,
+    public,
+    published,
+    with_key,
+)
 
 Judges = Callable[[str], Judge]
 
@@ -58,6 +68,18 @@ def test_a_client_with_a_key_of_its_own_goes_all_the_way(
     town: Town, hears: Callable[..., Any], algorithm: str
 ) -> None:
     gone_all_the_way(hears("whole", **with_key(town, algorithm), pushed=algorithm == "ES256"))
+
+
+@pytest.mark.meets("rfc9700-30", "rfc9700-85")
+@pytest.mark.parametrize("method", ["client_secret_basic", "none"])
+def test_a_client_that_registers_itself_goes_all_the_way_and_leaves(
+    town: Town, hears: Callable[..., Any], method: str
+) -> None:
+    metadata = {"token_endpoint_auth_method": method, "client_id": "alice"}
+    found = hears("registration", redirect_uri=CALLBACK, name="Corner Books", metadata=metadata)
+    gone_all_the_way(found)
+    assert found["made"]["client_id"] != "alice"
+    assert ("client_secret" in found["made"]) == (method != "none")
 
 
 def test_a_document_is_a_client_that_nobody_registered(town: Town, hears: Callable[..., Any]) -> None:

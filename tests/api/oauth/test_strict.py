@@ -103,3 +103,18 @@ def test_the_host_vouches_for_those_that_it_registered(
     shop: Shop, consent: Consent, engine: SqliteEngine
 ) -> None:
     sent_back(of_origin(HOST, shop, consent, engine).ask(scope="nonsense"), "invalid_scope")
+
+
+@pytest.mark.meets("rfc9700-30", "rfc9700-85")
+def test_nobody_chooses_an_id_that_passes_for_a_customer(
+    shop: Shop, customer: Customer, consent: Consent
+) -> None:
+    """The host's and the server's ids are drawn, a document's is an address; a customer's is neither."""
+    drawn = {consent.vendors.add("alice", ["https://b.example/cb"])[0].client_id for _ in range(3)}
+    assert len(drawn) == 3
+    assert all(client_id.startswith("vrm_client_") for client_id in drawn)
+    token = connect(shop, customer)["access_token"]
+    told = shop.post("/oauth/introspect", token=token).get_json()
+    assert told["active"] is True
+    assert told["sub"] != told["client_id"]
+    assert not told["sub"].startswith(("vrm_client_", "http"))
