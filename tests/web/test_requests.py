@@ -375,3 +375,54 @@ def test_while_an_import_runs_the_page_says_so_and_keeps_her_choices(
     assert consent.grants.listing(opened) == []
     alice.submit(again, ("decision", "approve"), follow=False)
     assert len(consent.grants.listing(opened)) == 1
+
+
+def test_what_they_promise_is_said_in_plain_words(
+    alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    """Every purpose, not the first part's alone; and that no key holds them to it."""
+    handle = ask(
+        part("purchases.item", terms="SD-BASE-DP", retention="P30D", response_channel="inbox"),
+        part("preferences.statement", purpose="CustomerCare", terms="SD-BASE-A", retention="P1Y"),
+        part("inbox", actions=["write"]),
+    )
+    page = alice.get(f"/requests/{handle}")
+    for words in (
+        "To recommend products to you",
+        "To help you with a question",
+        "Only to do what you asked them for. No statistics",
+        "They give you what they have of you, if you ask.",
+        "and for statistics of their own",
+        "30 days, 1 year",
+        "By a message in your inbox here, and by no other way.",
+        "No key can hold them to it.",
+    ):
+        assert words in page.text
+    decide(alice, handle)
+    (grant,) = consent.grants.listing(opened)
+    first = grant.agreement.parts[0]
+    assert (first["terms"], first["response_channel"]) == ("SD-BASE-DP", "inbox")
+
+
+def test_nothing_is_said_of_promises_that_they_do_not_make(
+    alice: Customer, shelf: dict[str, str], ask: Ask
+) -> None:
+    text = alice.get(f"/requests/{ask()}").text
+    assert "Their terms" not in text
+    assert "How they answer" not in text
+    silent = alice.get(f"/requests/{ask(part('purchases.item', response_channel='none'))}").text
+    assert "How they answer Not at all." in silent
+
+
+def test_an_answer_by_the_inbox_is_agreed_only_with_the_inbox(
+    alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    """She leaves the box unticked: what both sides agreed on must not name a way that is closed."""
+    handle = ask(
+        part("purchases.item", response_channel="inbox"),
+        part("purchases.order"),
+        part("inbox", actions=["write"], necessity="optional"),
+    )
+    decide(alice, handle)
+    (grant,) = consent.grants.listing(opened)
+    assert [one.get("response_channel") for one in grant.agreement.parts] == ["none", None]
