@@ -70,7 +70,8 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """What the vault's processes see: nothing of the caller's settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VRM_")}
-        return {**kept, "VRM_DATA_DIR": str(self.folder), "VRM_PUBLIC_URL": self.vault}
+        ours = {"VRM_DATA_DIR": str(self.folder), "VRM_PUBLIC_URL": self.vault}
+        return {**kept, **ours, "VRM_OUTBOUND_ALLOW": "127.0.0.1"}  # where the shop listens
 
     def start(self, name: str, arguments: list[str], probe: str) -> None:
         """Start a process and wait until it answers."""

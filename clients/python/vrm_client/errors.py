@@ -10,6 +10,8 @@
        ├─ NotGrantedError     403: the grant does not reach that far
        └─ NotFoundError       404: absent, filtered out and not granted look alike
 
+`EventError` (vrm_client.events) hangs below the root, too: what somebody posted is no event of the vault.
+
 No message, `repr` or attribute holds a token, a code or a client secret.
 """
 
