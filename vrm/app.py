@@ -21,10 +21,11 @@ from vrm.outbound import Outbound
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
-from vrm.vault.engine import Engine, SqliteEngine, make_folder
+from vrm.vault.engine import Engine, SqliteEngine
 from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
 from vrm.vault.sessions import SessionLimits
 from vrm.vault.vault import Vaults
+from vrm.vault.wholefile import make_folder
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds

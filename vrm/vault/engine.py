@@ -24,7 +24,7 @@ from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import crypto, lifting
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
-from vrm.vault.wholefile import sync
+from vrm.vault.wholefile import make_folder
 
 Row = tuple[Any, ...]
 
@@ -454,35 +454,19 @@ class SqliteEngine:
         self._local = threading.local()
 
 
-def _before_fork() -> None:
-    for engine in list(_engines):
-        engine._before_fork()  # noqa: SLF001 - classes of one file are friends
+def _of_each(act: Callable[[SqliteEngine], None]) -> Callable[[], None]:
+    def acts() -> None:
+        for engine in list(_engines):
+            act(engine)
 
-
-def _after_fork_in_parent() -> None:
-    for engine in list(_engines):
-        engine._after_fork_in_parent()  # noqa: SLF001
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(_engines):
-        engine._after_fork_in_child()  # noqa: SLF001
+    return acts
 
 
 os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    before=_of_each(SqliteEngine._before_fork),  # noqa: SLF001 - of one file
+    after_in_parent=_of_each(SqliteEngine._after_fork_in_parent),  # noqa: SLF001
+    after_in_child=_of_each(SqliteEngine._after_fork_in_child),  # noqa: SLF001
 )
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder (0700) and what is missing above it, so that a loss of power does not take it away."""
-    try:
-        missing = [one for one in (folder, *folder.parents) if not one.exists()]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for one in reversed(missing):
-            sync(one.parent)
-    except OSError as error:
-        raise refused(error, folder) from error
 
 
 def _locked(path: Path) -> int:

@@ -1,4 +1,7 @@
-"""A new file that is there whole or not at all: written beside, synced, then given its name. Always 0600."""
+"""A new file that is there whole or not at all: written beside, synced, then given its name. Always 0600.
+
+And a folder that is there with all above it, 0700.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vrm.errors import ConflictError
+from vrm.vault.refusals import refused
 
 
 @contextmanager
@@ -70,3 +74,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder (0700) and what is missing above it, so that a loss of power does not take it away."""
+    try:
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for one in reversed(missing):
+            sync(one.parent)
+    except OSError as error:
+        raise refused(error, folder) from error
