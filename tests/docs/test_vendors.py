@@ -178,7 +178,7 @@ def test_everything_typed_on_the_page_works(stage: Stage) -> None:
     typed(stage, "When it is refused")
     typed(stage, "Give it back")
     shown = [block for block in PAGE if block.kind == "console"]
-    assert len(shown) == 15  # and every one of them was typed
+    assert len(shown) == 16  # and every one of them was typed
     assert not [block for block in shown if block.why_not]
 
 
