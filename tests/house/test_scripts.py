@@ -65,8 +65,9 @@ def test_locks_carry_hashes_and_name_no_registry(lock: Path) -> None:
         assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
 
 
-def test_the_lock_of_the_browser_names_no_registry() -> None:
-    lock = (ROOT / "requirements" / "browser" / "package-lock.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("folder", ["requirements/browser", "tests/judges"])
+def test_locks_of_packages_from_npm_name_no_registry(folder: str) -> None:
+    lock = (ROOT / folder / "package-lock.json").read_text(encoding="utf-8")
     assert '"resolved"' not in lock
     assert lock.count('"integrity"') == lock.count('"node_modules/')
 
@@ -97,7 +98,7 @@ def test_the_licence_is_apache_2_word_for_word() -> None:
 
 def test_nothing_made_or_secret_is_kept_in_the_repository() -> None:
     made = re.compile(
-        r"(^|/)(\.venv|\.tools|\.demo|dist|__pycache__|\.env)/|\.(pyc|db|db-wal|key|pem|sqlite3?)$"
+        r"(^|/)(\.venv|\.tools|\.demo|dist|node_modules|__pycache__|\.env)/|\.(pyc|db|db-wal|key|pem|sqlite3?)$"
     )
     assert [path for path in tracked() if made.search(path)] == []
 

@@ -60,3 +60,14 @@ def test_of_sixteen_decisions_on_one_pushed_request_one_gives_a_code(shop: Shop,
     assert len(codes) == 1
     assert shop.redeem(codes[0]).status_code == 200
     assert town.alice.browser.get(address, follow=False).status == 400
+
+
+def test_of_sixteen_polls_for_one_answer_one_gets_tokens(shop: Shop, town: Town) -> None:
+    asked = shop.post("/oauth/par", **shop.question, answer_mode="poll").json()
+    page = town.alice.look(asked["link"])
+    said = [("number", str(asked["number"])), ("decision", "approve")]
+    assert town.alice.browser.submit(page, page.form(field="decision"), said).status == 200
+    grant = "urn:vrm:oauth:grant-type:ticket"
+    fields = {"grant_type": grant, "ticket": asked["ticket"], "code_verifier": shop.verifier}
+    answers = at_once(lambda _: shop.post("/oauth/token", **fields))
+    assert outcomes(answers) == {"200": 1, "invalid_grant": MANY - 1}
