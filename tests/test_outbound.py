@@ -149,16 +149,27 @@ INSIDE = [
 ]
 
 
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """To where a connection was begun; none is made."""
+    begun: list[tuple[str, int]] = []
+
+    def begin(address: tuple[str, int], **_: object) -> None:
+        begun.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", begin)
+    return begun
+
+
 @pytest.mark.parametrize("address", INSIDE)
-def test_an_address_inside_is_not_called(address: str) -> None:
+def test_an_address_inside_is_not_called(address: str, called: list[tuple[str, int]]) -> None:
     assert not is_public(ip_address(address))
-    host = f"[{address}]" if ":" in address else address
-    for url in (
-        "https://books.example/",
-        f"https://{host.partition('%')[0].rstrip(']') + ']' if ':' in address else host}/",
-    ):
+    bare = address.partition("%")[0]
+    for url in ("https://books.example/", f"https://[{bare}]/" if ":" in bare else f"https://{bare}/"):
         with pytest.raises(OutboundError, match="could not be called"):
             Outbound(resolve=lambda *_: [address]).get(url)
+    assert called == []
 
 
 @pytest.mark.parametrize(
@@ -179,21 +190,27 @@ def test_an_address_of_the_internet_is_one(address: str) -> None:
 @pytest.mark.parametrize(
     "found", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "::1"], [PUBLIC, "nonsense"]]
 )
-def test_of_several_addresses_each_must_be_public(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[object] = []
-    monkeypatch.setattr(socket, "create_connection", lambda *rest, **_: called.append(rest))
+def test_of_several_addresses_each_must_be_public(found: list[str], called: list[tuple[str, int]]) -> None:
     with pytest.raises(OutboundError):
         Outbound(resolve=lambda *_: found).get("https://books.example/")
     assert called == []
 
 
-def test_a_name_that_changes_its_mind_is_asked_once_and_its_first_answer_is_called(there: Site) -> None:
-    answers = [["127.0.0.1"], [PRIVATE]]
+def test_a_name_that_changes_its_mind_is_asked_once_and_its_first_answer_is_called(
+    called: list[tuple[str, int]],
+) -> None:
+    answers = [[PUBLIC], [PRIVATE]]
+    with pytest.raises(OutboundError):
+        Outbound(resolve=lambda *_: answers.pop(0)).get("https://books.example/")
+    assert answers == [[PRIVATE]]
+    assert called == [(PUBLIC, 443)]
+
+
+def test_the_name_that_was_asked_for_is_told_to_the_address(there: Site) -> None:
     there.put("/", 1)
     port = there.url.rpartition(":")[2]
-    out = Outbound([ip_network("127.0.0.1/32")], resolve=lambda *_: answers.pop(0))
+    out = Outbound([ip_network("127.0.0.1/32")], resolve=lambda *_: ["127.0.0.1"])
     assert out.get(f"http://books.example:{port}/").status == 200
-    assert answers == [[PRIVATE]]
     assert there.seen[0].headers["host"] == f"books.example:{port}"
 
 
@@ -207,20 +224,16 @@ def test_the_next_address_is_called_where_the_first_does_not_answer(there: Site)
 @pytest.mark.parametrize(
     "url", ["http://books.example/", "https://books.example:25/", "https://books.example:80/"]
 )
-def test_plain_http_and_low_ports_are_for_allowed_addresses_only(url: str) -> None:
+def test_plain_http_and_low_ports_are_for_allowed_addresses_only(
+    url: str, called: list[tuple[str, int]]
+) -> None:
     with pytest.raises(OutboundError, match="could not be called"):
         Outbound(LOOPBACK, resolve=lambda *_: [PUBLIC]).get(url)
+    assert called == []
 
 
 @pytest.mark.parametrize("url", ["https://books.example/", "https://books.example:8443/"])
-def test_443_and_high_ports_are_open(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-
-    def refuse(address: tuple[str, int], **_: object) -> None:
-        called.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
+def test_443_and_high_ports_are_open(url: str, called: list[tuple[str, int]]) -> None:
     with pytest.raises(OutboundError):
         Outbound(resolve=lambda *_: [PUBLIC]).get(url)
     assert called == [(PUBLIC, 8443 if "8443" in url else 443)]

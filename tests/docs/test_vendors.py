@@ -160,7 +160,7 @@ def typed(stage: Stage, section: str, turn: int = 0) -> str:
 
 
 def test_everything_typed_on_the_page_works(stage: Stage) -> None:
-    typed(stage, "Be registered")
+    typed(stage, "Be known")
     typed(stage, "Discover")
     stage.agree(typed(stage, "Ask").strip())
     typed(stage, "Exchange")
@@ -187,14 +187,26 @@ def test_the_question_on_the_page_can_be_asked(stage: Stage) -> None:
 
     from vrm.consent.scopes import check_details
 
-    (block,) = [block for block in PAGE if block.kind == "json"]
+    (block,) = [block for block in PAGE if block.kind == "json" and '"vrm_access"' in block.text]
     parts = check_details(json.loads(block.text))
     assert [part["necessity"] for part in parts] == ["required", "optional"]
     assert len(urlencode({"authorization_details": block.text})) < 4000
 
 
+def test_the_document_on_the_page_makes_a_vendor() -> None:
+    from vrm.consent import claims, documents
+
+    (block,) = [block for block in PAGE if block.kind == "json" and block.section == "Be known"]
+    document = json.loads(block.text)
+    told = claims.read(document, documents.METHODS, "none", document["client_id"])
+    assert told.redirect_uris == (CALLBACK,)
+    assert (told.name, told.auth_method) == ("Corner Books", "private_key_jwt")
+    assert told.jwks_uri
+    assert told.events_uri
+
+
 def test_every_line_of_python_on_the_page_works(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    typed(stage, "Be registered")
+    typed(stage, "Be known")
     monkeypatch.chdir(stage.shell.folder)
     monkeypatch.setenv("VAULT", stage.host.settings.issuer)
     monkeypatch.setenv("BACK", CALLBACK)

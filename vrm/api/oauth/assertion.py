@@ -63,7 +63,7 @@ class ByAssertion:
         if named not in (None, client_id) or str(header.get("typ", "JWT")).lower() not in _TYPES:
             raise UnknownClientError()
         client = query_client(client_id)
-        if client is None or client.vendor.auth_method != "private_key_jwt":
+        if client is None:
             raise UnknownClientError()
         jose.read(assertion, self._keys(client, header.get("kid")))
         self._check(claims)
