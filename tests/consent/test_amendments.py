@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent.amendments import union
+from vrm.consent.policy import Agreement
 from vrm.consent.requests import Choices
 from vrm.consent.scopes import check_details
 from vrm.consent.service import Consent
@@ -15,6 +18,7 @@ from vrm.errors import (
     GrantNotFoundError,
     RequestChangedError,
     RequestNotFoundError,
+    TamperedError,
     TokenError,
     ValidationError,
 )
@@ -294,3 +298,21 @@ def test_a_union_of_too_much_is_refused() -> None:
     assert len(union(tuple(many[:20]), tuple(many[20:40]))) == 40
     with pytest.raises(ValidationError):
         union(tuple(many[:20]), tuple(many[20:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("manage", [1]),
+        ("resources", [None]),
+        ("manage", 1),
+        ("updated", "now"),
+        ("updated_by", 7),
+        ("public_id", 1),
+    ],
+)
+def test_an_agreement_that_somebody_sealed_anew_is_read_strictly(name: str, value: object) -> None:
+    good = json.loads(Agreement("client", "Corner Books", checked(ITEM), 1, 2).encode())
+    assert Agreement.decode(json.dumps(good).encode()).granted == ("purchases.item:read",)
+    with pytest.raises(TamperedError):
+        Agreement.decode(json.dumps({**good, name: value}).encode())

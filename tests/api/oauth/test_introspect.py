@@ -178,6 +178,17 @@ def test_a_grant_past_its_sealed_end_is_not_active(
     assert look(shop, last["access_token"]) == {"active": False}
 
 
+def test_the_sealed_end_counts_and_not_the_column_beside_it(
+    shop: Shop, tokens: dict[str, Any], customer: Customer, engine: SqliteEngine, clock: SettableClock
+) -> None:
+    customer.consent.grants.narrow(customer.vault, tokens["grant_id"], days=1)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET expires = expires + 86400")
+    assert look(shop, tokens["refresh_token"])["active"] is True
+    clock.forward(86_400)
+    assert look(shop, tokens["refresh_token"]) == {"active": False}
+
+
 def test_who_does_not_prove_itself_is_refused(
     shop: Shop, app_shop: Shop, tokens: dict[str, Any], client: FlaskClient
 ) -> None:

@@ -99,12 +99,12 @@ def members(told: Managed, public_url: str) -> dict[str, object]:
     """The grant as section 6.3 has it; `claims` is OpenID Connect's and always empty."""
     agreement = told.agreement
     places = [public_url if one == HERE else one for one in agreement.audiences]
-    granted = [{"scope": " ".join(agreement.scopes), "resource": places}]
-    if agreement.manage:
-        granted.append({"scope": " ".join(agreement.manage), "resource": [public_url]})
     began = agreement.begun or agreement.created
     return {
-        "scopes": granted,
+        "scopes": [
+            {"scope": " ".join(agreement.scopes), "resource": places},
+            {"scope": " ".join(agreement.manage), "resource": [public_url]},
+        ],
         "claims": [],
         "authorization_details": list(agreement.parts),
         "created_at": rfc3339(began),
