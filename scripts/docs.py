@@ -305,6 +305,9 @@ def scopes_page() -> str:
         parts += [f"## {kind.label}: `{kind.name}:read`\n", table(("scope", "label", "fields", ""), rows)]
         named |= {f"{kind.name}:read", *(f"{kind.name}.{facet.name}:read" for facet in kind.facets)}
     others = [[code(scope), label] for scope, label in scopes.SCOPES.items() if scope not in named]
+    managing = [[code(scope), label] for scope, label in scopes.MANAGEMENT.items()]
+    parts += ["## Grant management\n", "Beside others only; they open no row.\n"]
+    parts += [table(("scope", "label"), managing)]
     meant = [[code(item.id), item.label, item.explain] for item in purposes.PURPOSES.values()]
     parts += ["## Answers\n", table(("scope", "label"), others)]
     parts += ["## Purposes\n", "A request names one of these, from the W3C Data Privacy Vocabulary.\n"]

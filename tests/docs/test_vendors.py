@@ -171,6 +171,9 @@ def test_everything_typed_on_the_page_works(stage: Stage) -> None:
     stage.change("The Hobbit", "gift")
     typed(stage, "Stay in step", 1)
     typed(stage, "Refresh")
+    stage.agree(typed(stage, "Ask for something else").strip())
+    typed(stage, "Ask for something else", 1)
+    typed(stage, "What a token is")
     stage.agree(typed(stage, "Put something in").strip())
     typed(stage, "Put something in", 1)
     stage.come_back()
@@ -178,7 +181,7 @@ def test_everything_typed_on_the_page_works(stage: Stage) -> None:
     typed(stage, "When it is refused")
     typed(stage, "Give it back")
     shown = [block for block in PAGE if block.kind == "console"]
-    assert len(shown) == 16  # and every one of them was typed
+    assert len(shown) == 19  # and every one of them was typed
     assert not [block for block in shown if block.why_not]
 
 
