@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from bookshop.app import create_app as open_shop
 from bookshop.catalogue import load
 from bookshop.desk import Desk
+from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from tests.browser.test_pages import PHONE, serving
 from tests.conftest import CHEAP, PASSPHRASE
@@ -50,7 +51,7 @@ def test_a_customer_connects_the_shop_and_stops_it(browser: Browser, tmp_path: P
         client = Vendor(
             settings.issuer, client_id=vendor.client_id, client_secret=secret, redirect_uri=f"{shop}/callback"
         )
-        apps["shop"] = open_shop(Desk(client, load(), Visitors(None), []), vault=settings.issuer)
+        apps["shop"] = open_shop(Desk(Vaults(settings.issuer, client), load(), Visitors(None), []))
         page.goto(f"{settings.issuer}/login")
         page.fill("[name=username]", "alice")
         page.fill("[name=passphrase]", PASSPHRASE)

@@ -12,6 +12,7 @@ from bookshop.app import create_app as open_shop
 from bookshop.catalogue import load
 from bookshop.desk import ENDED, Desk
 from bookshop.told import Seen
+from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from tests.clients.test_with_the_vault import WHY, Quiet, few
 from vrm.app import Host, create_app
@@ -73,8 +74,8 @@ def shop(served, host, consent, clock, tmp_path, seen_file):
         transport=Transport(timeout=10),
         clock=clock.now,
     )
-    desk = Desk(vendor, load(), Visitors(tmp_path / "visitors.json"), [])
-    server.app = open_shop(desk, vault=host.settings.issuer, seen=Seen(seen_file, clock=clock.now))
+    desk = Desk(Vaults(host.settings.issuer, vendor), load(), Visitors(tmp_path / "visitors.json"), [])
+    server.app = open_shop(desk, seen=Seen(seen_file, clock=clock.now))
     return desk, address
 
 

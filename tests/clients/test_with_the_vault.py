@@ -17,6 +17,7 @@ from bookshop.app import create_app as open_shop
 from bookshop.catalogue import load
 from bookshop.desk import ENDED, QUESTION, Desk
 from bookshop.sold import read_orders
+from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from vrm import samples
 from vrm.app import Host, create_app
@@ -303,8 +304,8 @@ def test_the_bookshop_recommends_better_holds_no_more_and_forgets(
     def now():
         return datetime.fromtimestamp(clock.now(), UTC)
 
-    desk = Desk(vendor, CATALOGUE, Visitors(), read_orders(export, CATALOGUE), clock=now)
-    shop = open_shop(desk, vault=address).test_client()
+    desk = Desk(Vaults(address, vendor), CATALOGUE, Visitors(), read_orders(export, CATALOGUE), clock=now)
+    shop = open_shop(desk).test_client()
     question = shop.post("/connect").location
     callback = decide(alice, question, period="P2Y", exclude=frozenset(kept_out(alice)))
     assert shop.get("/callback?" + urlsplit(callback).query).status_code == 303
@@ -361,8 +362,14 @@ def test_a_receipt_is_left_followed_said_anew_and_taken_back(connect, consent, f
 def test_the_bookshop_leaves_a_receipt_only_where_she_allowed_it(
     vendor, decide, few, address, clock, consent
 ):
-    desk = Desk(vendor, CATALOGUE, Visitors(), [], clock=lambda: datetime.fromtimestamp(clock.now(), UTC))
-    shop = open_shop(desk, vault=address).test_client()
+    desk = Desk(
+        Vaults(address, vendor),
+        CATALOGUE,
+        Visitors(),
+        [],
+        clock=lambda: datetime.fromtimestamp(clock.now(), UTC),
+    )
+    shop = open_shop(desk).test_client()
     book = next(iter(CATALOGUE))
     assert shop.post(f"/buy/{book.sku}").status_code == 303
     assert "would find the receipt there" in shop.get(f"/book/{book.sku}").text

@@ -14,8 +14,9 @@ from bookshop.catalogue import load
 from bookshop.desk import Desk
 from bookshop.sold import read_orders
 from bookshop.told import Seen
+from bookshop.vaults import Anywhere, Vaults, kept_key
 from bookshop.visitors import Visitors
-from vrm_client import ProtocolError, Vendor
+from vrm_client import ProtocolError, PublicTransport, Vendor
 
 
 class Quiet(WSGIRequestHandler):
@@ -38,6 +39,19 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--public-url", help="address of the shop, if not http://HOST:PORT")
     line.add_argument("--orders", type=Path, help="order file or folder: what the shop sold on this account")
     line.add_argument("--store", type=Path, help="file that keeps visitors between runs (holds tokens)")
+    line.add_argument(
+        "--any-vault",
+        type=Path,
+        metavar="KEY",
+        help="speak with any vault, proving it by the key in this file",
+    )
+    line.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="beside public addresses, vaults may be here: 127.0.0.0/8",
+    )
     return line
 
 
@@ -55,11 +69,15 @@ def main(arguments: list[str] | None = None) -> int:
             client_secret=secret,
             redirect_uri=f"{address}/callback",
         )
-        desk = Desk(vendor, catalogue, Visitors(options.store), sold)
+        anywhere = None
+        if options.any_vault:
+            transport = PublicTransport(allow=options.allow)
+            anywhere = Anywhere(address, kept_key(options.any_vault), transport)
+        desk = Desk(Vaults(options.vault, vendor, anywhere), catalogue, Visitors(options.store), sold)
         seen = Seen(options.store and options.store.with_name(options.store.name + ".events"))
-        app = create_app(desk, vault=options.vault, seen=seen)
+        app = create_app(desk, seen=seen)
         server = make_server(options.host, options.port, app, threaded=True, request_handler=Quiet)
-    except (OSError, ProtocolError) as error:
+    except (OSError, ValueError, ProtocolError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stderr.write(f"Corner Books is open at {address} (pid {os.getpid()})\n")

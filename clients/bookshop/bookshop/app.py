@@ -13,23 +13,28 @@ from bookshop.catalogue import Book
 from bookshop.desk import Compared, Desk
 from bookshop.recommender import Recommendation
 from bookshop.told import Ear, Seen
+from bookshop.vaults import CALLBACK, DOCUMENT, EVENTS
 from bookshop.visitors import Visitors
 from vrm_client import DeclinedError, EventError, UnreachableError, VrmClientError
+from vrm_client.transport import Json
 
 # Cookies do not keep ports apart: the name must differ from the vault's on the same host.
 COOKIE = "corner_books"
 COOKIE_LIFE = 90 * 24 * 3600  # seconds
 
 
-def create_app(desk: Desk, *, vault: str, seen: Seen | None = None) -> Flask:
-    """The shop, wired to its desk. `vault` is the address the Connect button leads to."""
+def create_app(desk: Desk, *, seen: Seen | None = None) -> Flask:
+    """The shop, wired to its desk."""
+    vault = desk.vaults.home
     app = Flask("bookshop")
+    app.jinja_env.globals["any_vault"] = desk.vaults.anywhere is not None
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.jinja_env.globals["vault_name"] = urlsplit(vault).netloc
     app.jinja_env.filters["month"] = lambda text: str(text)[:7]
     app.jinja_env.filters["minute"] = lambda text: str(text)[:16].replace("T", " ") + " UTC"
     _add_shelves(app, desk)
     _add_vault(app, desk)
+    _add_connecting(app, desk)
     _add_internal(app, desk)
     _add_ear(app, Ear(desk, seen or Seen()))
     app.before_request(_refuse_other_sites)
@@ -78,23 +83,6 @@ def _add_vault(app: Flask, desk: Desk) -> None:
     def held() -> str:
         return render_template("held.html", visitor=desk.visitors.get(_key()))
 
-    @app.post("/connect")
-    def connect() -> AnyResponse:
-        cookie = request.cookies.get(COOKIE) or secrets.token_urlsafe(32)
-        answer = redirect(desk.ask(desk.visitors.key(cookie)), 303)
-        answer.set_cookie(
-            COOKIE, cookie, max_age=COOKIE_LIFE, httponly=True, samesite="Lax", secure=request.is_secure
-        )
-        return answer
-
-    @app.get("/callback")
-    def callback() -> AnyResponse | tuple[str, int]:
-        try:
-            desk.finish(_key(), request.url)
-        except DeclinedError:
-            return _sorry("You shared nothing, and that is fine. The shelves are yours all the same.", 200)
-        return redirect(url_for("for_you"), 303)
-
     @app.post("/buy/<sku>")
     def buy(sku: str) -> AnyResponse:
         desk.sell(_key(), desk.catalogue.get(sku) or abort(404))
@@ -104,6 +92,44 @@ def _add_vault(app: Flask, desk: Desk) -> None:
     def forget() -> AnyResponse:
         desk.forget(_key())
         return redirect(url_for("held"), 303)
+
+
+def _add_connecting(app: Flask, desk: Desk) -> None:
+    @app.post("/connect")
+    def connect() -> AnyResponse:
+        cookie = request.cookies.get(COOKIE) or secrets.token_urlsafe(32)
+        vault = desk.vaults.find(request.form.get("vault", ""))
+        place = desk.ask(desk.visitors.key(cookie), vault)
+        if vault == desk.vaults.home:
+            answer = redirect(place, 303)
+        else:  # a page between: a form may not lead to places that only a visitor named
+            answer = Response(render_template("go.html", vault=vault, place=place))
+        answer.set_cookie(
+            COOKIE, cookie, max_age=COOKIE_LIFE, httponly=True, samesite="Lax", secure=request.is_secure
+        )
+        return answer
+
+    @app.get("/.well-known/vrm-connect")
+    def from_vault() -> str:
+        """She comes from her vault. Anybody can make such a link, so she is asked whether it is hers."""
+        if desk.vaults.anywhere is None:
+            abort(404)
+        return render_template("from_vault.html", vault=desk.vaults.find(request.args.get("iss", "")))
+
+    @app.get(DOCUMENT)
+    def document() -> dict[str, Json]:
+        """Who the shop is, for vaults that never heard of it."""
+        if desk.vaults.anywhere is None:
+            abort(404)
+        return desk.vaults.anywhere.document()
+
+    @app.get(CALLBACK)
+    def callback() -> AnyResponse | tuple[str, int]:
+        try:
+            desk.finish(_key(), request.url)
+        except DeclinedError:
+            return _sorry("You shared nothing, and that is fine. The shelves are yours all the same.", 200)
+        return redirect(url_for("for_you"), 303)
 
 
 def _add_internal(app: Flask, desk: Desk) -> None:
@@ -130,7 +156,7 @@ def _add_internal(app: Flask, desk: Desk) -> None:
 
 
 def _add_ear(app: Flask, ear: Ear) -> None:
-    @app.post("/vrm/events")
+    @app.post(EVENTS)
     def events() -> Response:
         """What the vault pushes (RFC 8935). 503 makes it try again, 400 is final."""
         try:

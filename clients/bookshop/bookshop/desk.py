@@ -15,6 +15,7 @@ from threading import Lock
 from bookshop.catalogue import Book, Catalogue
 from bookshop.recommender import Owned, Recommendation, Recommender
 from bookshop.sold import parse_date
+from bookshop.vaults import Vaults
 from bookshop.visitors import Visitor, Visitors
 from vrm_client import (
     Asked,
@@ -26,7 +27,6 @@ from vrm_client import (
     Record,
     RevokedError,
     UnreachableError,
-    Vendor,
     VrmClientError,
 )
 from vrm_client.transport import Json
@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(
         self,
-        vendor: Vendor,
+        vaults: Vaults,
         catalogue: Catalogue,
         visitors: Visitors,
         sold: Sequence[Owned],
@@ -71,17 +71,19 @@ class Desk:
     ) -> None:
         self.catalogue = catalogue
         self.visitors = visitors
-        self._vendor = vendor
+        self.vaults = vaults
         self._sold = sold
         self._clock = clock
         self._recommender = Recommender(catalogue)
         self._lock = Lock()
         self._open: dict[tuple[str, int], Connection] = {}
 
-    def ask(self, key: str) -> str:
-        """Put the question; the address to send the visitor to."""
-        asked = self._vendor.ask(QUESTION)
-        self.visitors.change(key, self.visitors.get(key).chapter, asked=asked.to_json(), notice="")
+    def ask(self, key: str, vault: str = "") -> str:
+        """Put the question to that vault, or to the shop's own; the address to send the visitor to."""
+        vault = vault or self.vaults.home
+        asked = self.vaults.at(vault).ask(QUESTION)
+        kept = {"vault": vault, **asked.to_json()}
+        self.visitors.change(key, self.visitors.get(key).chapter, asked=kept, notice="")
         return asked.url
 
     def finish(self, key: str, callback_url: str) -> None:
@@ -91,7 +93,9 @@ class Desk:
             raise VrmClientError("No question is open in this browser.")
         # One answer for one question, whatever it says.
         self.visitors.change(key, visitor.chapter, asked=None)
-        connection = self._vendor.finish(Asked.from_json(visitor.asked), callback_url)
+        kept = dict(visitor.asked)
+        vendor = self.vaults.at(kept.pop("vault", self.vaults.home))
+        connection = vendor.finish(Asked.from_json(kept), callback_url)
         self.visitors.begin(key, saved=dict(connection.saved()))
         self.read(key)
 
@@ -174,9 +178,9 @@ class Desk:
         except UnreachableError:
             self.visitors.change(key, chapter, notice=FORGOTTEN_HERE)
 
-    def receiver(self, seen: Callable[[str], bool]) -> Receiver:
-        """What reads the events of the vault."""
-        return self._vendor.receiver(seen)
+    def receiver(self, seen: Callable[[str], bool], vault: str) -> Receiver:
+        """What reads the events of that vault."""
+        return self.vaults.at(vault).receiver(seen)
 
     def delete_copy(self, key: str) -> None:
         """The vault said that sharing has ended, or that she wants it deleted."""
@@ -212,8 +216,9 @@ class Desk:
         place = (key, visitor.chapter)
         with self._lock:
             if place not in self._open:
-                self._open[place] = self._vendor.resume(
-                    visitor.saved or {},
+                saved = visitor.saved or {}
+                self._open[place] = self.vaults.at(str(saved.get("vault", ""))).resume(
+                    saved,
                     on_rotated=lambda saved: self._keep_tokens(key, visitor.chapter, dict(saved)),
                 )
             return self._open[place]

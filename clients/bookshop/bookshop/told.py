@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Lock
 
 from bookshop.desk import Desk
-from vrm_client import Event
-from vrm_client.events import AMENDED, CHANGED, OLDEST
+from vrm_client import Event, EventError, Receiver
+from vrm_client.events import AMENDED, CHANGED, OLDEST, issuer_of
 
 
 class Seen:
@@ -59,14 +59,22 @@ class Ear:
     def __init__(self, desk: Desk, seen: Seen) -> None:
         self._desk = desk
         self._seen = seen
-        self._receiver = desk.receiver(seen.knows)
+        self._receivers: dict[str, Receiver] = {}
 
     def hear(self, body: bytes) -> None:
         """Act on an event, once. EventError where it is none; UnreachableError: it should come again."""
-        event = self._receiver.receive(body)
+        event = self._of(issuer_of(body)).receive(body)
         if event is not None:
             self._act(event)
             self._seen.remember(event.jti)
+
+    def _of(self, issuer: str) -> Receiver:
+        """Only of a vault that somebody here is connected with: others have nothing to say."""
+        if issuer not in self._desk.visitors.vaults() | {self._desk.vaults.home}:
+            raise EventError("invalid_issuer", "nobody here is connected with that vault")
+        if issuer not in self._receivers:
+            self._receivers[issuer] = self._desk.receiver(self._seen.knows, issuer)
+        return self._receivers[issuer]
 
     def _act(self, event: Event) -> None:
         for key in self._desk.visitors.with_grant(event.grant_id):

@@ -60,6 +60,11 @@ class Visitors:
         with self._lock:
             return self._all.get(key, Visitor())
 
+    def vaults(self) -> set[str]:
+        """The vaults that visitors are connected with."""
+        with self._lock:
+            return {str(one.saved.get("vault", "")) for one in self._all.values() if one.saved is not None}
+
     def everyone(self) -> list[Visitor]:
         """All who have asked or connected."""
         with self._lock:

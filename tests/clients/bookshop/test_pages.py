@@ -11,6 +11,7 @@ from bookshop.app import create_app
 from bookshop.catalogue import isbn10, load
 from bookshop.desk import Desk
 from bookshop.recommender import Owned
+from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -38,14 +39,14 @@ def shared(scripted, said):
 
 
 @pytest.fixture
-def desk(vendor):
+def desk(vendor, scripted):
     sold = [Owned(BOOKS[title], date(2026, 11, 1)) for title in (*OWN, *GIFTS)]
-    return Desk(vendor, load(), Visitors(), sold, clock=lambda: NOW)
+    return Desk(Vaults(scripted.url, vendor), load(), Visitors(), sold, clock=lambda: NOW)
 
 
 @pytest.fixture
 def shop(desk, scripted):
-    return create_app(desk, vault=scripted.url).test_client()
+    return create_app(desk).test_client()
 
 
 def answer_to(question, scripted, **changes):
