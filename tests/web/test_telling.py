@@ -122,11 +122,18 @@ def test_she_sees_when_they_were_told_and_when_they_confirmed(
 
 
 def test_she_sees_that_they_could_not_be_reached(
-    alice: Customer, sharing: Sharing, consent: Consent, clock: SettableClock, sending: Next
+    alice: Customer,
+    sharing: Sharing,
+    consent: Consent,
+    clock: SettableClock,
+    sending: Next,
+    engine: SqliteEngine,
 ) -> None:
     stop(alice, sharing(), erase=False)
     turn, found = sending()
     consent.outbox.failed(turn, found, "http-500")
+    with engine.write() as transaction:
+        transaction.execute("UPDATE event_queues SET failures = ?", (outbox.ENOUGH,))
     clock.forward(outbox.GIVE_UP)
     turn = consent.outbox.take()  # type: ignore[assignment]
     assert consent.outbox.next(turn) is None

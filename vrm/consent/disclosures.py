@@ -53,6 +53,8 @@ EVENTS = (
     "admitted",
     "revoked",
     "erase-asked",
+    "end-confirmed",
+    "erase-confirmed",
     "restored",
     "expired",
     "given-back",

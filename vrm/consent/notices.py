@@ -26,14 +26,15 @@ ERASE_WITHIN = 30 * 86_400  # seconds: the month of GDPR Art. 12(3), at its shor
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One event and whom it concerns; `grant_id` and `subject` are empty in a test event."""
+    """One event and whom it concerns; the last three are missing in a test event."""
 
     jti: str
     kind: str
-    at: int
+    issued: int  # when it was first sent
     client_id: str
     grant_id: str = ""
     subject: str = ""
+    at: int = 0  # when it happened
 
 
 class Signer:
@@ -54,7 +55,7 @@ class Signer:
         claims: dict[str, Any] = {
             "iss": issuer,
             "aud": notice.client_id,
-            "iat": notice.at,
+            "iat": notice.issued,
             "jti": notice.jti,
             "events": {URI + notice.kind: _about(notice)},
         }
@@ -75,7 +76,7 @@ def _about(notice: Notice) -> dict[str, Any]:
         return {}
     about: dict[str, Any] = {"grant_id": notice.grant_id}
     if notice.kind == events.ERASE:
-        about["expected_by"] = notice.at + ERASE_WITHIN
+        about["expected_by"] = notice.issued + ERASE_WITHIN
     return about
 
 

@@ -1,10 +1,10 @@
 """Hands events out to whoever sends them, and keeps what came of each.
 
-Promises: an event that is in the table is sent until its vendor answers, or three days have passed; one
-vendor's events go out one at a time, in the order in which they happened, however many workers there are;
-a worker that dies keeps nobody waiting for longer than its lease. A vendor that does not answer is left alone
-for a minute, then two, up to six hours. What a vendor did already, or what somebody wrote into the table, is
-not sent: an event says that a grant ended only where it has.
+Promises: an event that is in the table is sent until its vendor answers, or three days of tries have passed
+(many tries, so that a clock that jumps loses nothing). One vendor's events go out one at a time, in the order
+in which they happened, however many workers there are; a worker that dies keeps nobody waiting for longer
+than its lease. A vendor that does not answer is left alone for a minute, then two, up to six hours. What
+somebody wrote into the table is not believed: an event says that a grant ended only where it has.
 
 A vendor's events wait in its queue under a keyed tag, so that the table names nobody. Whoever takes the queue
 writes its own name into it by a conditional update; only under that name are events handed out.
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from vrm.clock import Clock
 from vrm.consent import events
+from vrm.consent.disclosures import Disclosures
 from vrm.consent.notices import Notice
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.errors import TamperedError, VendorNotFoundError
@@ -29,6 +31,7 @@ from vrm.vault.serverkey import ServerKey
 LEASE = 60  # seconds; longer than one exchange may take
 FIRST_PAUSE, LONGEST_PAUSE = 60, 6 * 3600  # seconds
 GIVE_UP = 3 * 86_400  # seconds after which an event is no longer sent
+ENOUGH = 12  # failures in a row without which none is given up: a day of them
 _BATCH = 200  # new events that are looked at in one transaction
 _FEW = 20  # events that are looked at for one that can be sent
 _QUEUE = "events"  # in place of a vault: a vendor's queue holds events of many
@@ -37,6 +40,8 @@ ACKNOWLEDGED: Final = "acknowledged"
 REFUSED: Final = "refused"
 GIVEN_UP: Final = "given-up"
 STATES = (events.WAITING, ACKNOWLEDGED, REFUSED, GIVEN_UP)
+# What a confirmation is in the customer's log, which outlives this table.
+_LOGGED = {events.REVOKED: "end-confirmed", events.EXPIRED: "end-confirmed", events.ERASE: "erase-confirmed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,11 @@ class Turn:
 class Sending:
     """An event to send now."""
 
-    place: int
     grant_id: str  # here; its vendor may know it by another name
     uri: str
     notice: Notice
+    vault: str
+    vendor_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,13 @@ class Told:
 class Outbox:
     """The events of all vaults."""
 
-    def __init__(self, engine: Engine, server_key: ServerKey, vendors: Vendors, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, server_key: ServerKey, vendors: Vendors, log: Disclosures, clock: Clock
+    ) -> None:
         self._engine = engine
         self._server_key = server_key
         self._vendors = vendors
+        self._log = log
         self._clock = clock
 
     # -- sending ------------------------------------------------------------------------------------
@@ -82,23 +91,23 @@ class Outbox:
     def address(self) -> int:
         """Put new events into their vendors' queues; those without an address go. Returns how many."""
         rows = self._engine.all(
-            "SELECT place, grant_id, CAST(routing AS BLOB) FROM events"
+            "SELECT jti, grant_id, CAST(routing AS BLOB) FROM events"
             " WHERE state = 'waiting' AND queue IS NULL ORDER BY place LIMIT ?",
             (_BATCH,),
         )
         if not rows:
             return 0
         with self._engine.write() as transaction:
-            for place, grant_id, routing in rows:
-                self._address(transaction, place, self._vendor(grant_id, routing)[1])
+            for jti, grant_id, routing in rows:
+                self._address(transaction, jti, self._vendor(grant_id, routing)[1])
         return len(rows)
 
-    def _address(self, transaction: Transaction, place: int, vendor: Vendor | None) -> None:
+    def _address(self, transaction: Transaction, jti: str, vendor: Vendor | None) -> None:
         if vendor is None or not vendor.events_uri:
-            transaction.execute("DELETE FROM events WHERE place = ?", (place,))
+            transaction.execute("DELETE FROM events WHERE jti = ?", (jti,))
             return
         queue = self._server_key.vendor_tag(_QUEUE, vendor.client_id)
-        transaction.execute("UPDATE events SET queue = ? WHERE place = ?", (queue, place))
+        transaction.execute("UPDATE events SET queue = ? WHERE jti = ?", (queue, jti))
         transaction.execute(
             "INSERT INTO event_queues (queue, failures, retry, holder, lease) VALUES (?, 0, 0, x'', 0)"
             " ON CONFLICT (queue) DO NOTHING",
@@ -145,21 +154,24 @@ class Outbox:
             " ORDER BY e.place LIMIT ?",
             (queue, *_due(now), _FEW),
         ):
-            vault, vendor = self._vendor(row[3], row[5])
+            jti, grant_id, routing = row[0], row[2], row[5]
+            vault, vendor = self._vendor(grant_id, routing)
             if vendor is None or not vendor.events_uri or not _stands(row):
-                transaction.execute("DELETE FROM events WHERE place = ?", (row[0],))
+                transaction.execute("DELETE FROM events WHERE jti = ?", (jti,))
                 continue
             transaction.execute(
-                "UPDATE events SET tries = tries + 1, begun = coalesce(begun, ?) WHERE place = ?",
-                (now, row[0]),
+                "UPDATE events SET tries = tries + 1, begun = coalesce(begun, ?) WHERE jti = ?", (now, jti)
             )
-            return Sending(row[0], str(row[3]), vendor.events_uri, self._notice(row, vault, vendor))
+            return Sending(
+                grant_id, vendor.events_uri, self._notice(row, vault, vendor, now), vault, vendor.name
+            )
         return None
 
-    def _notice(self, row: Row, vault: str, vendor: Vendor) -> Notice:
+    def _notice(self, row: Row, vault: str, vendor: Vendor, now: int) -> Notice:
+        jti, kind, grant_id, at, begun, _, _, public_id = row
         subject = self._server_key.subject(vault, vendor.client_id)
-        told_as = str(row[7] or row[3])
-        return Notice(str(row[1]), str(row[2]), int(row[4]), vendor.client_id, told_as, subject)
+        issued = now if begun is None else begun
+        return Notice(jti, kind, issued, vendor.client_id, public_id or grant_id, subject, at)
 
     def acknowledged(self, turn: Turn, sending: Sending) -> None:
         """The vendor has it."""
@@ -173,7 +185,8 @@ class Outbox:
         """No usable answer: its vendor is left alone for a while, and the turn ends."""
         with self._engine.write() as transaction:
             transaction.execute(
-                "UPDATE events SET answer = ? WHERE place = ? AND state = 'waiting'", (reason, sending.place)
+                "UPDATE events SET answer = ? WHERE jti = ? AND state = 'waiting'",
+                (reason, sending.notice.jti),
             )
             row = self._engine.one("SELECT failures FROM event_queues WHERE queue = ?", (turn.queue,))
             failures = int(row[0]) + 1 if row else 1
@@ -186,16 +199,33 @@ class Outbox:
     def _settled(self, turn: Turn, sending: Sending, state: str, answer: str) -> None:
         """Whoever sent it may say so, its turn over or not: the vendor has answered."""
         with self._engine.write() as transaction:
-            transaction.execute(
+            cursor = transaction.execute(
                 "UPDATE events SET state = ?, answered = ?, answer = ?, queue = NULL, routing = x''"
-                " WHERE place = ? AND state = 'waiting'",
-                (state, self._clock.now(), answer, sending.place),
+                " WHERE jti = ? AND state = 'waiting'",
+                (state, self._clock.now(), answer, sending.notice.jti),
             )
             transaction.execute(
                 "UPDATE event_queues SET failures = 0, retry = 0 WHERE queue = ? AND holder = ?",
                 (turn.queue, turn.holder),
             )
-            _keep_newest_change(transaction, sending)
+            if cursor.rowcount == 1:
+                _keep_newest_change(transaction, sending)
+                if state == ACKNOWLEDGED:
+                    self._note(transaction, sending)
+
+    def _note(self, transaction: Transaction, sending: Sending) -> None:
+        event = _LOGGED.get(sending.notice.kind)
+        if event is None:
+            return
+        with suppress(TamperedError):  # the vault's log key was altered; `problems` tells her
+            self._log.note(
+                transaction,
+                sending.vault,
+                event,
+                grant_id=sending.grant_id,
+                client_id=sending.notice.client_id,
+                vendor_name=sending.vendor_name,
+            )
 
     def release(self, turn: Turn) -> None:
         """End the turn early: somebody else may go on at once."""
@@ -213,8 +243,9 @@ class Outbox:
     def _give_up(transaction: Transaction, queue: bytes, now: int) -> None:
         transaction.execute(
             "UPDATE events SET state = 'given-up', answered = ?, queue = NULL, routing = x''"
-            " WHERE queue = ? AND state = 'waiting' AND at <= ?",
-            (now, queue, now - GIVE_UP),
+            " WHERE queue = ? AND state = 'waiting' AND coalesce(begun, at) <= ?"
+            " AND EXISTS (SELECT 1 FROM event_queues q WHERE q.queue = events.queue AND q.failures >= ?)",
+            (now, queue, now - GIVE_UP, ENOUGH),
         )
 
     def _vendor(self, grant_id: str, routing: bytes) -> tuple[str, Vendor | None]:
@@ -242,12 +273,8 @@ class Outbox:
         return int(row[0]) if row else 0
 
     def sweep(self) -> None:
-        """Delete what nobody looked at for as long as an event is sent, and queues without events."""
+        """Delete queues without events."""
         with self._engine.write() as transaction:
-            transaction.execute(
-                "DELETE FROM events WHERE state = 'waiting' AND queue IS NULL AND at <= ?",
-                (self._clock.now() - GIVE_UP,),
-            )
             transaction.execute(
                 "DELETE FROM event_queues WHERE holder = x'' AND failures = 0"
                 " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.queue = event_queues.queue)"
@@ -264,7 +291,8 @@ _STAND = {
     events.CHANGED: _LASTS,
 }
 _COLUMNS = (
-    "e.place, e.jti, e.kind, e.grant_id, CAST(e.at AS INTEGER), CAST(e.routing AS BLOB), g.state, g.public_id"
+    "e.jti, e.kind, e.grant_id, CAST(e.at AS INTEGER), CAST(e.begun AS INTEGER), CAST(e.routing AS BLOB),"
+    " g.state, g.public_id"
     " FROM events e JOIN grants g ON g.grant_id = e.grant_id"
 )
 # A lease or a pause that ends later than any could was made before the clock was put back.
@@ -282,7 +310,7 @@ def _free(now: int) -> tuple[int, ...]:
 
 def _stands(row: Row) -> bool:
     """Whether the grant is in a state in which its vendor may be told this."""
-    return row[6] in _STAND.get(row[2], ())
+    return isinstance(row[0], str) and row[6] in _STAND.get(row[1], ())
 
 
 def _keep_newest_change(transaction: Transaction, sending: Sending) -> None:
@@ -290,8 +318,8 @@ def _keep_newest_change(transaction: Transaction, sending: Sending) -> None:
     if sending.notice.kind == events.CHANGED:
         transaction.execute(
             "DELETE FROM events WHERE grant_id = ? AND kind = 'data-changed' AND state <> 'waiting'"
-            " AND place < ?",
-            (sending.grant_id, sending.place),
+            " AND jti <> ?",
+            (sending.grant_id, sending.notice.jti),
         )
 
 

@@ -161,7 +161,7 @@ class Consent:
         self.documents = Documents(engine, self.vendors, self.counting, self.fetching, clock)
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
-        self.outbox = Outbox(engine, key, self.vendors, clock)
+        self.outbox = Outbox(engine, key, self.vendors, self.log, clock)
         self.signer = Signer(key)
         self.views = Views(engine, self.log, clock)
         vaults.watcher = self.views

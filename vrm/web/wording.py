@@ -76,6 +76,8 @@ EVENTS: Final[dict[str, str]] = {
     "admitted": N_("You let something new in"),
     "revoked": N_("You stopped it"),
     "erase-asked": N_("You asked them to delete what they have read"),
+    "end-confirmed": N_("They confirmed that they know it has ended"),
+    "erase-confirmed": N_("They confirmed your wish to have it deleted"),
     "restored": N_("Ended, because this vault came from a copy"),
     "expired": N_("The time ran out"),
     "given-back": N_("They gave it back"),
