@@ -46,6 +46,7 @@ class _State:
     expires: int
     tried: int
     used: int
+    kept: bool = False
 
 
 def is_address(client_id: str) -> bool:
@@ -80,7 +81,7 @@ class Documents:
         elif now < state.tried + HOLD_BACK:
             return self._outlasting(vendor, state, "it could not be used a moment ago")
         try:
-            return self._fetched(client_id)
+            return self._fetched(client_id, known=state is not None and state.kept)
         except OutboundError as error:
             state = _State(0 if error.answered or not state else state.expires, now, now)
             self._note(client_id, state)
@@ -108,8 +109,9 @@ class Documents:
             return None
 
     def _state(self, client_id: str) -> _State | None:
-        row = self._engine.one("SELECT expires, tried, used FROM documents WHERE client_id = ?", (client_id,))
-        return _State(*row) if row else None
+        sql = "SELECT expires, tried, used, kept FROM documents WHERE client_id = ?"
+        row = self._engine.one(sql, (client_id,))
+        return _State(row[0], row[1], row[2], bool(row[3])) if row else None
 
     def _outlasting(self, vendor: Vendor | None, state: _State, why: str) -> Vendor:
         if vendor is None or self._clock.now() >= state.expires + _DAY:
@@ -127,8 +129,8 @@ class Documents:
         if of_all[0] >= OF_ALL or of_host[0] >= OF_HOST:
             raise BusyError("too many vendors that nobody knows yet")
 
-    def _fetched(self, client_id: str) -> Vendor:
-        fetched = self._fetching.json(client_id, most=MOST)
+    def _fetched(self, client_id: str, *, known: bool) -> Vendor:
+        fetched = self._fetching.json(client_id, most=MOST, known=known)
         try:
             told = _read(client_id, fetched)
         except ValidationError as error:

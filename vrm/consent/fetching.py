@@ -1,9 +1,9 @@
 """JSON that vendors publish: fetched within limits, and for how long it may be kept.
 
-Promises: a few fetches at once on this machine, whatever strangers ask of it; one answer is one JSON object
-without a key twice, said to be JSON, of at most so many bytes; what HTTP says of its age is respected between
-five minutes and a day (RFC 9111). Refuses to call anybody while a transaction of this thread is open: the
-database would wait for a stranger.
+Promises: a few fetches at once on this machine, and those of strangers in no known vendor's way; one answer
+is one JSON object without a key twice, said to be JSON, of at most so many bytes; what HTTP says of its age
+is respected between five minutes and a day (RFC 9111). Refuses to call anybody while a transaction of this
+thread is open: the database would wait for a stranger.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ class Fetching:
         self._engine = engine
         self.outbound = outbound
 
-    def json(self, url: str, *, most: int, longest: int = LONGEST) -> Fetched:
-        """The document at an address; OutboundError, and BusyError where too much is fetched already."""
+    def json(self, url: str, *, most: int, known: bool, longest: int = LONGEST) -> Fetched:
+        """The document at an address; OutboundError, and BusyError where too much is fetched already.
+
+        `known`: of a vendor that the host or a customer knows; strangers cannot take the places of these.
+        """
         if self._engine.in_transaction():
             raise RuntimeError("a call to a stranger inside of a transaction")
-        with self._engine.slot("fetch", _AT_ONCE, _WAIT):
+        with self._engine.slot("fetch" if known else "fetch-strange", _AT_ONCE, _WAIT):
             answer = self._outbound_answer(url, most)
         return Fetched(*_read(answer), keep=min(_keep(answer.headers), longest))
 

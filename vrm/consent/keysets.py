@@ -76,7 +76,7 @@ class KeySets:
             return _at_hand(keys, str(error))
 
     def _fetched(self, vendor: Vendor) -> list[dict[str, Any]]:
-        fetched = self._fetching.json(vendor.jwks_uri, most=MAX_SET, longest=_HOUR)
+        fetched = self._fetching.json(vendor.jwks_uri, most=MAX_SET, known=vendor.verified, longest=_HOUR)
         try:
             keys = keys_in(fetched.text)
         except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,9 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, handle_of, refused
 from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.conftest import SettableClock
-from tests.outside import Page, Site, site, way_out
+from tests.outside import Page, Site, scripted, site, way_out
 from vrm.app import Host, create_app
-from vrm.consent import documents
+from vrm.consent import documents, fetching
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, RateLimitedError, VendorNotFoundError
 from vrm.settings import Settings
@@ -427,3 +428,33 @@ def test_at_the_token_endpoint_nothing_is_told_of_why(client: FlaskClient, there
     answer: TestResponse = client.post("/oauth/token", data=fields)
     refused(answer, 401, "invalid_client")
     assert answer.get_json()["error_description"] == "client authentication failed"
+
+
+def test_strangers_who_hang_are_in_no_known_vendors_way(
+    app: Flask,
+    client: FlaskClient,
+    there: Site,
+    consent: Consent,
+    customer: Customer,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetching, "_WAIT", 0.2)
+    known = Named(client, publish(there, "/known"), there.url + "/cb")
+    tokens = connect(known, customer)
+    clock.forward(3600)
+    held, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(connected: socket.socket) -> None:
+        begun.release()
+        held.wait(10)
+
+    with scripted(hang) as slow, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(consent.documents.vendor, f"{slow}/{number}") for number in range(4)]
+        for _ in asked:
+            assert begun.acquire(timeout=5)
+        with pytest.raises(BusyError):
+            consent.documents.vendor(there.url + "/unknown")
+        assert known.refresh(tokens["refresh_token"]).status_code == 200
+        held.set()
+        assert {type(one.exception()) for one in asked} == {VendorNotFoundError}

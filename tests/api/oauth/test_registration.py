@@ -393,5 +393,6 @@ def test_in_the_strict_profile_only_what_it_allows_is_registered(
     refused(register(client), 400, "invalid_client_metadata")
     signing = Signing(client, consent.vendors.get(made(client, jwks=public(KEY))["client_id"]), None)
     signing.clock = clock
-    refused(signing.give_back(**signing.proof(aud=ISSUER + "/oauth/token")), 401, "invalid_client")
+    for audience in (ISSUER + "/oauth/token", ISSUER + "/oauth/par", [ISSUER]):
+        refused(signing.give_back(**signing.proof(aud=audience)), 401, "invalid_client")
     assert signing.give_back().status_code == 200

@@ -1,18 +1,19 @@
 """`private_key_jwt`: a vendor proves who it is by a token that it signs.
 
 RFC 7523 section 3, OpenID Connect Core section 9, FAPI 2.0 section 5.3.2. Promises: an assertion counts
-once, among all processes, and within an hour of now; it is for us alone: its audience is one string, the
-issuer, or in the profile `baseline` the token endpoint as well. One for several, or for the address of
-another endpoint, would let one server pass it on to another, so it is refused. Refuses algorithms besides
-ES256, PS256 and EdDSA, an assertion of one vendor beside the name of another, and tokens of another type.
-Which of these it was, and whether there is such a vendor, is not told.
+once, among all processes, and within an hour of now; it is for us alone: its audience is the issuer, as one
+string. The profile `baseline` takes the token endpoint and `/oauth/par` as well (RFC 9126 section 2), and a
+list of nothing but these, which clients in use still send. One that names anybody else besides could be
+passed on by them, so it is refused. Refuses algorithms besides ES256, PS256 and EdDSA, an assertion of one
+vendor beside the name of another, and tokens of another type. Which of these it was, and whether there is
+such a vendor, is not told.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError
@@ -35,9 +36,11 @@ _log = logging.getLogger("vrm.oauth")
 class ByAssertion:
     """The method, as Authlib calls it."""
 
-    def __init__(self, consent: Consent, audiences: frozenset[str]) -> None:
+    def __init__(self, consent: Consent, issuer: str, also: Sequence[str] = ()) -> None:
+        """`also`: addresses that count as the issuer does; without any, a list counts for nothing."""
         self._consent = consent
-        self._audiences = audiences
+        self._audiences = frozenset((issuer, *also))
+        self._strict = not also
 
     def __call__(self, query_client: Query, request: StrictRequest) -> OAuthClient | None:
         """The vendor that signed; None where there is no assertion at all."""
@@ -86,7 +89,9 @@ class ByAssertion:
         """Audience and times; a token without an end is none."""
         now = self._consent.clock.now()
         end, begin, made = (_moment(claims, name) for name in ("exp", "nbf", "iat"))
-        if not isinstance(claims.get("aud"), str) or claims["aud"] not in self._audiences:
+        told = claims.get("aud")
+        audiences = told if isinstance(told, list) and not self._strict else [told]
+        if not audiences or not all(isinstance(one, str) and one in self._audiences for one in audiences):
             raise UnknownClientError()
         if end is None or not now - SKEW < end <= now + LONGEST + SKEW:
             raise UnknownClientError()

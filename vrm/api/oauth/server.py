@@ -39,7 +39,7 @@ class OAuthServer(AuthorizationServer):
         self.tokens = consent.tokens
         self.public_url = public_url
         self.register_client_auth_method("client_secret_basic", by_basic)
-        self.register_client_auth_method("private_key_jwt", ByAssertion(consent, self._audiences()))
+        self.register_client_auth_method("private_key_jwt", self._by_assertion())
         self.register_client_auth_method("none", by_name)
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
@@ -48,10 +48,10 @@ class OAuthServer(AuthorizationServer):
         self.register_endpoint(Introspecting)
         logging.getLogger("authlib").setLevel(logging.INFO)
 
-    def _audiences(self) -> frozenset[str]:
-        """For whom an assertion may be signed (assertion.py says why these and no others)."""
-        also = () if self.profile.name == "fapi2" else (self.public_url + "/oauth/token",)
-        return frozenset((self.public_url, *also))
+    def _by_assertion(self) -> ByAssertion:
+        """For whom an assertion may be signed says assertion.py."""
+        paths = () if self.profile.name == "fapi2" else ("/oauth/token", "/oauth/par")
+        return ByAssertion(self.consent, self.public_url, [self.public_url + path for path in paths])
 
     def query_client(self, client_id: str) -> OAuthClient | None:  # type: ignore[override]
         """The vendor of that id; unknown and blocked alike are none.
