@@ -72,7 +72,7 @@ def test_a_key_is_found_by_its_name_or_tried() -> None:
 def test_a_token_that_brings_its_key_is_read_by_it_alone() -> None:
     token = jose.sign({"a": 1}, EC, {"typ": "dpop+jwt", "jwk": public(EC)})
     found, key = jose.read_with_own_key(token, "dpop+jwt")
-    assert (found.claims, key) == ({"a": 1}, public(EC))
+    assert (found, key) == ({"a": 1}, jose.thumbprint(public(EC)))
     other = jose.private_key(os.urandom(32))
     for header in (
         {"alg": "ES256", "typ": "dpop+jwt"},

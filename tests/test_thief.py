@@ -19,8 +19,8 @@ import pytest
 from tests.attacks.actors import Customer, Thief, Vendor, part
 from tests.attacks.conftest import Story, customer, story, thief, vendor
 from vrm import thief as command
+from vrm.consent.credentials import read_token, split
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.tokens import read_token, split
 from vrm.errors import SettingsError, StorageError
 from vrm.thief import keys
 from vrm.thief.credential import open_with

@@ -83,6 +83,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         refresh_grace=settings.refresh_grace,
         request_life=settings.request_life,
         outbound=Outbound(settings.outbound_networks),
+        constrained=settings.profile == "fapi2",
     )
     return Host(settings, engine, vaults, consent, clock)
 

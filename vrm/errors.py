@@ -27,6 +27,9 @@
        ├─ RequestChangedError   what would leave is not what was shown
        ├─ TargetError           a resource that is unknown, or not among those granted
        ├─ CodeError             code or refresh token is not (or no longer) good
+       ├─ ProofError            a proof of possession (DPoP) is not good
+       │  ├─ NonceError         … lacks the server's newest nonce
+       │  └─ ReplayError        … was used before
        ├─ TokenError            access token is not (or no longer) good
        ├─ GrantInactiveError    the grant has ended
        ├─ InsufficientScopeError
@@ -223,6 +226,28 @@ class CodeError(ConsentError):
     """The code or refresh token is not good, or no longer."""
 
     slug = "code-invalid"
+
+
+class ProofError(ConsentError):
+    """The proof of possession (DPoP) is missing or not good."""
+
+    slug = "dpop-proof-invalid"
+
+
+class NonceError(ProofError):
+    """The proof of possession needs the nonce of this answer's `DPoP-Nonce`."""
+
+    slug = "dpop-nonce-required"
+
+    def __init__(self, nonce: str = "") -> None:
+        super().__init__()
+        self.nonce = nonce
+
+
+class ReplayError(ProofError):
+    """The proof of possession was used before."""
+
+    slug = "dpop-proof-used"
 
 
 class TokenError(ConsentError):

@@ -13,9 +13,9 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm.consent import views
+from vrm.consent.credentials import read_token, split, wrap_cipher, write_token
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
-from vrm.consent.tokens import read_token, split, wrap_cipher, write_token
 from vrm.errors import (
     CodeError,
     GrantNotFoundError,

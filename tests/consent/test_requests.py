@@ -10,9 +10,9 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import PASSPHRASE, SettableClock
+from vrm.consent.credentials import read_token
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
-from vrm.consent.tokens import read_token
 from vrm.errors import (
     RequestChangedError,
     RequestNotFoundError,

@@ -13,10 +13,10 @@ import pytest
 
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
 from tests.conftest import SettableClock
+from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.consent.disclosures import REFUSALS_MOST
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
-from vrm.consent.tokens import PREFIXES, read_token, write_token
 from vrm.errors import CodeError, GrantInactiveError, ScopeError, TokenError
 from vrm.vault import serverkey
 from vrm.vault.engine import SqliteEngine

@@ -19,7 +19,7 @@ from vrm.api import guards
 from vrm.api.oauth import authorize
 from vrm.api.oauth.clients import basic_credentials
 from vrm.consent import scopes, vendors
-from vrm.consent.tokens import PREFIXES, read_token, write_token
+from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.errors import (
     FormatError,
     ImportLimitError,

@@ -16,11 +16,12 @@ from flask import Response, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from vrm.api import guards
+from vrm.api.gate import Gate
 from vrm.consent.deposits import Deposits
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Access
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
 from vrm.consent.writers import State
-from vrm.errors import ConditionMissingError, ParameterError, TokenError
+from vrm.errors import ConditionMissingError, ParameterError
 
 BODY_MOST = 64 * 1024  # bytes
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -30,8 +31,8 @@ _JSON = "application/json"
 class Writings:
     """One view per act, over the one `Deposits`."""
 
-    def __init__(self, reader: Reader, deposits: Deposits) -> None:
-        self._reader = reader
+    def __init__(self, gate: Gate, deposits: Deposits) -> None:
+        self._gate = gate
         self._deposits = deposits
 
     def submit(self, collection: str) -> Response:
@@ -81,10 +82,7 @@ class Writings:
         return response
 
     def _access(self) -> Access:
-        bearer = guards.bearer(request)
-        if bearer is None:
-            raise TokenError("no access token in the Authorization header")
-        return self._reader.authenticate(bearer)
+        return self._gate.access(request)
 
 
 def scope_for(collection: str, method: str) -> str:

@@ -1,9 +1,7 @@
-"""What every vendor request passes before anything is read.
+"""What the parameters of a vendor request may be, and what every answer is protected by.
 
-Promises: the access token comes from exactly one `Authorization: Bearer` header; parameters are known,
-given once and within limits; answers are never stored, sniffed or framed. Refuses tokens in the address or
-in a body (RFC 6750 sections 2.2, 2.3; RFC 9700 section 4.3.2) and says nothing about which unknown
-parameter it refused.
+Promises: parameters are known, given once and within limits; answers are never stored, sniffed or framed.
+Refuses a body on a reading (RFC 6750 section 2.2) and says nothing about which unknown parameter it refused.
 """
 
 from __future__ import annotations
@@ -16,16 +14,14 @@ from flask import Request, Response
 from werkzeug.datastructures import MultiDict
 
 from vrm.consent.filters import EVERYTHING, FILTERED, Filtered, Wanted
-from vrm.errors import InsufficientScopeError, ParameterError, ValidationError, VrmError
+from vrm.errors import ParameterError, ValidationError
 from vrm.vault import schemas
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
 MAX_CURSOR = 1024  # characters
 FEED = frozenset({"limit", "cursor"})
 LIST = FEED | {"updated_since"}
-REALM = "vrm"
 
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -52,39 +48,10 @@ def protect(response: Response) -> Response:
     return response
 
 
-def bearer(request: Request) -> str | None:
-    """The token of the one Authorization header; None when there is none or it is not a bearer token.
-
-    A server joins repeated headers with a comma, which no token contains: two headers are refused here too.
-    """
-    if "access_token" in request.args:
-        raise ParameterError("an access token belongs in the Authorization header")
-    found = _BEARER.fullmatch(request.headers.get("Authorization", ""))
-    return found.group(1) if found else None
-
-
 def no_body(request: Request) -> None:
     """Refuse a body on a request that reads: a token or a parameter might be hidden in it."""
     if request.content_length or "Transfer-Encoding" in request.headers:
         raise ParameterError("a reading carries no body")
-
-
-def challenge(request: Request, error: VrmError, public_url: str, scope: str = "") -> str:
-    """The WWW-Authenticate value of RFC 6750 section 3 with RFC 9728's `resource_metadata`.
-
-    Without any credential in the request no error code is given (section 3.1).
-    """
-    parts = [f'Bearer realm="{REALM}"']
-    if isinstance(error, InsufficientScopeError):
-        parts.append('error="insufficient_scope"')
-    elif isinstance(error, ParameterError):
-        parts.append('error="invalid_request"')
-    elif "Authorization" in request.headers:
-        parts.append('error="invalid_token"')
-    if scope:
-        parts.append(f'scope="{scope}"')
-    parts.append(f'resource_metadata="{public_url}/.well-known/oauth-protected-resource"')
-    return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ answer outside the token's scopes with 403, and the customer sees the attempt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import deposits, guards, problems
+from vrm.api.gate import Gate
 from vrm.consent.filters import PARAMETERS
 from vrm.consent.reader import Access, Reader
 from vrm.consent.service import Consent
-from vrm.errors import TokenError, VrmError
+from vrm.errors import VrmError
 from vrm.settings import Settings
 
 PREFIX = "/api/v1"
@@ -29,8 +29,9 @@ JSON = "application/json"
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     """The routes under /api/v1."""
     routes = Blueprint("api_v1", __name__, url_prefix=PREFIX)
-    writings = deposits.Writings(consent.reader, consent.deposits)
-    views = Readings(consent.reader, writings)
+    gate = Gate(consent.reader, consent.proofs, settings.issuer, constrained=consent.constrained)
+    writings = deposits.Writings(gate, consent.deposits)
+    views = Readings(gate, consent.reader, writings)
     routes.add_url_rule("/grant", "grant", views.grant)
     routes.add_url_rule("/answers/<question>", "answer", views.answer)
     routes.add_url_rule("/<collection>", "page", views.page)
@@ -40,7 +41,8 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     routes.add_url_rule("/<collection>/<id>", "replace", writings.replace, methods=["PUT"])
     routes.add_url_rule("/<collection>/<id>", "withdraw", writings.withdraw, methods=["DELETE"])
     routes.after_request(guards.protect)
-    routes.register_error_handler(VrmError, _refuser(settings.issuer))
+    routes.after_request(gate.finish)
+    routes.register_error_handler(VrmError, lambda error: gate.refusal(request, error, _scope()))
     for code in default_exceptions:  # by code: otherwise the app's own pages for that code come first
         routes.register_error_handler(code, _http)
     return routes
@@ -49,7 +51,8 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
 class Readings:
     """One view per address, over the one reader."""
 
-    def __init__(self, reader: Reader, writings: deposits.Writings) -> None:
+    def __init__(self, gate: Gate, reader: Reader, writings: deposits.Writings) -> None:
+        self._gate = gate
         self._reader = reader
         self._writings = writings
 
@@ -111,33 +114,16 @@ class Readings:
         return Response(json.dumps(told, ensure_ascii=False, separators=(",", ":")), content_type=JSON)
 
     def _access(self) -> Access:
-        bearer = guards.bearer(request)
         guards.no_body(request)
-        if bearer is None:
-            raise TokenError("no access token in the Authorization header")
-        return self._reader.authenticate(bearer)
+        return self._gate.access(request)
 
 
-def _refuser(public_url: str) -> Callable[[VrmError], Response]:
-    def refuse(error: VrmError) -> Response:
-        response = problems.answer(error)
-        if response.status_code in (400, 401, 403):
-            response.headers["WWW-Authenticate"] = guards.challenge(
-                request, error, public_url, _scope(response)
-            )
-        return response
-
-    return refuse
-
-
-def _scope(response: Response) -> str:
-    """For 403, the scope that would have been needed."""
+def _scope() -> str:
+    """The scope that a request refused for its scope would have needed."""
     wanted = request.view_args or {}
-    if response.status_code != 403:
-        return ""
     if "question" in wanted:
         return f"answers.{wanted['question']}:read"
-    return deposits.scope_for(wanted["collection"], request.method)
+    return deposits.scope_for(wanted["collection"], request.method) if "collection" in wanted else ""
 
 
 def _http(error: HTTPException) -> Response:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vrm.clock import Clock
+from vrm.consent.credentials import read_token, write_token
 from vrm.consent.polling import Poll, Polls
+from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
-from vrm.consent.tokens import read_token, write_token
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import OpenGrant
 from vrm.errors import BusyError, RequestNotFoundError, TamperedError, VendorNotFoundError
@@ -142,12 +143,18 @@ class Asking:
         code_challenge: str,
         extras: Mapping[str, Any] | None = None,
         poll: bool = False,
+        proof: Proof | None = None,
     ) -> PushedRequest:
-        """Store a request that its vendor pushed; with `poll` it gets a ticket, and a link to show her."""
+        """Store a request that its vendor pushed; with `poll` it gets a ticket, and a link to show her.
+
+        A proof that came along is spent; ReplayError where it was before.
+        """
         said = [parts, redirect_uri, state, code_challenge]
         life = LINK_LIFE if poll else REFERENCE_LIFE
         ticket, told = "", None
         with self._engine.write() as transaction:
+            if proof is not None:
+                proof.spend(transaction)
             if poll:
                 jkt = str((extras or {}).get("jkt", ""))
                 ends = self._clock.now() + life

@@ -33,6 +33,7 @@ from vrm.errors import (
     NotInViewError,
     ParameterError,
     QuotaError,
+    ReplayError,
     TamperedError,
 )
 from vrm.vault import crypto
@@ -332,6 +333,9 @@ class Deposits:
         except InsufficientScopeError:
             self._refuse(access, "not granted", pen.scope)
             raise
+        except ReplayError:
+            self._refuse(access, "proof used", "")
+            raise
         except QuotaError:
             self._refuse(access, "too much", "")
             raise
@@ -346,6 +350,8 @@ class Deposits:
         agreement = Agreement.decode(agreement_cipher(access.common, access.grant_id).unseal(row[0]))
         if pen.scope not in agreement.scopes:  # taken away since the token was minted
             raise InsufficientScopeError()
+        if access.proof is not None:
+            access.proof.spend(transaction)
         if access.parent is not None:
             self._tokens.first_use(transaction, access.lookup, access.parent)
 

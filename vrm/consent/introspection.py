@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from vrm.clock import Clock
 from vrm.consent import narrowing
+from vrm.consent.credentials import bound_to, carried_keys, made_at, read_token, split, wrap_cipher, written
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
 from vrm.consent.scopes import Part
-from vrm.consent.tokens import carried_keys, made_at, read_token, split, wrap_cipher, written
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.errors import TamperedError
@@ -122,6 +122,7 @@ class Introspection:
             parts=said.parts,
             made=made_at(found.kind, found.carried),
             expires=found.expires,
+            jkt=bound_to(found.kind, found.carried),
         )
 
     def _said_here(self, found: _Found) -> _Said | None:

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vrm.clock import Clock
+from vrm.consent.credentials import read_token, write_token
+from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
-from vrm.consent.tokens import Tokens, TokenSet, read_token, write_token
+from vrm.consent.tokens import Tokens, TokenSet, jkt_of
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys
 from vrm.errors import CodeError, TamperedError
@@ -113,13 +115,13 @@ class Polls:
         vendor: Vendor,
         verifier: str,
         *,
-        jkt: str = "",
+        proof: Proof | None = None,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
     ) -> Polled:
         """How the request stands, and its tokens where it was approved; CodeError tells nothing about why.
 
-        `resource` and `details` as in `Tokens.redeem`.
+        `proof`, `resource` and `details` as in `Tokens.redeem`.
         """
         raw = read_token(KIND, ticket)
         if raw is None:
@@ -127,13 +129,15 @@ class Polls:
         lookup, key = self._split(raw)
         challenge = _challenge(verifier)
         with self._engine.write() as transaction:
-            state = self._state(transaction, lookup, key, (vendor.client_id, challenge, jkt))
+            state = self._state(transaction, lookup, key, (vendor.client_id, challenge, jkt_of(proof)))
             if state != ANSWERED:
                 return Polled(state)
             keys = self._redeem(transaction, lookup, key, challenge)
             if keys is None:
                 return Polled(EXPIRED)
-            tokens = self._tokens.first_pair(transaction, keys, vendor, resource=resource, details=details)
+            tokens = self._tokens.first_pair(
+                transaction, keys, vendor, resource=resource, details=details, proof=proof
+            )
         self._engine.purge()
         return Polled(ANSWERED, tokens)
 

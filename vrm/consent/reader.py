@@ -16,18 +16,22 @@ from typing import Any
 
 from vrm.clock import Clock, rfc3339, today
 from vrm.consent import filters
+from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
+from vrm.consent.proofs import Proof
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
-from vrm.consent.tokens import Tokens, carried_keys, read_token, split, wrap_cipher
+from vrm.consent.tokens import Tokens, jkt_of
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
+    ConsentError,
     GrantInactiveError,
     InsufficientScopeError,
     NotInViewError,
     ParameterError,
+    ReplayError,
     TamperedError,
     TokenError,
 )
@@ -55,6 +59,8 @@ class Access:
     common: Key
     lookup: bytes
     parent: bytes | None
+    jkt: str = ""  # thumbprint of the key that it is bound to; empty: a bearer token
+    proof: Proof | None = None  # of that key, for this one request
 
     def stream_scopes(self, stream: str) -> list[str]:
         """The token's scopes in one collection or answer."""
@@ -65,16 +71,36 @@ class Reader:
     """Reads views with what tokens carry."""
 
     def __init__(
-        self, engine: Engine, server_key: ServerKey, tokens: Tokens, log: Disclosures, clock: Clock
+        self,
+        engine: Engine,
+        server_key: ServerKey,
+        tokens: Tokens,
+        log: Disclosures,
+        clock: Clock,
+        *,
+        constrained: bool = False,
     ) -> None:
+        self._constrained = constrained
         self._engine = engine
         self._pepper = server_key.pepper
         self._tokens = tokens
         self._log = log
         self._clock = clock
 
-    def authenticate(self, bearer: str) -> Access:
-        """Open an access token; TokenError (a try with a token that ended is noted for the customer)."""
+    def authenticate(self, bearer: str, proof: Proof | None = None) -> Access:
+        """Open an access token, for who proves the key that it is bound to; TokenError.
+
+        A try with a token that ended, or without its key, is noted for the customer. The proof is spent in
+        the transaction of what the token is used for.
+        """
+        access = self._opened(bearer, proof)
+        if access.jkt != jkt_of(proof) or (self._constrained and not access.jkt):
+            if access.jkt:
+                self.refuse(access, "no key" if proof is None else "another key", "")
+            raise TokenError("the access token is bound to another key, or to none")
+        return access
+
+    def _opened(self, bearer: str, proof: Proof | None) -> Access:
         raw = read_token("access", bearer)
         if raw is None:
             raise TokenError()
@@ -97,7 +123,16 @@ class Reader:
         named = carried_keys(carried)
         scopes = tuple(named)
         return Access(
-            carried[0].decode(), grant_id, carried[1].decode(), scopes, named, Key(carried[2]), lookup, parent
+            carried[0].decode(),
+            grant_id,
+            carried[1].decode(),
+            scopes,
+            named,
+            Key(carried[2]),
+            lookup,
+            parent,
+            bound_to("access", carried),
+            proof,
         )
 
     def refuse(self, access: Access, reason: str, what: str) -> None:
@@ -184,8 +219,8 @@ class Reader:
                 if self._state(access) != state:
                     items, following = selection.page(limit, start)
                 self._note_read(transaction, access, opener, len(items))
-        except GrantInactiveError:
-            raise self._inactive(access) from None
+        except (GrantInactiveError, ReplayError) as error:
+            raise self._refused(access, error) from None
         if following is None:
             return items, None
         return items, self._sealed(access, opener.stream, following, bound)
@@ -246,19 +281,26 @@ class Reader:
         return Opener(access, stream, scopes, today(self._clock).toordinal())
 
     def _enter(self, transaction: Transaction, access: Access) -> None:
-        """The state check: part of the transaction that writes the log entry."""
+        """The state check and the spending of a proof: part of the transaction that writes the log entry."""
         now = self._clock.now()
         cursor = transaction.execute(
             f"UPDATE grants SET last_used = ?, reads = reads + 1 WHERE {_LIVE}", (now, access.grant_id, now)
         )
         if cursor.rowcount != 1:
             raise GrantInactiveError()
+        if access.proof is not None:
+            access.proof.spend(transaction)
         if access.parent is not None:
             self._tokens.first_use(transaction, access.lookup, access.parent)
 
     def _inactive(self, access: Access) -> GrantInactiveError:
         self.refuse(access, "grant ended", "")
         return GrantInactiveError()
+
+    def _refused(self, access: Access, error: ConsentError) -> ConsentError:
+        """What ended a reading before it began, once it is noted for the customer."""
+        self.refuse(access, "proof used" if isinstance(error, ReplayError) else "grant ended", "")
+        return error
 
     def _take_one(self, access: Access, opener: Opener, item: bytes) -> Row | None:
         try:
@@ -271,8 +313,8 @@ class Reader:
                 )
                 self._note_read(transaction, access, opener, 1 if found else 0)
                 return found
-        except GrantInactiveError:
-            raise self._inactive(access) from None
+        except (GrantInactiveError, ReplayError) as error:
+            raise self._refused(access, error) from None
 
     def _take(
         self, access: Access, opener: Opener, count: int, after: int, since: int, *, gone: bool = False
@@ -288,8 +330,8 @@ class Reader:
                 )
                 self._note_read(transaction, access, opener, min(len(rows), count - 1))
                 return rows
-        except GrantInactiveError:
-            raise self._inactive(access) from None
+        except (GrantInactiveError, ReplayError) as error:
+            raise self._refused(access, error) from None
 
     def _note_read(self, transaction: Transaction, access: Access, opener: Opener, count: int) -> None:
         self._log.note(

@@ -212,7 +212,12 @@ class Requests(Asking):
         if request.poll is not None:
             self._polls.settle(transaction, request.poll, REDIRECTED)
         return self._tokens.issue_code(
-            transaction, keys, vendor, request.redirect_uri, request.code_challenge
+            transaction,
+            keys,
+            vendor,
+            request.redirect_uri,
+            request.code_challenge,
+            str(request.extras.get("jkt", "")),
         )
 
     def decline(self, vault: Vault, handle: str) -> Decision:

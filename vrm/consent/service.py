@@ -42,6 +42,7 @@ from vrm.consent.notices import Signer
 from vrm.consent.once import Once
 from vrm.consent.outbox import Outbox
 from vrm.consent.polling import Polls
+from vrm.consent.proofs import Proofs
 from vrm.consent.reader import Reader
 from vrm.consent.registrations import Registrations
 from vrm.consent.renewal import GrantsPart, LogPart
@@ -148,11 +149,13 @@ class Consent:
         request_life: int = 3600,
         quota: Quota | None = None,
         outbound: Outbound | None = None,
+        constrained: bool = False,
     ) -> None:
         key = vaults.server_key
         self._grace = refresh_grace
         self.clock = clock
         self.engine = engine
+        self.constrained = constrained  # tokens are bound to keys, for all vendors (FAPI 2.0)
         self.vendors = Vendors(engine, key, clock)
         self.fetching = Fetching(engine, outbound or Outbound())
         self.keys = KeySets(engine, key, clock, self.fetching)
@@ -161,12 +164,21 @@ class Consent:
         self.documents = Documents(engine, self.vendors, self.counting, self.fetching, clock)
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
+        self.proofs = Proofs(key, self.once, clock)
         self.outbox = Outbox(engine, key, self.vendors, self.log, clock)
         self.signer = Signer(key)
         self.views = Views(engine, self.log, clock)
         vaults.watcher = self.views
         vaults.parts += [GrantsPart(engine), LogPart(engine, self.log)]
-        self.tokens = Tokens(engine, key, self.log, clock, access_life=access_life, grace=refresh_grace)
+        self.tokens = Tokens(
+            engine,
+            key,
+            self.log,
+            clock,
+            access_life=access_life,
+            grace=refresh_grace,
+            constrained=constrained,
+        )
         self.grants = Grants(engine, key, self.views, self.log, clock)
         self.sweeping = Sweeping(engine, key, self.vendors, self.log, clock)
         self.arrivals = Arrivals(engine, self.grants, self.views, clock)
@@ -176,7 +188,7 @@ class Consent:
         asked_of = (self.vendors, self.polls, self.grants, self.tokens, self.amendments)
         self.requests = Requests(engine, key, *asked_of, self.log, clock, life=request_life)
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
-        self.reader = Reader(engine, key, self.tokens, self.log, clock)
+        self.reader = Reader(engine, key, self.tokens, self.log, clock, constrained=constrained)
         self.managing = Managing(engine, self.reader, self.amendments, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing_while: float = A_WHILE

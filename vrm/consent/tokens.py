@@ -10,23 +10,32 @@ a short while by the same client.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vrm.clock import Clock
 from vrm.consent import endings, narrowing
+from vrm.consent.credentials import (
+    bound_to,
+    read_token,
+    split,
+    with_keys,
+    without_keys,
+    wrap_cipher,
+    write_token,
+    written,
+)
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
+from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
-from vrm.errors import CodeError, TamperedError, TargetError
+from vrm.errors import CodeError, ProofError, TamperedError, TargetError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
@@ -40,18 +49,8 @@ TABLES = (
     "CREATE INDEX tokens_parent ON tokens (parent) WHERE parent IS NOT NULL",
     "CREATE INDEX tokens_expires ON tokens (expires)",
 )
-PREFIXES = {
-    "code": "vrm_ac_",
-    "access": "vrm_at_",
-    "refresh": "vrm_rt_",
-    "request": "vrm_rq_",
-    "reference": "vrm_rr_",
-    "link": "vrm_rl_",
-    "ticket": "vrm_tk_",
-}
 CODE_LIFE = 60  # seconds
 REFRESH_IDLE = 90 * 86_400  # seconds
-_PIECE = 60_000  # bytes of one part in what a token carries
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,43 +64,19 @@ class TokenSet:
     authorization_details: list[Part]
     grant_id: str
     audience: str = HERE
+    jkt: str = ""  # thumbprint of the key that the access token is bound to; empty: a bearer token
 
 
-def write_token(kind: str, raw: bytes) -> str:
-    """Prefix ‖ base64url(32 bytes ‖ CRC-32): the checksum lets a scanner tell a token from noise."""
-    prefix = PREFIXES[kind]
-    check = zlib.crc32(prefix.encode() + raw).to_bytes(4, "big")
-    return prefix + base64.urlsafe_b64encode(raw + check).decode()
+@dataclass(frozen=True, slots=True, repr=False)
+class _For:
+    """For whom, and how far, tokens are made."""
 
-
-def written(kind: str) -> str:
-    """As which kind a token is written: for the vendor, one for another resource server is like any other."""
-    return "access" if kind == ELSEWHERE else kind
-
-
-def read_token(kind: str, text: str) -> bytes | None:
-    """The 32 bytes, or None for anything that is not such a token."""
-    prefix = PREFIXES[kind]
-    if len(text) != len(prefix) + 48 or not text.startswith(prefix) or not text.isascii():
-        return None
-    try:
-        blob = base64.urlsafe_b64decode(text[len(prefix) :])
-    except (binascii.Error, ValueError):
-        return None
-    raw, check = blob[:32], blob[32:]
-    if zlib.crc32(prefix.encode() + raw).to_bytes(4, "big") != check or write_token(kind, raw) != text:
-        return None
-    return raw
-
-
-def split(kind: str, raw: bytes, pepper: bytes) -> tuple[bytes, Key]:
-    """(lookup id, wrapping key) of a token."""
-    return crypto.split_secret(raw, pepper, Purpose.TOKEN, kind)
-
-
-def wrap_cipher(wrapping: Key, kind: str, lookup: bytes, grant_id: str, expires: int) -> Cipher:
-    """Seals what the token carries, bound to all that the table says of it in clear."""
-    return Cipher(wrapping, Purpose.TOKEN_WRAP, kind, lookup, grant_id, expires)
+    keys: GrantKeys
+    vendor: Vendor
+    scope: str | None  # None: all that was granted
+    resource: str | None
+    details: Sequence[Part] | None
+    jkt: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -125,8 +100,11 @@ class Tokens:
         *,
         access_life: int = 900,
         grace: int = 20,
+        constrained: bool = False,
     ) -> None:
+        """`constrained`: only who proves a key gets tokens, and only public vendors' are replaced."""
         self._engine = engine
+        self._constrained = constrained
         self._pepper = server_key.pepper
         self._log = log
         self._clock = clock
@@ -134,10 +112,16 @@ class Tokens:
         self._grace = grace
 
     def issue_code(
-        self, transaction: Transaction, keys: GrantKeys, vendor: Vendor, redirect_uri: str, challenge: str
+        self,
+        transaction: Transaction,
+        keys: GrantKeys,
+        vendor: Vendor,
+        redirect_uri: str,
+        challenge: str,
+        jkt: str = "",
     ) -> str:
-        """A code for a grant that was inserted in this transaction."""
-        carried = pack(keys.key.reveal(), vendor.client_id, redirect_uri, challenge)
+        """A code for a grant that was inserted in this transaction; with `jkt`, for who proves that key."""
+        carried = pack(keys.key.reveal(), vendor.client_id, redirect_uri, challenge, jkt)
         code = self._mint("code", keys.grant_id, self._clock.now() + CODE_LIFE, carried)
         self._insert(transaction, code)
         return code.text
@@ -151,36 +135,41 @@ class Tokens:
         *,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
+        proof: Proof | None = None,
     ) -> TokenSet:
         """Exchange a code (RFC 6749 §4.1.3, RFC 7636 §4.6). CodeError tells nothing about why.
 
         `resource`: which of those granted the access token is for (RFC 8707 §2.2); TargetError for others.
         `details`: the granted parts, or less, that it is for (RFC 9396 §6); DetailsError for more.
+        `proof`: of the key that the tokens are bound to; ProofError where one was due or was used before.
 
         A code that comes a second time ends the grant (RFC 9700 §4.5): either the first or the second
         bearer is not the vendor.
         """
+        self._require_proof(vendor, proof)
         raw = read_token("code", code)
         row, wrapping = self._find("code", raw)
         lookup, grant_id, spent = row[0], row[1], row[4]
         if spent is not None:
             self._end_after_reuse(grant_id, "code-reused", spent)
             raise CodeError()
-        key, client, uri, challenge = self._carried("code", row, wrapping)
-        seen = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("utf-8", "replace")).digest()).rstrip(
-            b"="
-        )
+        key, client, uri, challenge, *bound = self._carried("code", row, wrapping)
+        digest = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
+        seen = base64.urlsafe_b64encode(digest).rstrip(b"=")
         good = (
             crypto.equal(client, vendor.client_id.encode())
             and crypto.equal(uri, redirect_uri.encode("utf-8", "replace"))
             and crypto.equal(challenge, seen)
+            and (not any(bound) or crypto.equal(bound[0], jkt_of(proof).encode()))
         )
         if not good:
             raise CodeError()
         keys = GrantKeys(grant_id, Key(key))
         with self._engine.write() as transaction:
             self._spend(transaction, lookup)
-            answer = self.first_pair(transaction, keys, vendor, resource=resource, details=details)
+            answer = self.first_pair(
+                transaction, keys, vendor, resource=resource, details=details, proof=proof
+            )
         self._engine.purge()
         return answer
 
@@ -192,11 +181,13 @@ class Tokens:
         *,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
+        proof: Proof | None = None,
     ) -> TokenSet:
         """The first tokens of a grant, for the vendor that just showed what carries its key."""
-        answer = self._new_pair(
-            transaction, keys, vendor, scope=None, parent=None, resource=resource, details=details
-        )
+        self._require_proof(vendor, proof)
+        _spend_proof(proof, transaction)
+        wanted = _For(keys, vendor, None, resource, details, jkt_of(proof))
+        answer = self._new_tokens(transaction, wanted, None)
         vault = self._vault_of(keys.grant_id)
         self._log.note(transaction, vault, "connected", grant_id=keys.grant_id, **_named(vendor))
         return answer
@@ -209,23 +200,26 @@ class Tokens:
         *,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
+        proof: Proof | None = None,
     ) -> TokenSet:
         """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
-        The same client may fetch a lost answer again while `grace` lasts and the new pair is unused; any
-        other use of a spent token ends the grant.
+        The same client may fetch a lost answer again, by the same key, while `grace` lasts and the new pair
+        is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
         """
+        self._require_proof(vendor, proof)
         raw = read_token("refresh", refresh_token)
         row, wrapping = self._find("refresh", raw)
         if row[4] is None:
-            answer = self._rotate(row, wrapping, vendor, scope, resource, details)
+            wanted = (scope, resource, details)
+            answer = self._rotate(row, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
             if answer is not None:
                 self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
             if row[4] is None:  # or nobody: it ran out since the first look, which is no reuse
                 raise CodeError()
-        return self._again(row, wrapping, vendor, resource)
+        return self._again(row, wrapping, vendor, resource, proof)
 
     def _rotate(
         self,
@@ -235,34 +229,86 @@ class Tokens:
         scope: str | None,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
+        *,
+        proof: Proof | None = None,
+        text: str = "",
     ) -> TokenSet | None:
-        lookup, grant_id = row[0], row[1]
-        key, client = self._carried("refresh", row, wrapping)
-        if not crypto.equal(client, vendor.client_id.encode()):
-            raise CodeError()
-        keys = GrantKeys(grant_id, Key(key))
+        """What follows the refresh token `text`; None where somebody else was faster, or it has ended."""
+        carried = self._refreshing(row, wrapping, vendor, proof)
+        keys = GrantKeys(row[1], Key(carried[0]))
+        wanted = _For(keys, vendor, scope, resource, details, jkt_of(proof))
         with self._engine.write() as transaction:
+            _spend_proof(proof, transaction)
+            return self._replace(transaction, row, wrapping, wanted, text)
+
+    def _refreshing(
+        self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, proof: Proof | None
+    ) -> list[bytes]:
+        """What an unspent refresh token carries, for the vendor it was given to, by the key it is bound to.
+
+        A public vendor's token is bound to that very key (RFC 9449 section 5); who proves itself otherwise
+        may take a new key, but not do without. A try without the key is noted for the customer.
+        """
+        carried = self._carried("refresh", row, wrapping)
+        if not crypto.equal(carried[1], vendor.client_id.encode()):
+            raise CodeError()
+        bound, given = bound_to("refresh", carried), jkt_of(proof)
+        if bound and (bound != given if vendor.public else not given):
+            with self._engine.write() as transaction:
+                self._log.note_refusal(
+                    transaction, self._vault_of(row[1]), row[1], "no key", vendor.client_id
+                )
+            raise CodeError()
+        return carried
+
+    def _replace(
+        self, transaction: Transaction, row: tuple[Any, ...], wrapping: Key, wanted: _For, text: str
+    ) -> TokenSet | None:
+        lookup, vendor = row[0], wanted.vendor
+        if self._constrained and not vendor.public:  # bound by client authentication: it stays the same one
+            if not self._keep(transaction, row, wrapping, wanted):
+                return None
+            answer = self._new_tokens(transaction, wanted, None, kept=text)
+        else:
             if not self._try_spend(transaction, lookup):
                 return None
-            answer = self._new_pair(
-                transaction, keys, vendor, scope=scope, parent=lookup, resource=resource, details=details
-            )
+            answer = self._new_tokens(transaction, wanted, lookup)
             if self._grace:
                 replay = self._seal_replay(wrapping, lookup, vendor, answer)
                 transaction.execute("UPDATE tokens SET replay = ? WHERE lookup = ?", (replay, lookup))
-            if row[6] is not None:
-                self.first_use(transaction, lookup, row[6])
-            self._log.note(
-                transaction, self._vault_of(grant_id), "refreshed", grant_id=grant_id, **_named(vendor)
-            )
+        if row[6] is not None:
+            self.first_use(transaction, lookup, row[6])
+        vault = self._vault_of(row[1])
+        self._log.note(transaction, vault, "refreshed", grant_id=row[1], **_named(vendor))
         return answer
 
-    def _again(self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, resource: str | None) -> TokenSet:
+    def _keep(self, transaction: Transaction, row: tuple[Any, ...], wrapping: Key, wanted: _For) -> bool:
+        """Let a refresh token live on for as long as a new one would; False if it is none any more."""
+        lookup, grant_id = row[0], row[1]
+        expires = self._clock.now() + REFRESH_IDLE
+        carried = pack(wanted.keys.key.reveal(), wanted.vendor.client_id, wanted.jkt)
+        wrapped = wrap_cipher(wrapping, "refresh", lookup, grant_id, expires).seal(carried)
+        cursor = transaction.execute(
+            "UPDATE tokens SET wrapped = ?, expires = ? WHERE lookup = ? AND spent IS NULL"
+            " AND wrapped IS NOT NULL AND expires > ?",
+            (wrapped, expires, lookup, self._clock.now()),
+        )
+        return bool(cursor.rowcount == 1)
+
+    def _again(
+        self,
+        row: tuple[Any, ...],
+        wrapping: Key,
+        vendor: Vendor,
+        resource: str | None,
+        proof: Proof | None,
+    ) -> TokenSet:
+        _spend_proof(proof, None)
         lookup, grant_id, _, _, spent, replay = row[:6]
         if replay is not None and abs(self._clock.now() - (spent or 0)) <= self._grace:
             client, answer = unpack(Cipher(wrapping, Purpose.REPLAY, lookup).unseal(replay))
-            if crypto.equal(client, vendor.client_id.encode()):
-                found = TokenSet(**json.loads(answer))
+            found = TokenSet(**json.loads(answer))
+            if crypto.equal(client, vendor.client_id.encode()) and found.jkt == jkt_of(proof):
                 if resource not in (None, found.audience):  # no answer for one place is one for another
                     raise TargetError()
                 return found
@@ -345,39 +391,41 @@ class Tokens:
         except TamperedError:
             raise CodeError() from None
 
-    def _new_pair(
-        self,
-        transaction: Transaction,
-        keys: GrantKeys,
-        vendor: Vendor,
-        *,
-        scope: str | None,
-        parent: bytes | None,
-        resource: str | None,
-        details: Sequence[Part] | None,
+    def _require_proof(self, vendor: Vendor, proof: Proof | None) -> None:
+        if proof is None and (self._constrained or vendor.dpop_bound):
+            raise ProofError("a proof of possession (DPoP) is asked for here")
+
+    def _new_tokens(
+        self, transaction: Transaction, wanted: _For, parent: bytes | None, kept: str = ""
     ) -> TokenSet:
-        now = self._clock.now()
+        """An access token, and a refresh token unless one is kept."""
+        now, keys, vendor, details = self._clock.now(), wanted.keys, wanted.vendor, wanted.details
         vault, agreement = self._agreed(keys, now)
         ends = agreement.expires
-        scope = scope if details is None else narrowing.by_details(agreement.parts, details)
-        audience = _audience(agreement, resource)
+        scope = wanted.scope if details is None else narrowing.by_details(agreement.parts, details)
+        audience = _audience(agreement, wanted.resource)
         granted = agreement.granted if audience == HERE else agreement.scopes
         scopes = narrowing.by_scope(granted, scope)
         parts = narrowing.cut(agreement.parts, scopes)
         told = agreement.public_id or keys.grant_id
         access_ends = min(now + self._access_life, ends)
+        made = pack(now, wanted.jkt)
         if audience == HERE:
-            kind, about = "access", _with_keys(keys, now, scopes)
+            kind, about = "access", with_keys(keys, made, scopes)
         else:
-            kind, about = ELSEWHERE, _without_keys(audience, now, scopes, parts, told)
+            kind, about = ELSEWHERE, without_keys(audience, made, scopes, parts, told)
         carried = pack(vault, vendor.client_id, *about)
         access = self._mint(kind, keys.grant_id, access_ends, carried, parent)
-        refresh_ends = min(now + REFRESH_IDLE, ends)
-        refresh_carried = pack(keys.key.reveal(), vendor.client_id)
-        refresh = self._mint("refresh", keys.grant_id, refresh_ends, refresh_carried, parent)
         self._insert(transaction, access)
+        refresh = kept or self._new_refresh(transaction, wanted, min(now + REFRESH_IDLE, ends), parent)
+        words, life = " ".join(scopes), access_ends - now
+        return TokenSet(access.text, refresh, life, words, parts, told, audience, wanted.jkt)
+
+    def _new_refresh(self, transaction: Transaction, wanted: _For, expires: int, parent: bytes | None) -> str:
+        carried = pack(wanted.keys.key.reveal(), wanted.vendor.client_id, wanted.jkt)
+        refresh = self._mint("refresh", wanted.keys.grant_id, expires, carried, parent)
         self._insert(transaction, refresh)
-        return TokenSet(access.text, refresh.text, access_ends - now, " ".join(scopes), parts, told, audience)
+        return refresh.text
 
     def _agreed(self, keys: GrantKeys, now: int) -> tuple[str, Agreement]:
         """(vault, agreement) of a live grant; CodeError."""
@@ -440,35 +488,14 @@ def _named(vendor: Vendor) -> dict[str, str]:
     return {"client_id": vendor.client_id, "vendor_name": vendor.name}
 
 
-def _with_keys(keys: GrantKeys, issued: int, scopes: tuple[str, ...]) -> list[str | bytes]:
-    """What an access token for this vault carries: the keys of its scopes."""
-    carried: list[str | bytes] = [keys.common.reveal(), pack(issued)]
-    for name in scopes:
-        carried += [name, keys.scope_key(name).reveal()]
-    return carried
+def jkt_of(proof: Proof | None) -> str:
+    """The thumbprint of the key that was proved, "" for none."""
+    return "" if proof is None else proof.jkt
 
 
-def _without_keys(
-    audience: str, issued: int, scopes: tuple[str, ...], parts: list[Part], grant_id: str
-) -> list[str | bytes]:
-    """What one for another resource server carries: whom it is for and what was agreed. It opens nothing."""
-    told = json.dumps({"scopes": scopes, "authorization_details": parts, "grant_id": grant_id}).encode()
-    return [audience, pack(issued), *(told[at : at + _PIECE] for at in range(0, len(told), _PIECE))]
-
-
-def made_at(kind: str, carried: list[bytes]) -> int | None:
-    """When an access token was made; None where it does not say: one of 0.1.0, or a refresh token."""
-    if kind == "refresh" or (kind == "access" and len(carried) % 2):
-        return None
-    return int.from_bytes(unpack(carried[3])[0], "big")
-
-
-def carried_keys(carried: list[bytes]) -> dict[str, Key]:
-    """Scope → key in what an access token carries; one of 0.1.0 does not say when it was made."""
-    first = 4 if len(carried) % 2 == 0 else 3
-    return {
-        name.decode(): Key(key) for name, key in zip(carried[first::2], carried[first + 1 :: 2], strict=True)
-    }
+def _spend_proof(proof: Proof | None, transaction: Transaction | None) -> None:
+    if proof is not None:
+        proof.spend(transaction)
 
 
 def _audience(agreement: Agreement, resource: str | None) -> str:

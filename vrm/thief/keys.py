@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vrm.consent.credentials import split, wrap_cipher
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
-from vrm.consent.tokens import split, wrap_cipher
 from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.consent.writers import state_cipher
 from vrm.errors import TamperedError

@@ -115,6 +115,7 @@ class Purpose(StrEnum):
     SERVER_TYPED = "server-typed"
     SERVER_INVITATION = "server-invitation"
     SERVER_DOCTOR = "server-doctor"
+    SERVER_NONCE = "server-nonce"
     SERVER_SUBJECT = "server-subject"
 
 

@@ -38,6 +38,7 @@ class ServerKey:
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
         self._forms = crypto.derive(secret, Purpose.SERVER, "forms")
+        self._nonces = crypto.derive(secret, Purpose.SERVER, "nonces")
         self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
         self._subjects = crypto.derive(secret, Purpose.SERVER, "subjects")
         self.signing = crypto.derive(secret, Purpose.SERVER, "signing")  # seed of an Ed25519 pair
@@ -91,6 +92,11 @@ class ServerKey:
     def form_token(self, session: str, vault: str) -> str:
         """For the forms of a session: that this host made them for this vault."""
         return crypto.mac(self._forms, Purpose.CSRF, "session", session, vault).hex()
+
+    def nonce(self, number: int) -> str:
+        """What a vendor's proofs bear in the stretch of time with this number: 22 characters of base64url."""
+        made = crypto.mac(self._nonces, Purpose.SERVER_NONCE, number)[:16]
+        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
     def proof(self, at: int) -> str:
         """For two minutes around `at`, that its bearer holds this key: `vrm doctor` asks the server so."""

@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, refused
 from tests.conftest import SettableClock
+from vrm.consent.credentials import write_token
 from vrm.consent.service import Consent
-from vrm.consent.tokens import write_token
 from vrm.vault.engine import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, handle_of, problem, refused, sent_back
+from vrm.consent.credentials import read_token
 from vrm.consent.service import Consent
-from vrm.consent.tokens import read_token
 from vrm.thief.credential import open_with
 from vrm.thief.keys import Database
 from vrm.vault.engine import SqliteEngine

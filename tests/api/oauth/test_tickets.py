@@ -14,11 +14,13 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, handle_of, refused
 from tests.api.oauth.test_par import bring, push, pushed
+from tests.api.proving import Prover
 from tests.conftest import SettableClock
+from vrm.api.oauth.clients import TICKET
 from vrm.consent import polling
+from vrm.consent.credentials import read_token, write_token
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
-from vrm.consent.tokens import read_token, write_token
 from vrm.errors import CodeError, RequestNotFoundError, TamperedError, ValidationError
 from vrm.vault.engine import SqliteEngine
 
@@ -256,15 +258,17 @@ def test_a_public_vendor_polls_only_with_a_key(app_shop: Shop) -> None:
 
 
 def test_an_answer_for_a_key_is_given_to_that_key_only(
-    shop: Shop, customer: Customer, consent: Consent
+    shop: Shop, customer: Customer, clock: SettableClock
 ) -> None:
-    asked = pushed(shop, answer_mode="poll", dpop_jkt="t" * 43)
+    prover, thief = Prover(clock), Prover(clock)
+    asked = pushed(shop, answer_mode="poll", dpop_jkt=prover.jkt)
     approve(customer, asked)
-    for jkt in ("", "u" * 43):
-        with pytest.raises(CodeError):
-            consent.polls.poll(asked["ticket"], shop.vendor, shop.verifier, jkt=jkt)
-    found = consent.polls.poll(asked["ticket"], shop.vendor, shop.verifier, jkt="t" * 43)
-    assert found.outcome == polling.ANSWERED
+    fields = {"grant_type": TICKET, "ticket": asked["ticket"], "code_verifier": shop.verifier}
+    refused(thief.post(shop, **fields), 400, "invalid_grant")
+    refused(shop.post("/oauth/token", **fields), 400, "invalid_grant")
+    given = prover.post(shop, **fields).get_json()
+    assert given["token_type"] == "DPoP"
+    assert prover.read(shop, "/purchases", given["access_token"]).status_code == 200
 
 
 def test_the_answer_is_sealed_so_that_only_ticket_and_verifier_open_it(

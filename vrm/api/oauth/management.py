@@ -17,6 +17,7 @@ from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError, Unaut
 from flask import Response, json, request
 
 from vrm.api import guards
+from vrm.api.gate import Gate, code_of
 from vrm.api.oauth import resource
 from vrm.api.oauth.clients import OAuthClient
 from vrm.api.oauth.extras import InvalidGrantIdError, read_extras
@@ -34,7 +35,6 @@ from vrm.errors import (
     InsufficientScopeError,
     NotItsGrantError,
     ParameterError,
-    TokenError,
 )
 
 GRANTS = "/oauth/grants"
@@ -64,6 +64,7 @@ class Management:
     def __init__(self, consent: Consent, public_url: str) -> None:
         self._consent = consent
         self._public_url = public_url
+        self._gate = Gate(consent.reader, consent.proofs, public_url, constrained=consent.constrained)
 
     def query(self, grant_id: str) -> Response:
         """What the grant says now."""
@@ -83,16 +84,10 @@ class Management:
 
     def _answer(self, grant_id: str, act: Callable[[Access, str], Response]) -> Response:
         try:
-            return act(self._access(), grant_id)
+            guards.no_body(request)
+            return self._gate.settle(act(self._gate.access(request), grant_id))
         except ConsentError as error:
-            raise _refusal(error, self._public_url) from None
-
-    def _access(self) -> Access:
-        bearer = guards.bearer(request)
-        guards.no_body(request)
-        if bearer is None:
-            raise TokenError("no access token in the Authorization header")
-        return self._consent.reader.authenticate(bearer)
+            raise _refusal(error, self._gate) from None
 
 
 def members(told: Managed, public_url: str) -> dict[str, object]:
@@ -117,18 +112,17 @@ def members(told: Managed, public_url: str) -> dict[str, object]:
 class GrantRefusedError(OAuth2Error):
     """RFC 6750 section 3.1, and the section on errors of Grant Management."""
 
-    def __init__(self, status: int, error: str, challenge: str = "") -> None:
+    def __init__(self, status: int, error: str, *challenges: tuple[str, str]) -> None:
         super().__init__(error=error)
         self.status_code = status
-        self._challenge = challenge
+        self._challenges = challenges
 
     def get_headers(self) -> list[tuple[str, str]]:
-        """With the challenge, where a token could be got that is good."""
-        headers: list[tuple[str, str]] = super().get_headers()
-        return [*headers, ("WWW-Authenticate", self._challenge)] if self._challenge else headers
+        """With the challenges, where a token could be got that is good."""
+        return [*super().get_headers(), *self._challenges]
 
 
-def _refusal(error: ConsentError, public_url: str) -> OAuth2Error:
+def _refusal(error: ConsentError, gate: Gate) -> OAuth2Error:
     if isinstance(error, GrantNotFoundError):
         return GrantRefusedError(404, "invalid_grant_id")
     if isinstance(error, NotItsGrantError):
@@ -136,8 +130,6 @@ def _refusal(error: ConsentError, public_url: str) -> OAuth2Error:
     if isinstance(error, ParameterError):
         return InvalidRequestError(str(error))
     wanted = {"GET": QUERY, "DELETE": REVOKE}.get(request.method, "")
-    if isinstance(error, InsufficientScopeError):
-        return GrantRefusedError(
-            403, "insufficient_scope", guards.challenge(request, error, public_url, wanted)
-        )
-    return GrantRefusedError(401, "invalid_token", guards.challenge(request, error, public_url))
+    lacks = isinstance(error, InsufficientScopeError)
+    challenges = gate.challenges(request, error, wanted if lacks else "")
+    return GrantRefusedError(403 if lacks else 401, code_of(request, error) or "invalid_token", *challenges)

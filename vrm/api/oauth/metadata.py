@@ -10,6 +10,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from vrm import jose
 from vrm.api.oauth.clients import GRANT_TYPES, METHODS
+from vrm.api.oauth.dpop import ALGORITHMS
 from vrm.api.oauth.introspect import INTROSPECT, PROVING
 from vrm.api.oauth.management import ACTIONS, GRANTS
 from vrm.api.oauth.par import PAR
@@ -49,6 +50,7 @@ def authorization_server(
         "revocation_endpoint_auth_signing_alg_values_supported": list(jose.ALGORITHMS),
         "client_id_metadata_document_supported": True,
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
         "authorization_response_iss_parameter_supported": True,
         "authorization_details_types_supported": DETAILS_TYPES,
         "protected_resources": [public_url],
@@ -60,13 +62,15 @@ def authorization_server(
     return document
 
 
-def protected_resource(public_url: str, scopes: list[str]) -> dict[str, object]:
+def protected_resource(public_url: str, scopes: list[str], *, constrained: bool) -> dict[str, object]:
     """The document of RFC 9728."""
     return {
         "resource": public_url,
         "authorization_servers": [public_url],
         "scopes_supported": scopes,
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
+        "dpop_bound_access_tokens_required": constrained,
         "authorization_details_types_supported": DETAILS_TYPES,
         "resource_name": "vrm vault",
         "resource_documentation": public_url + "/docs",

@@ -16,11 +16,13 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidRequestError, UnauthorizedClientError
 from flask import Response, request
 
+from vrm.api.oauth import dpop
 from vrm.api.oauth.authorize import CheckedRequest, checked_request
 from vrm.api.oauth.clients import METHODS, OAuthClient
 from vrm.api.oauth.parameters import Parameters, StrictRequest, from_form, refuse_repeated, required
 from vrm.consent.asking import LINK_LIFE, REFERENCE_LIFE, StoredRequest
 from vrm.consent.polling import INTERVAL
+from vrm.consent.proofs import Proof
 from vrm.errors import BusyError, RequestNotFoundError
 
 PAR = "/oauth/par"
@@ -62,10 +64,12 @@ def _push(server: Any) -> dict[str, object]:
     if "request_uri" in parameters.data:
         raise InvalidRequestError("request_uri has no place in a request that is pushed")
     polls = _answer_mode(parameters) == "poll"
-    asked = checked_request(server, parameters, client)
+    proof = dpop.presented(server)
+    asked = dpop.bound(checked_request(server, parameters, client), proof)
     if polls and client.vendor.public and "jkt" not in asked.extras:
         raise UnauthorizedClientError("answer_mode=poll is for who can prove itself again")
-    return _store(server, asked, polls=polls)
+    with dpop.proof_errors():
+        return _store(server, asked, proof, polls=polls)
 
 
 def _answer_mode(parameters: Parameters) -> str:
@@ -75,7 +79,7 @@ def _answer_mode(parameters: Parameters) -> str:
     return mode
 
 
-def _store(server: Any, asked: CheckedRequest, *, polls: bool) -> dict[str, object]:
+def _store(server: Any, asked: CheckedRequest, proof: Proof | None, *, polls: bool) -> dict[str, object]:
     try:
         pushed = server.consent.requests.push(
             asked.client.vendor,
@@ -85,6 +89,7 @@ def _store(server: Any, asked: CheckedRequest, *, polls: bool) -> dict[str, obje
             code_challenge=asked.code_challenge,
             extras=asked.extras,
             poll=polls,
+            proof=proof,
         )
     except BusyError:
         raise TooManyWaitError() from None

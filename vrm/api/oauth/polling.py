@@ -52,9 +52,14 @@ class TicketGrant(AtomicGrant):
 
     def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:  # noqa: ARG002 - the grants' shape
         parameters = self.request.payload
-        ticket, proof = required(parameters, "ticket"), verifier(parameters)
+        ticket, secret = required(parameters, "ticket"), verifier(parameters)
         polled: polling.Polled = self.server.consent.polls.poll(
-            ticket, client.vendor, proof, resource=self.resource(), details=self.details()
+            ticket,
+            client.vendor,
+            secret,
+            proof=self.proof,
+            resource=self.resource(),
+            details=self.details(),
         )
         if polled.tokens is not None:
             return polled.tokens

@@ -17,7 +17,7 @@ from authlib.oauth2 import OAuth2Error
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from vrm.api import guards
+from vrm.api.gate import presented
 from vrm.api.oauth.clients import METHODS
 from vrm.api.oauth.parameters import MAX_REQUEST
 from vrm.api.oauth.server import OAuthServer
@@ -168,8 +168,8 @@ class Registering:
 
 
 def _token() -> str:
-    token = guards.bearer(request)
-    if token is None:
+    scheme, token = presented(request) or ("", "")
+    if scheme != "bearer":
         raise TokenError()
     return token
 

@@ -55,7 +55,10 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     described = metadata.authorization_server(settings.issuer, known, profile, registration=is_open)
     for name, document in (
         ("oauth-authorization-server", described),
-        ("oauth-protected-resource", metadata.protected_resource(settings.issuer, known)),
+        (
+            "oauth-protected-resource",
+            metadata.protected_resource(settings.issuer, known, constrained=consent.constrained),
+        ),
     ):
         routes.add_url_rule(f"/.well-known/{name}", name, _published(document))
     routes.after_request(_protect)

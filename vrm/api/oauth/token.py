@@ -22,12 +22,13 @@ from authlib.oauth2.rfc6749 import (
     TokenEndpointMixin,
 )
 
-from vrm.api.oauth import resource
+from vrm.api.oauth import dpop, resource
 from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError, read_details
 from vrm.api.oauth.clients import METHODS, OAuthClient
 from vrm.api.oauth.extras import InvalidTargetError
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, refuse_repeated, required
 from vrm.api.oauth.pkce import verifier
+from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet
 from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError
@@ -40,6 +41,7 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
 
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
     request: StrictRequest
+    proof: Proof | None = None
 
     def validate_token_request(self) -> None:
         parameters = self.request.payload
@@ -47,14 +49,15 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
         self.request.client = self.authenticate_token_endpoint_client()
         if {"scope", "authorization_details"} <= parameters.data.keys():
             raise InvalidRequestError("less is asked for by scope or by authorization_details, not by both")
+        self.proof = dpop.presented(self.server)
 
     def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client
         assert isinstance(client, OAuthClient)
-        with oauth_errors():
+        with oauth_errors(), dpop.proof_errors():
             token_set = self.exchange(self.server.tokens, client)
         self.server.consent.remember(client.vendor)
-        return 200, token_body(token_set), default_json_headers
+        return 200, token_body(token_set), [*default_json_headers, *dpop.nonce_header(self.proof)]
 
     @abstractmethod
     def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
@@ -84,6 +87,7 @@ class CodeGrant(AtomicGrant):
             verifier(parameters),
             resource=self.resource(),
             details=self.details(),
+            proof=self.proof,
         )
 
 
@@ -100,6 +104,7 @@ class RefreshGrant(AtomicGrant):
             parameters.data.get("scope"),
             resource=self.resource(),
             details=self.details(),
+            proof=self.proof,
         )
 
 
@@ -123,7 +128,7 @@ def token_body(token_set: TokenSet) -> dict[str, object]:
     return {
         "access_token": token_set.access_token,
         "refresh_token": token_set.refresh_token,
-        "token_type": "Bearer",
+        "token_type": "DPoP" if token_set.jkt else "Bearer",
         "expires_in": token_set.expires_in,
         "scope": token_set.scope,
         "authorization_details": token_set.authorization_details,
