@@ -448,3 +448,18 @@ def test_a_look_through_the_mailbox_without_marks_names_what_was_met_and_judges_
     vendor.leave(tokens.access_token, {"item": {"title": "Last"}})
     assert filing.check(vault) == planted
     assert "the marks of the mailbox were altered or taken away" in vault.problems()
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM mailbox_notes", "UPDATE mailbox_notes SET sealed = x'00'"])
+def test_a_taking_back_of_what_nothing_is_noted_of_changes_nothing(
+    sql: str, vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
+) -> None:
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    before = only(customer)
+    with engine.write() as transaction:
+        transaction.execute(sql)
+    withdraw(vendor, tokens, state.item)
+    assert file(customer) == 1
+    assert only(customer) == before
+    assert customer.consent.filing.put_aside(customer.vault) == []
