@@ -11,8 +11,8 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from vrm.api import guards, openapi_deposits
-from vrm.api.oauth.metadata import DETAILS_TYPES
+from vrm.api import guards, openapi_deposits, openapi_oauth
+from vrm.api.openapi_oauth import DETAIL
 from vrm.api.problems import MEDIA_TYPE
 from vrm.consent import filters, scopes
 from vrm.settings import Settings
@@ -46,7 +46,7 @@ def document(settings: Settings) -> Node:
     openapi_deposits.add(spec, _GUARDED)
     _add_answers(spec)
     _add_grant(spec)
-    _add_oauth(spec)
+    openapi_oauth.add(spec)
     _add_discovery(spec)
     _add_operations(spec)
     made: Node = spec.to_dict()
@@ -145,16 +145,6 @@ CORRECTION: Node = {
         "use_for_taste": {"type": "boolean", "const": False},
     },
     "additionalProperties": False,
-}
-DETAIL: Node = {
-    "type": "object",
-    "description": "RFC 9396; what was granted",
-    "required": ["type", "datatypes", "actions"],
-    "properties": {
-        "type": {"type": "string", "enum": DETAILS_TYPES},
-        "datatypes": {"type": "array", "items": {"type": "string"}},
-        "actions": {"type": "array", "items": {"type": "string"}},
-    },
 }
 TOKEN_SET: Node = {
     "type": "object",
@@ -372,67 +362,6 @@ def _add_grant(spec: APISpec) -> None:
         "responses": {"200": {"description": "The limits", "content": _json(shape)}, **_SHARED},
     }
     spec.path("/api/v1/grant", operations={"get": get})
-
-
-_FORM = "application/x-www-form-urlencoded"
-
-
-def _add_oauth(spec: APISpec) -> None:
-    code = {
-        "type": "object",
-        "required": ["grant_type"],
-        "properties": {
-            "grant_type": {"type": "string", "enum": ["authorization_code", "refresh_token"]},
-            **{
-                name: {"type": "string"}
-                for name in ("code", "redirect_uri", "code_verifier", "refresh_token")
-            },
-            "scope": {"type": "string", "description": "at a refresh: less than was granted"},
-            "client_id": {"type": "string", "description": "public vendors"},
-        },
-    }
-    token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
-    refused = ("400", "401", "411", "413", "503")
-    answers = {status: _ref("responses", "OAuthRefusal") for status in refused}
-    for path, name, summary, shape, given in (
-        ("/oauth/token", "token", "Redeem a code or refresh", code, _ref("schemas", "TokenSet")),
-        ("/oauth/revoke", "revoke", "Give a token back (RFC 7009)", token, {"type": "object"}),
-    ):
-        post = {
-            "operationId": name,
-            "summary": summary,
-            "tags": ["authorization"],
-            "security": [{"client": []}, {}],
-            "requestBody": {"required": True, "content": _json(shape, _FORM)},
-            "responses": {"200": {"description": "Done", "content": _json(given)}, **answers},
-        }
-        spec.path(path, operations={"post": post})
-    spec.path("/oauth/authorize", operations={"get": _authorize()})
-
-
-def _authorize() -> Node:
-    text = {"type": "string"}
-    names = {
-        "response_type": "code",
-        "client_id": "of the vendor",
-        "redirect_uri": "exactly as registered",
-        "code_challenge": "S256 of the verifier",
-        "code_challenge_method": "S256",
-        "scope": "short form of a request",
-        "authorization_details": "RFC 9396: an array of vrm_access objects",
-        "purpose": "DPV id for `scope`; else the vendor's own",
-        "state": "comes back unchanged",
-    }
-    return {
-        "operationId": "authorize",
-        "summary": "Where a vendor sends the customer's browser",
-        "tags": ["authorization"],
-        "parameters": [_parameter(name, text, words) for name, words in names.items()],
-        "responses": {
-            "303": {"description": "To the customer's side, or back to the vendor with error, state and iss"},
-            "400": {"description": "Unknown vendor or redirect address: a page, never a redirect"},
-        },
-    }
 
 
 def _add_discovery(spec: APISpec) -> None:

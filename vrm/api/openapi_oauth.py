@@ -1,0 +1,135 @@
+"""The authorization server's half of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apispec import APISpec
+
+from vrm.api.oauth.clients import TICKET
+from vrm.api.oauth.metadata import DETAILS_TYPES
+from vrm.api.oauth.par import ANSWER_MODES
+from vrm.api.oauth.parameters import FORM
+from vrm.consent.scopes import INBOX, NO_CHANNEL
+from vrm.consent.terms import TERMS
+
+Node = dict[str, Any]
+_TEXT: Node = {"type": "string"}
+_TEXTS: Node = {"type": "array", "items": _TEXT}
+_PERIOD: Node = {"type": "string", "description": "ISO 8601 duration of one unit, such as P2Y"}
+DETAIL: Node = {
+    "type": "object",
+    "description": "RFC 9396; what was granted",
+    "required": ["type", "datatypes", "actions"],
+    "properties": {
+        "type": {"type": "string", "enum": DETAILS_TYPES},
+        "datatypes": _TEXTS,
+        "actions": _TEXTS,
+        "fields": _TEXTS,
+        "filter": {"type": "object", "properties": {"category": _TEXTS}},
+        "period": _PERIOD,
+        "purpose": _TEXT,
+        "necessity": {"type": "string", "enum": ["required", "optional"]},
+        "retention": _PERIOD,
+        "terms": {"type": "string", "enum": list(TERMS)},
+        "response_channel": {"type": "string", "enum": [NO_CHANNEL, INBOX]},
+        "locations": _TEXTS,
+    },
+}
+_QUESTION = {
+    "response_type": "code",
+    "client_id": "of the vendor",
+    "redirect_uri": "exactly as registered",
+    "code_challenge": "S256 of the verifier",
+    "code_challenge_method": "S256",
+    "scope": "short form of a request",
+    "authorization_details": "RFC 9396: an array of vrm_access objects",
+    "purpose": "DPV id for `scope`; else the vendor's own",
+    "state": "comes back unchanged",
+    "dpop_jkt": "RFC 9449: thumbprint of the key that tokens are to be bound to",
+}
+_REFUSALS = ("400", "401", "411", "413", "503")
+_ANSWERS = {status: {"$ref": "#/components/responses/OAuthRefusal"} for status in _REFUSALS}
+
+
+def add(spec: APISpec) -> None:
+    """The endpoints at which a vendor asks and is answered."""
+    token_set: Node = {"$ref": "#/components/schemas/TokenSet"}
+    given_back: Node = {"type": "object", "required": ["token"], "properties": {"token": _TEXT}}
+    done = {"200": {"description": "Done", "content": _json({"type": "object"})}}
+    tokens = {"200": {"description": "Done", "content": _json(token_set)}}
+    _add_form(
+        spec, "/oauth/token", "token", "Redeem a code, a ticket or a refresh token", _exchange(), tokens
+    )
+    _add_form(spec, "/oauth/revoke", "revoke", "Give a token back (RFC 7009)", given_back, done)
+    _add_form(spec, "/oauth/par", "par", "Push a request (RFC 9126)", _pushed(), _reference())
+    spec.path("/oauth/authorize", operations={"get": _authorize()})
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _add_form(spec: APISpec, path: str, name: str, summary: str, shape: Node, answers: Node) -> None:
+    post = {
+        "operationId": name,
+        "summary": summary,
+        "tags": ["authorization"],
+        "security": [{"client": []}, {}],
+        "requestBody": {"required": True, "content": {FORM: {"schema": shape}}},
+        "responses": {**answers, **_ANSWERS},
+    }
+    spec.path(path, operations={"post": post})
+
+
+def _exchange() -> Node:
+    named = ("code", "redirect_uri", "code_verifier", "refresh_token", "ticket")
+    kinds = ["authorization_code", "refresh_token", TICKET]
+    less = "less than was granted"
+    return {
+        "type": "object",
+        "required": ["grant_type"],
+        "properties": {
+            "grant_type": {"type": "string", "enum": kinds},
+            **dict.fromkeys(named, _TEXT),
+            "scope": {"type": "string", "description": f"at a refresh: {less}"},
+            "authorization_details": {"type": "string", "description": f"RFC 9396: {less}"},
+            "client_id": {"type": "string", "description": "public vendors"},
+        },
+    }
+
+
+def _pushed() -> Node:
+    asked = {name: {"type": "string", "description": words} for name, words in _QUESTION.items()}
+    mode = {"type": "string", "enum": list(ANSWER_MODES), "description": "poll: she may answer elsewhere"}
+    required = ["response_type", "client_id", "redirect_uri", "code_challenge", "code_challenge_method"]
+    return {"type": "object", "required": required, "properties": {**asked, "answer_mode": mode}}
+
+
+def _reference() -> Node:
+    whole: Node = {"type": "integer", "minimum": 1}
+    polled = {"ticket": _TEXT, "interval": whole, "link": _TEXT, "link_expires_in": whole, "number": whole}
+    shape: Node = {
+        "type": "object",
+        "required": ["request_uri", "expires_in"],
+        "properties": {"request_uri": _TEXT, "expires_in": whole, **polled},
+    }
+    refused = {"429": {"$ref": "#/components/responses/OAuthRefusal"}}
+    return {"201": {"description": "It waits", "content": _json(shape)}, **refused}
+
+
+def _authorize() -> Node:
+    names = {**_QUESTION, "request_uri": "of a pushed request: then only `client_id` counts beside it"}
+    return {
+        "operationId": "authorize",
+        "summary": "Where a vendor sends the customer's browser",
+        "tags": ["authorization"],
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "schema": _TEXT, "description": words}
+            for name, words in names.items()
+        ],
+        "responses": {
+            "303": {"description": "To the customer's side, or back to the vendor with error, state and iss"},
+            "400": {"description": "Unknown vendor or redirect address: a page, never a redirect"},
+        },
+    }
