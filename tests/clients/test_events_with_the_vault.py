@@ -198,3 +198,12 @@ def test_old_ones_are_forgotten(seen_file, clock):
     inside = Seen()
     inside.remember("one")
     assert inside.knows("one")
+
+
+def test_another_vault_says_nothing_of_what_was_read_here(shop, connected, seen_file):
+    desk, _ = shop
+    grant_id, key = connected
+    here = desk.visitors.get(key).saved["vault"]
+    assert desk.visitors.with_grant(here, grant_id) == [key]
+    assert desk.visitors.with_grant("https://other.example", grant_id) == []
+    assert desk.visitors.with_grant(here, "") == []

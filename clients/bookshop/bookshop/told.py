@@ -66,19 +66,26 @@ class Ear:
         event = self._of(issuer_of(body)).receive(body)
         if event is not None:
             self._act(event)
-            self._seen.remember(event.jti)
+            self._seen.remember(_name(event.issuer, event.jti))
 
     def _of(self, issuer: str) -> Receiver:
         """Only of a vault that somebody here is connected with: others have nothing to say."""
         if issuer not in self._desk.visitors.vaults() | {self._desk.vaults.home}:
             raise EventError("invalid_issuer", "nobody here is connected with that vault")
         if issuer not in self._receivers:
-            self._receivers[issuer] = self._desk.receiver(self._seen.knows, issuer)
+            self._receivers[issuer] = self._desk.receiver(
+                lambda jti: self._seen.knows(_name(issuer, jti)), issuer
+            )
         return self._receivers[issuer]
 
     def _act(self, event: Event) -> None:
-        for key in self._desk.visitors.with_grant(event.grant_id):
+        for key in self._desk.visitors.with_grant(event.issuer, event.grant_id):
             if event.ends:
                 self._desk.delete_copy(key)
             elif event.kind in (AMENDED, CHANGED):
                 self._desk.read(key)
+
+
+def _name(issuer: str, jti: str) -> str:
+    """A vault's `jti` is a name of its own making: no other's counts as it."""
+    return f"{issuer} {jti}"

@@ -70,10 +70,14 @@ class Visitors:
         with self._lock:
             return list(self._all.values())
 
-    def with_grant(self, grant_id: str) -> list[str]:
-        """The names of those whose copy was read under that grant."""
+    def with_grant(self, vault: str, grant_id: str) -> list[str]:
+        """The names of those whose copy was read at that vault under that grant."""
         with self._lock:
-            return [key for key, one in self._all.items() if grant_id and one.grant_id == grant_id]
+            return [
+                key
+                for key, one in self._all.items()
+                if grant_id and one.grant_id == grant_id and (one.saved or {}).get("vault") == vault
+            ]
 
     def change(self, key: str, chapter: int, **values: object) -> bool:
         """Change a visitor, unless a new chapter began meanwhile: what was deleted must not come back."""

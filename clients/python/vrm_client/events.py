@@ -7,7 +7,7 @@ what changed, you read as always. Needs `pip install 'vrm-client[keys]'`.
 
 The vault sends an event until you answer 202, so one can come twice; act on it, remember its `jti`, then
 answer. Answer 400 only with an `EventError`: it is final. Anything else makes the vault try again, for three
-days.
+days. With several vaults, keep each one's `jti`, grants and subjects apart: they are names of its own making.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Event:
     jti: str
     subject: str = ""  # the customer's name towards you: the same for all her grants
     expected_by: int | None = None  # of a wish to erase: by when it should be done
+    issuer: str = ""  # the vault that says so: act on what you read there, and on nothing else
 
     @property
     def ends(self) -> bool:
@@ -167,7 +168,8 @@ def _event(claims: Mapping[str, Any]) -> Event:
     grant_id, subject = about.get("grant_id", ""), claims.get("sub", "")
     if not isinstance(grant_id, str) or not isinstance(subject, str) or (not grant_id and kind != TEST):
         raise EventError("invalid_request", "the event does not name a grant")
-    return Event(kind, grant_id, at, jti, subject, by if isinstance(by, int) else None)
+    expected_by = by if isinstance(by, int) else None
+    return Event(kind, grant_id, at, jti, subject, expected_by, claims["iss"])
 
 
 def _pieces(body: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:

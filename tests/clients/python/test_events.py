@@ -73,7 +73,8 @@ def refused(receiver, body, code):
 
 def test_an_event_of_the_vault_is_read(receiver, key, header, claims, unix):
     event = receiver.receive(signed(key, header, claims))
-    assert event == Event("consent-revoked", "g-1", int(unix()), "event-number-1", "her-name-here")
+    told = (int(unix()), "event-number-1", "her-name-here", None, claims["iss"])
+    assert event == Event("consent-revoked", "g-1", *told)
     assert event.ends
     assert issuer_of(signed(key, header, claims)) == claims["iss"]
 
