@@ -186,6 +186,18 @@ def test_down_scoped_token_opens_only_its_scopes(story: Story, thief: Thief) -> 
     assert loot.beyond == {}
 
 
+def test_a_token_for_another_server_and_the_disk_open_no_row_and_no_agreement(
+    customer: Customer, vendor: Vendor, consent: Consent, thief: Thief
+) -> None:
+    customer.buy("Kindred")
+    shelf = "https://shelf.example"
+    consent.vendors.add("Shelf Service", resource_server=True, resource=shelf)
+    tokens = vendor.redeem(customer.approve(vendor.ask(resource=[shelf])))
+    assert tokens.audience == shelf
+    loot = thief.open(tokens.access_token)
+    assert not any((rows(loot), loot.agreement, loot.scopes, loot.beyond))
+
+
 def test_without_the_policy_in_the_view_a_gift_would_be_opened(
     customer: Customer, vendor: Vendor, thief: Thief, monkeypatch: pytest.MonkeyPatch
 ) -> None:

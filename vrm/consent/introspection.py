@@ -51,6 +51,7 @@ class _Said(NamedTuple):
     grant_id: str
     scopes: tuple[str, ...]
     parts: tuple[Part, ...]
+    ends: int
 
 
 class _Found(NamedTuple):
@@ -108,7 +109,7 @@ class Introspection:
         return _Found(kind, vault, grant_id, expires, agreement, carried)
 
     def _told(self, found: _Found, asker: Vendor) -> Told | None:
-        said = _said_elsewhere(found.carried) if found.kind == ELSEWHERE else self._said_here(found)
+        said = _said_elsewhere(found) if found.kind == ELSEWHERE else self._said_here(found)
         if said is None:
             return None
         others = [] if asker.client_id == found.client_id else [asker.client_id]
@@ -121,7 +122,7 @@ class Introspection:
             scopes=said.scopes,
             parts=said.parts,
             made=made_at(found.kind, found.carried),
-            expires=found.expires,
+            expires=min(found.expires, said.ends),
             jkt=bound_to(found.kind, found.carried),
         )
 
@@ -138,7 +139,7 @@ class Introspection:
         mine = agreement.granted if refresh else carried_keys(carried)
         scopes = tuple(scope for scope in agreement.granted if scope in mine)
         parts = tuple(narrowing.cut(agreement.parts, scopes))
-        return _Said(agreement.public_id or found.grant_id, scopes, parts)
+        return _Said(agreement.public_id or found.grant_id, scopes, parts, agreement.expires)
 
 
 def _may_know(asker: Vendor, found: _Found) -> bool:
@@ -147,7 +148,8 @@ def _may_know(asker: Vendor, found: _Found) -> bool:
     return its_own or (found.audience != HERE and asker.resource == found.audience)
 
 
-def _said_elsewhere(carried: list[bytes]) -> _Said:
+def _said_elsewhere(found: _Found) -> _Said:
     """By the token itself, which ends when the agreement becomes less."""
-    said: dict[str, Any] = json.loads(b"".join(carried[4:]))
-    return _Said(said["grant_id"], tuple(said["scopes"]), tuple(said["authorization_details"]))
+    said: dict[str, Any] = json.loads(b"".join(found.carried[4:]))
+    parts = tuple(said["authorization_details"])
+    return _Said(said["grant_id"], tuple(said["scopes"]), parts, found.expires)

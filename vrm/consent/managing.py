@@ -54,11 +54,13 @@ class Managing:
         return Managed(own, agreement)
 
     def give_back(self, access: Access, grant_id: str, scope: str) -> None:
-        """End the grant of this token, if that is its name; raises as `look`."""
+        """End the grant of this token, if that is its name; raises as `look`, and ReplayError."""
         self.look(access, grant_id, scope)
         with self._engine.write() as transaction:
             if not endings.end(transaction, access.grant_id, "revoked", self._clock.now(), tell=False):
                 raise GrantInactiveError()  # somebody else was faster
+            if access.proof is not None:
+                access.proof.spend(transaction)
             self._log.note(
                 transaction,
                 access.vault,
