@@ -160,11 +160,13 @@ def ended(told: Told):  # type: ignore[no-untyped-def]
     told.served.stop()
 
 
+@pytest.mark.meets("rfc9700-67")
 def test_the_log_holds_no_secret(told: Told) -> None:
     assert "GET /api/v1/<collection>" in told.served.log, "the log was on"
     told.hunt(told.served.log, "the server's log")
 
 
+@pytest.mark.meets("rfc9700-67")
 def test_what_machines_read_holds_no_secret(told: Told) -> None:
     told.hunt(told.answers, "an address for machines")
 
