@@ -71,6 +71,7 @@ def test_without_the_number_nothing_is_shared_and_the_page_says_why(
     pushed = push()
     page = decide(alice, pushed.link, number=number)
     assert page.status == 422
+    assert "Not shared yet: the number is not right." in page.text
     assert "This is not the number of this request" in page.text
     assert str(pushed.number) not in page.text
     assert consent.grants.listing(opened) == []
@@ -121,6 +122,18 @@ def test_a_link_that_was_opened_waits_on_home_until_she_has_logged_in(
         assert "by a link" in page.text
         assert str(pushed.number) not in page.text
     assert decide(phone, pushed.link, number=str(pushed.number)).status == 200
+
+
+def test_a_link_that_is_opened_by_an_open_vault_is_kept_there(
+    app: Flask, alice: Customer, push: Push, shelf: dict[str, str]
+) -> None:
+    """She looks, decides later, and finds it on that device; another browser of hers knows nothing of it."""
+    other = Customer(app.test_client())
+    other.log_in()
+    link = f"/requests/{push().link}"
+    other.get(link)
+    assert link in other.get("/").links()
+    assert link not in alice.get("/").links()
 
 
 def test_a_request_brought_by_the_browser_is_as_any_other(

@@ -39,7 +39,7 @@ KIND = "ticket"  # of the row in `tokens` that holds an answer
 INTERVAL = 5  # seconds between two polls
 _SLOWEST = 60  # seconds
 PICK_UP = 600  # seconds for which an answer waits to be fetched
-FORGET = 86_400  # seconds after its end for which a ticket is told how its request ended
+FORGET = 3600  # seconds after its end for which a ticket is told how its request ended
 
 
 @dataclass(frozen=True, slots=True)
