@@ -14,14 +14,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.hostile.serving import free_port
 from tests.judges.conftest import absent
+from tests.judges.fapi import FapiVendor
 from tests.judges.shop import Shop
-from tests.judges.stage import Town, answer_in, confidential
+from tests.judges.stage import Town, answer_in, confidential, new_key
 
 MODULES = Path("/usr/lib/apache2/modules")
 LOADED = ("mpm_event", "authn_core", "authz_core", "authz_user", "oauth2")
@@ -132,3 +134,29 @@ def test_a_token_for_this_server_opens_it_and_none_for_another(town: Town, apach
 def test_what_is_no_token_opens_nothing(apache: Apache) -> None:
     assert apache.get("nonsense").status_code == 401
     assert httpx.get(apache.address).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def bound(town: Town) -> Iterator[Apache]:
+    """The same, which asks for a proof beside each token."""
+    yield from start(town, "DPoP")
+
+
+@pytest.mark.meets("rfc9700-20", "rfc9700-65", "rfc9700-68")
+def test_a_bound_token_opens_it_with_a_right_proof_only(town: Town, bound: Apache) -> None:
+    vendor = FapiVendor.register(town)
+    code = answer_in(town.alice.decide(vendor.address(vendor.pushed({}, resource=bound.address))))["code"]
+    answer = vendor.redeem(code, {}, resource=bound.address)
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["access_token"]
+
+    def get(**changes: Any) -> int:
+        made = vendor.proof("GET", bound.address, **{"token": token, **changes})
+        return bound.get(token, "DPoP", DPoP=made).status_code
+
+    assert get() == 200
+    assert get(key=new_key()) == 401
+    assert get(htm="POST") == 401
+    assert get(htu=bound.address + "/other") == 401
+    assert bound.get(token, "DPoP").status_code == 401
+    assert bound.get(token).status_code == 401

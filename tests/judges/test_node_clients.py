@@ -24,6 +24,11 @@ def test_openid_client_pushes_its_request(town: Town, judge: Judges) -> None:
     assert judge("openid_client").hears("whole", **confidential(town), pushed=True)["seen"] == BOOKS
 
 
+def test_openid_client_binds_its_tokens_to_a_key(town: Town, judge: Judges) -> None:
+    found = judge("openid_client").hears("whole", **confidential(town), bound="ES256")
+    assert (found["seen"], found["type"]) == (BOOKS, "dpop")
+
+
 def test_openid_client_throws_away_what_it_did_not_ask_for(town: Town, judge: Judges) -> None:
     judge("openid_client").hears("mismatches", **confidential(town))
 

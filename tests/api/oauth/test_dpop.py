@@ -99,7 +99,6 @@ def test_clocks_may_differ_a_little(
     "fapi2-dpop-htu-with-query",
     "fapi2-dpop-htu-without-query",
     "fapi2-dpop-htu-case",
-    "fapi2-dpop-htu-default-port",
 )
 @pytest.mark.parametrize(
     "htu",

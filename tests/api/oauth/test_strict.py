@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tests.api.actors import Customer, Shop, connect, handle_of, no_redirect, sent_back
+from tests.conftest import SettableClock
+from vrm import jose
 from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.consent.vendors import DOCUMENT, HOST, REGISTERED
+from vrm.errors import ProofError
 from vrm.vault.engine import SqliteEngine
 
 BYTES = 32  # of chance in each credential; 160 bits would do
@@ -118,3 +121,20 @@ def test_nobody_chooses_an_id_that_passes_for_a_customer(
     assert told["active"] is True
     assert told["sub"] != told["client_id"]
     assert not told["sub"].startswith(("vrm_client_", "http"))
+
+
+@pytest.mark.meets("fapi2-dpop-htu-default-port", "fapi2-dpop-htu-case")
+@pytest.mark.parametrize(
+    "told", ["https://vault.example:443", "HTTPS://Vault.Example", "https://vault.example"]
+)
+def test_a_proof_may_name_the_port_that_its_scheme_has_anyway(
+    consent: Consent, clock: SettableClock, told: str
+) -> None:
+    key = jose.private_key(b"k" * 32)
+    public = {name: value for name, value in key.items() if name != "d"}
+    claims = {"htm": "GET", "htu": told + "/api/v1/grant", "iat": clock.now(), "jti": "once"}
+    proof = jose.sign(claims, key, {"typ": "dpop+jwt", "jwk": public})
+    found = consent.proofs.check(proof, "GET", "https://vault.example/api/v1/grant")
+    assert found.jkt == jose.thumbprint(public)
+    with pytest.raises(ProofError):
+        consent.proofs.check(proof, "GET", "https://vault.example:8443/api/v1/grant")

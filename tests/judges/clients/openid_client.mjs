@@ -61,7 +61,8 @@ async function whole(config, given) {
   assert.deepEqual(await read(config, given, second.access_token, more), seen)
   await client.tokenRevocation(config, second.refresh_token ?? first.refresh_token)
   await assert.rejects(read(config, given, second.access_token, more))
-  return { seen, type: first.token_type, lives: first.expiresIn() }
+  const rotated = second.refresh_token !== undefined && second.refresh_token !== first.refresh_token
+  return { seen, type: first.token_type, lives: first.expiresIn(), rotated }
 }
 
 await sit({
