@@ -30,8 +30,10 @@ from vrm_client import (
     NotFoundError,
     NotGrantedError,
     Part,
+    Pending,
     RefusedError,
     RevokedError,
+    SigningKey,
     Transport,
     Vendor,
 )
@@ -416,3 +418,58 @@ def test_the_readmes_example_runs_against_a_vault(address, few, decide, consent,
         "Plenty",
     ]
     assert kept[0]["vault"] == address
+
+
+def test_who_polls_too_often_is_slowed_down_until_she_has_answered(vendor, few):
+    first = vendor.ask_later([Part(["purchases.item"], WHY)])
+    second = vendor.poll(Pending.from_json(first.to_json()))
+    assert second == first
+    assert vendor.poll(second).interval == first.interval + 5
+
+
+def test_who_shares_nothing_later_is_told_as_such(vendor, consent, few, clock):
+    waiting = vendor.ask_later([Part(["purchases.item"], WHY)])
+    handle = urlsplit(waiting.link).path.removeprefix("/requests/")
+    consent.requests.decline(few, handle)
+    with pytest.raises(DeclinedError):
+        vendor.poll(waiting)
+
+
+def test_she_answers_on_another_device_and_it_is_fetched_once(vendor, consent, few, clock):
+    waiting = vendor.ask_later([Part(["purchases.item"], WHY)])
+    handle = urlsplit(waiting.link).path.removeprefix("/requests/")
+    assert str(consent.requests.open(handle).number) == waiting.number
+    digest = consent.requests.preview(few, handle, Choices()).digest
+    consent.requests.approve(few, handle, Choices(), digest, waiting.number)
+    connection = vendor.poll(waiting)
+    assert {record.text("item", "title") for record in connection.records("purchases")} == {
+        "Piranesi",
+        "Plenty",
+    }
+    clock.forward(waiting.interval)
+    with pytest.raises(RefusedError) as told:
+        vendor.poll(waiting)
+    assert told.value.code == "invalid_grant"
+
+
+def test_bound_tokens_open_the_vault_for_who_has_the_key_only(address, consent, decide, few, clock):
+    registered, secret = consent.vendors.add("Corner Books", (CALLBACK,), purpose=WHY)
+
+    def bound(proof_key):
+        return Vendor(
+            address,
+            client_id=registered.client_id,
+            client_secret=secret,
+            redirect_uri=CALLBACK,
+            proof_key=proof_key,
+            clock=clock.now,
+        )
+
+    shop, thief = bound(SigningKey.generate()), bound(SigningKey.generate())
+    asked = shop.ask([Part(["purchases.item"], WHY)])
+    connection = shop.finish(asked, decide(few, asked.url))
+    assert len(list(connection.records("purchases"))) == 2
+    clock.forward(1000)
+    assert len(list(connection.records("purchases"))) == 2  # with renewed tokens, bound as well
+    with pytest.raises(RefusedError):
+        list(thief.resume(connection.saved()).records("purchases"))

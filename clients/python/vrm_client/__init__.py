@@ -22,6 +22,7 @@ from vrm_client.errors import (
 from vrm_client.events import Event, EventError, Receiver
 from vrm_client.finding import PublicTransport, find
 from vrm_client.keys import SigningKey, client_metadata
+from vrm_client.later import Pending
 from vrm_client.records import Record
 from vrm_client.sync import Copy, Synced
 from vrm_client.tokens import Tokens
@@ -41,6 +42,7 @@ __all__ = [
     "NotFoundError",
     "NotGrantedError",
     "Part",
+    "Pending",
     "Problem",
     "ProtocolError",
     "PublicTransport",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 
 from vrm_client.asking import Asked, Part, Question, accept, question
@@ -16,8 +17,10 @@ from vrm_client.discovery import Vault, discover
 from vrm_client.errors import ProtocolError
 from vrm_client.events import Receiver
 from vrm_client.keys import Presented, SigningKey
+from vrm_client.later import GRANT_TYPE as TICKET
+from vrm_client.later import Pending, pending, still_waits
 from vrm_client.tokens import Tokens, parse_tokens
-from vrm_client.transport import Transport, require_success, with_query
+from vrm_client.transport import Answer, Json, Transport, require_success, with_query
 
 
 class Vendor:
@@ -75,30 +78,73 @@ class Vendor:
         `instead_of` and `in_addition_to` name a grant of hers (`Connection.grant_id`) that what she approves
         now replaces, or is added to; either way new tokens come, and those you have end.
         """
+        vault = self.discover()
+        asked = self._question(parts, scope, instead_of, in_addition_to)
+        query = asked.parameters
+        if vault.pushed_endpoint:  # what the browser carries instead of the request (RFC 9126 §4)
+            uri = self._push(vault, asked).get("request_uri")
+            if not isinstance(uri, str) or not uri:
+                raise ProtocolError("the vault took the request and gave no request_uri for it")
+            query = {"client_id": self._credentials.client_id, "request_uri": uri}
+        url = with_query(vault.authorization_endpoint, query)
+        return Asked(url, vault.issuer, self._redirect_uri, asked.state, asked.verifier)
+
+    def ask_later(
+        self,
+        parts: Sequence[Part] = (),
+        *,
+        scope: str = "",
+        instead_of: str = "",
+        in_addition_to: str = "",
+    ) -> Pending:
+        """A question that she may answer later, on another device: show its `link` and `number`, and `poll`.
+
+        For vendors with a secret or a key of their own. Read the warning in `vrm_client.later`.
+        """
+        vault = self.discover()
+        if not vault.pushed_endpoint:
+            raise ProtocolError("this vault takes no questions that are answered later")
+        asked = self._question(parts, scope, instead_of, in_addition_to)
+        said = self._push(vault, asked, answer_mode="poll")
+        return pending(said, issuer=vault.issuer, verifier=asked.verifier, now=self._clock())
+
+    def poll(
+        self, waiting: Pending, *, on_rotated: Callable[[Saved], None] | None = None
+    ) -> Connection | Pending:
+        """The connection once she said yes; until then what to poll with after its `interval`.
+
+        DeclinedError when she shares nothing, RefusedError when it waited too long or was fetched before.
+        """
+        vault = self.discover()
+        if waiting.issuer != vault.issuer:
+            raise ProtocolError("the question was put to another vault")
+        form = {"grant_type": TICKET, "ticket": waiting.ticket, "code_verifier": waiting.verifier}
+        answer = self._credentials.post(vault, vault.token_endpoint, form)
+        slower = still_waits(answer)
+        if slower is not None:
+            return replace(waiting, interval=waiting.interval + slower)
+        return self.connect(self._tokens(answer), on_rotated=on_rotated)
+
+    def _question(self, parts: Sequence[Part], scope: str, instead_of: str, in_addition_to: str) -> Question:
         if instead_of and in_addition_to:
             raise ValueError("a grant is replaced or added to, not both")
-        vault, presented = self.discover(), self._credentials.presented
-        asked = question(
+        return question(
             self._credentials.client_id,
             self._redirect_uri,
             parts=parts,
             scope=scope,
             grant_id=instead_of or in_addition_to,
             grant_management_action="replace" if instead_of else "merge" if in_addition_to else "",
-            dpop_jkt=presented.thumbprint,
+            dpop_jkt=self._credentials.presented.thumbprint,
         )
-        query = self._pushed(vault, asked) if vault.pushed_endpoint else asked.parameters
-        url = with_query(vault.authorization_endpoint, query)
-        return Asked(url, vault.issuer, self._redirect_uri, asked.state, asked.verifier)
 
-    def _pushed(self, vault: Vault, asked: Question) -> dict[str, str]:
-        """What the browser carries instead of the request (RFC 9126 §4)."""
-        client_id = self._credentials.client_id
-        answer = self._credentials.post(vault, vault.pushed_endpoint, asked.parameters)
-        uri = require_success(answer, 201).json_object().get("request_uri")
-        if not isinstance(uri, str) or not uri:
-            raise ProtocolError("the vault took the request and gave no request_uri for it")
-        return {"client_id": client_id, "request_uri": uri}
+    def _push(self, vault: Vault, asked: Question, **more: str) -> dict[str, Json]:
+        answer = self._credentials.post(vault, vault.pushed_endpoint, {**asked.parameters, **more})
+        return require_success(answer, 201).json_object()
+
+    def _tokens(self, answer: Answer) -> Tokens:
+        bound = self._credentials.presented.bound
+        return parse_tokens(require_success(answer).json_object(), now=self._clock(), bound=bound)
 
     def finish(
         self, asked: Asked, callback_url: str, *, on_rotated: Callable[[Saved], None] | None = None
@@ -121,8 +167,7 @@ class Vendor:
                 "code_verifier": asked.verifier,
             },
         )
-        bound = self._credentials.presented.bound
-        return parse_tokens(require_success(answer).json_object(), now=self._clock(), bound=bound)
+        return self._tokens(answer)
 
     def connect(self, tokens: Tokens, *, on_rotated: Callable[[Saved], None] | None = None) -> Connection:
         """A connection with these tokens. `on_rotated` gets what to store, each time tokens change."""
