@@ -9,7 +9,7 @@ from vrm_client import Part, ProtocolError, RefusedError
 
 PART = Part(["purchases.item"], "ProvideProductRecommendations")
 GOOD = {
-    "ticket": "t",
+    "ticket": "vrm_tk_1",
     "interval": 5,
     "link": "https://v.example/requests/x",
     "link_expires_in": 600,
