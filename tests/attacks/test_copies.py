@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import thief as robbery
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
+from vrm.consent.vendors import DOCUMENT
 from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError, VendorNotFoundError
 from vrm.thief.credential import open_with
 from vrm.thief.exports import attempts
@@ -256,6 +257,24 @@ def test_a_restore_unblocks_nobody_and_says_who_has_changed_since(
         f"{blocked.name} ({blocked.client_id}) was blocked since, and stays blocked",
         f"Later Books ({later.client_id}) was registered since, and is not any more",
     }
+
+
+def test_a_vendor_that_is_a_document_stays_blocked_where_the_backup_did_not_know_it(
+    story: Story, backup: Path, consent: Consent, put_back: Callable[[], tuple[copies.PutBack, Consent]]
+) -> None:
+    for place, blocked in (("evil.example", True), ("books.example", False)):
+        stranger = replace(
+            story.vendor.registered,
+            client_id=f"https://{place}/vrm.json",
+            origin=DOCUMENT,
+            blocked=blocked,
+            claimed="Your Bank",
+        )
+        with consent.engine.write() as transaction:
+            consent.vendors.put(transaction, stranger, None)
+    back, there = put_back()
+    assert there.vendors.get("https://evil.example/vrm.json").blocked
+    assert back.changed == ("https://evil.example/vrm.json was blocked since, and stays blocked",)
 
 
 def test_a_restore_says_nothing_of_vendors_that_are_as_they_were(

@@ -157,11 +157,7 @@ class Consent:
         self.engine = engine
         self.constrained = constrained  # tokens are bound to keys, for all vendors (FAPI 2.0)
         self.vendors = Vendors(engine, key, clock)
-        self.fetching = Fetching(engine, outbound or Outbound())
-        self.keys = KeySets(engine, key, clock, self.fetching)
-        self.counting = Counting(engine, key, clock)
-        self.registrations = Registrations(engine, key, self.vendors, self.counting, clock)
-        self.documents = Documents(engine, self.vendors, self.counting, self.fetching, clock)
+        self._let_strangers_in(vaults, outbound or Outbound())
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
         self.proofs = Proofs(key, self.once, clock)
@@ -193,6 +189,14 @@ class Consent:
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing_while: float = A_WHILE
         self.filing = Filing(engine, clock)
+
+    def _let_strangers_in(self, vaults: Vaults, outbound: Outbound) -> None:
+        """Vendors that come by themselves, and what is fetched of them."""
+        key, fetching = vaults.server_key, Fetching(self.engine, outbound)
+        counting = Counting(self.engine, key, self.clock)
+        self.keys = KeySets(self.engine, key, self.clock, fetching)
+        self.registrations = Registrations(self.engine, key, self.vendors, counting, self.clock)
+        self.documents = Documents(self.engine, self.vendors, counting, fetching, self.clock)
 
     def remember(self, vendor: Vendor) -> None:
         """A customer has said yes to a vendor that nobody vouches for: it is no stranger any more."""

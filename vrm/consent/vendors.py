@@ -55,7 +55,7 @@ _FIRST = (
 _TOLD = (*_FIRST, *LATER)
 _COLUMNS = ", ".join((*_TOLD, "mac"))
 _MARKS = ", ".join("?" * (len(_TOLD) + 1))
-_BLOCKED = _TOLD.index("blocked")
+_BLOCKED, _ORIGIN = _TOLD.index("blocked"), _TOLD.index("origin")
 _AS_BEFORE = tuple(default for _, default in LATER.values())
 
 
@@ -116,20 +116,23 @@ def carry_over(former: Callable[[str], list[Row]], transaction: Transaction) -> 
     """At a restore: whom the host blocked since the backup stays blocked; says so, and what else changed.
 
     A blocked row is taken over as it stands, because the server key may not be at hand. Where it was altered,
-    it is no vendor any more, which is blocked as well.
+    it is no vendor any more, which is blocked as well. One that is a document comes again by itself, so it is
+    missed by nobody, and blocked also where the backup did not know it.
     """
     sql, told = "SELECT {} FROM vendors ORDER BY client_id", []
     now = {row[0]: row for row in transaction.execute(sql.format(_COLUMNS)).fetchall()}
     there = {row[0] for row in former("SELECT name FROM pragma_table_info('vendors')")}
     lacking = {name: f"{LATER[name][1]!r}" for name in LATER if name not in there}  # it may be an older one
     for row in former(sql.format(", ".join(lacking.get(name, name) for name in (*_TOLD, "mac")))):
-        vendor = " ".join(part for part in (str(row[1]), f"({row[0]})") if is_plain(part))
-        if row[0] not in now:
-            told.append(f"{vendor} was registered since, and is not any more")
-        elif row != now[row[0]] and row[_BLOCKED]:
+        names = (str(row[1]), f"({row[0]})") if row[_ORIGIN] == HOST else (str(row[0]),)  # no claim
+        vendor = " ".join(part for part in names if is_plain(part))
+        here = now.get(row[0])
+        if row[_BLOCKED] and row != here and (here or row[_ORIGIN] == DOCUMENT):
             transaction.execute(f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({_MARKS})", row)
             told.append(f"{vendor} was blocked since, and stays blocked")
-        elif row != now[row[0]]:
+        elif here is None and row[_ORIGIN] != DOCUMENT:
+            told.append(f"{vendor} was registered since, and is not any more")
+        elif here is not None and row != here:
             told.append(f"{vendor} was changed since, and is as it was when the backup was taken")
     return told
 
