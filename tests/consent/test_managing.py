@@ -7,8 +7,8 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import SettableClock
 from vrm.consent import endings
+from vrm.consent.credentials import made_at
 from vrm.consent.service import Consent
-from vrm.consent.tokens import made_at
 from vrm.errors import (
     GrantInactiveError,
     GrantNotFoundError,

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, refused
+from tests.api.proving import Prover
 from tests.conftest import SettableClock
 from vrm.consent.credentials import write_token
 from vrm.consent.service import Consent
@@ -257,6 +258,14 @@ def test_to_a_resource_server_she_has_another_name_for_every_vendor(
         look(shop, abroad["access_token"])["sub"],
     ]
     assert len(set(names)) == 3
+
+
+def test_a_resource_server_is_told_the_key_that_a_token_is_bound_to(
+    shop: Shop, shelf: Shop, customer: Customer, clock: SettableClock
+) -> None:
+    prover = Prover(clock)
+    told = look(shelf, prover.connect(shop, customer, resource=SHELF)["access_token"])
+    assert (told["token_type"], told["cnf"]) == ("DPoP", {"jkt": prover.jkt})
 
 
 def test_another_resource_server_is_told_nothing(

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.api.actors import Customer, Shop, connect, handle_of, query_of, refused, sent_back
+from tests.api.proving import Prover
 from tests.conftest import SettableClock
 from vrm.clock import rfc3339
 from vrm.consent.service import Consent
@@ -186,6 +187,22 @@ def test_of_two_at_once_one_gave_it_back(
     monkeypatch.setattr(consent.managing, "look", lambda *_: told)  # who had looked just before
     with pytest.raises(GrantInactiveError):
         consent.managing.give_back(access, managed["grant_id"], "grant_management_revoke")
+
+
+def test_a_bound_token_gives_its_grant_back_by_its_key_once(
+    shop: Shop, customer: Customer, clock: SettableClock
+) -> None:
+    prover = Prover(clock)
+    first, second = (prover.connect(shop, customer, scope=BOTH) for _ in range(2))
+    path = f"/oauth/grants/{first['grant_id']}"
+    refused(give_back(shop, first), 401, "invalid_token")
+    looked = prover.headers("GET", path, first["access_token"])
+    refused(shop.client.delete(path, headers=looked), 401, "invalid_dpop_proof")
+    theirs = prover.headers("DELETE", path, second["access_token"])
+    refused(shop.client.delete(path, headers=theirs), 403, "access_denied")
+    headers = prover.headers("DELETE", path, first["access_token"])
+    assert shop.client.delete(path, headers=headers).status_code == 204
+    assert customer.consent.grants.get(customer.vault, first["grant_id"]).state == "revoked"
 
 
 # --- asking to change it
