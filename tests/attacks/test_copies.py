@@ -273,8 +273,8 @@ def test_a_vendor_that_is_a_document_stays_blocked_where_the_backup_did_not_know
         with consent.engine.write() as transaction:
             consent.vendors.put(transaction, stranger, None)
     back, there = put_back()
-    assert there.vendors.get("https://evil.example/vrm.json").blocked
     assert back.changed == ("https://evil.example/vrm.json was blocked since, and stays blocked",)
+    assert there.vendors.get("https://evil.example/vrm.json").blocked
 
 
 def test_a_restore_says_nothing_of_vendors_that_are_as_they_were(
