@@ -9,7 +9,7 @@ import pytest
 
 from tests.judges.fapi import FapiVendor, digest, refused, soon
 from tests.judges.shop import MANY, at_once
-from tests.judges.stage import BOOKS, new_key
+from tests.judges.stage import BOOKS, Judge, Town, new_key, with_key
 
 
 @pytest.mark.meets(
@@ -25,6 +25,18 @@ def test_two_clients_go_all_the_way(client: FapiVendor, other: FapiVendor) -> No
         assert found["token_type"] == "DPoP"
         answer = one.read(found["access_token"])
         assert sorted(row["item"]["title"] for row in answer.json()["items"]) == BOOKS
+
+
+@pytest.mark.meets("fapi2-happy-flow", "rfc9700-68")
+@pytest.mark.parametrize("program", ["oauth4webapi", "openid_client"])
+def test_the_strict_profile_is_gone_through_by_strict_clients(
+    strict: Town, from_npm: None, program: str
+) -> None:
+    given = {**with_key(strict), "bound": "ES256", "pushed": True}
+    found = Judge(strict, program).hears("whole", **given)
+    assert found["seen"] == BOOKS
+    assert found["type"] == "dpop"
+    assert found["rotated"] is False
 
 
 @pytest.mark.meets(

@@ -77,16 +77,6 @@ def test_tokens_bound_to_a_key_go_all_the_way(
     assert found["nonces"] >= 1  # it was asked for the nonce of the server
 
 
-@pytest.mark.meets("fapi2-happy-flow", "rfc9700-68")
-def test_the_strict_profile_is_gone_through_by_strict_clients(strict: Town) -> None:
-    for program in ("oauth4webapi", "openid_client"):
-        given = {**with_key(strict), "bound": "ES256", "pushed": True}
-        found = Judge(strict, program).hears("whole", **given)
-        assert found["seen"] == BOOKS
-        assert found["type"] == "dpop"
-        assert found["rotated"] is False
-
-
 @pytest.mark.meets("rfc9700-28", "oauch-DocumentSupport/RFC7523SupportedTest")
 @pytest.mark.parametrize("algorithm", ["ES256", "PS256", "Ed25519"])
 def test_a_client_with_a_key_of_its_own_goes_all_the_way(
