@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 from demo_browser import Browser, Form, Page
-from demo_stage import DATA, Stage, StoryError, chapter, free_port, require, say, walk
+from demo_stage import DATA, Stage, StoryError, chapter, eventually, free_port, require, say, walk
 
 from vrm import samples
 from vrm_client import NotGrantedError, Part, RevokedError, Vendor, accept
@@ -278,8 +278,7 @@ def consent(stage: Stage, page: Page) -> int:
 def read(stage: Stage, count: int) -> dict[str, Any]:
     """The shop holds exactly that, and recommends better."""
     chapter(5, "The bookshop reads: her own books, no gifts, no prices.")
-    with urlopen(f"http://127.0.0.1:{urlsplit(stage.shop).port}/internal/holds.json") as answer:
-        held: dict[str, Any] = json.load(answer)["visitors"][-1]
+    held = _held(stage)
     records = held["records"]
     require(len(records) == count, f"the shop holds {len(records)} records, not {count}")
     for record in records:
@@ -397,15 +396,11 @@ def steal(stage: Stage, count: int) -> None:
     say(f"with the bookshop's live token: exactly its {count} books, nothing else")
 
 
-def _told_to_delete(stage: Stage) -> dict[str, Any]:
-    """What the shop holds once the event has reached it."""
-    for _ in range(200):
-        with urlopen(f"http://127.0.0.1:{urlsplit(stage.shop).port}/internal/holds.json") as answer:
-            held: dict[str, Any] = json.load(answer)["visitors"][-1]
-        if not held["records"]:
-            return held
-        time.sleep(0.1)
-    raise StoryError("the shop kept its copy")
+def _held(stage: Stage) -> dict[str, Any]:
+    """What the shop keeps of her."""
+    with urlopen(f"http://127.0.0.1:{urlsplit(stage.shop).port}/internal/holds.json") as answer:
+        held: dict[str, Any] = json.load(answer)["visitors"][-1]
+    return held
 
 
 def stop(stage: Stage) -> None:
@@ -428,14 +423,14 @@ def stop(stage: Stage) -> None:
         say(f"the very next reading: 401, and refreshing: {error.code}")
     else:
         raise StoryError("the shop still reads")
-    held = _told_to_delete(stage)
+    eventually(lambda: not _held(stage)["records"], "the shop kept its copy")
+    held = _held(stage)
     say(f"the shop, told by a signed event, nobody visiting it: “{held['notice']}”")
-    for _ in range(100):
-        page = stage.alice.get(f"{stage.vault}{link}")
-        if page.text.count("confirmed today") == 2:
-            break
-        time.sleep(0.1)
-    require(page.text.count("confirmed today") == 2, "she does not see that the shop has confirmed")
+    own = f"{stage.vault}{link}"
+    eventually(
+        lambda: stage.alice.get(own).text.count("confirmed today") == 2,
+        "she does not see that the shop has confirmed",
+    )
     say("on its page she sees when it was told, and when it confirmed")
     log = stage.alice.get(f"{stage.vault}/log").text
     require("Corner Books" in log and re.search(r"stopped|Stop", log), "the log does not say so")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,15 @@ class Stage:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def eventually(look: Callable[[], bool], complaint: str) -> None:
+    """Wait for what another process does within seconds; StoryError if it does not."""
+    for _ in range(200):
+        if look():
+            return
+        time.sleep(0.1)
+    raise StoryError(complaint)
 
 
 def free_port() -> int:
