@@ -17,6 +17,8 @@ import pytest
 from flask import Flask
 
 from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of
+from tests.api.oauth.test_par import pushed
+from tests.api.oauth.test_tickets import GRANT_TYPE, approve
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -123,6 +125,17 @@ def test_sixteen_refreshes_are_one_rotation(servers: list[str], shop: Shop, cust
     assert len(given) == MANY
     assert len({found["access_token"] for found in given}) == 1
     assert len({found["refresh_token"] for found in given}) == 1
+
+
+def test_sixteen_polls_in_two_processes_give_one_token_set_and_end_nothing(
+    servers: list[str], shop: Shop, customer: Customer
+) -> None:
+    asked = pushed(shop, answer_mode="poll")
+    approve(customer, asked)
+    bases = [base for base, _ in zip(cycle(servers), range(MANY), strict=False)]
+    fields = {"grant_type": GRANT_TYPE, "ticket": asked["ticket"], "code_verifier": shop.verifier}
+    (given,) = good(at_once(MANY, lambda number: post(bases[number], shop, **fields)))
+    assert shop.read("/purchases", given["access_token"]).status_code == 200
 
 
 def test_no_reading_that_starts_after_the_revocation_succeeds(
