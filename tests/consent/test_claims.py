@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vrm import jose
 from vrm.consent import claims
@@ -173,6 +176,46 @@ def test_a_host_that_is_not_what_it_looks_like_is_refused(host: str) -> None:
 )
 def test_a_host_as_the_network_spells_it_is_taken(host: str) -> None:
     assert claims.check_host(f"https://{host}/x", "client_id") == f"https://{host}/x"
+
+
+def test_keys_nested_too_deep_to_be_written_are_refused() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValidationError) as caught:
+        read(jwks={"keys": deep})
+    assert set(caught.value.fields) == {"jwks"}
+
+
+MEMBERS = ["redirect_uris", "client_name", "jwks", "jwks_uri", "events_uri", "grant_types", "response_types"]
+MEMBERS += ["token_endpoint_auth_method", "dpop_bound_access_tokens"]
+NEARLY = st.sampled_from(
+    [
+        "https://books.example/cb",
+        "https://[",
+        "https://books.example:x/",
+        "http://127.0.0.1:99999",
+        "//",
+        "none",
+        "",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | NEARLY,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.just("keys"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(MEMBERS), JSON), st.sampled_from(["", HOME]))
+def test_whatever_is_said_is_read_or_refused(anything: dict[str, Any], home: str) -> None:
+    with suppress(ValidationError):
+        found = claims.read(anything, ALL, "none", home)
+        assert len({claims.origin(uri) for uri in found.redirect_uris if not claims.on_loopback(uri)}) <= 1
+        assert len(found.redirect_uris) in range(1, 11)
 
 
 # --- counting

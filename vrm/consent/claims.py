@@ -53,7 +53,7 @@ def read(told: Mapping[str, Any], methods: Sequence[str], default: str, home: st
         found = _texts(told, member, [needed])
         if needed not in found or not set(found) <= built:
             raise wrong(member, f"must be {needed}" + (", besides refresh_token" if len(built) > 1 else ""))
-    jwks = json.dumps(told["jwks"]) if told.get("jwks") is not None else ""
+    jwks = _written(told.get("jwks"))
     jwks_uri = check_address("jwks_uri", _text(told, "jwks_uri"))
     method = _text(told, "token_endpoint_auth_method") or ("private_key_jwt" if jwks or jwks_uri else default)
     if method not in methods:
@@ -115,6 +115,14 @@ def _check_whose(uris: Sequence[str], events_uri: str, home: str) -> None:
         raise wrong("redirect_uris", "must all have one origin" + (", that of client_id" if home else ""))
     if events_uri and {origin(events_uri)} != (whose or {origin(uri) for uri in uris}):
         raise wrong("events_uri", "must have the origin of the others")
+
+
+def _written(jwks: object) -> str:
+    """The keys as text, "" for none."""
+    try:
+        return "" if jwks is None else json.dumps(jwks)
+    except RecursionError:  # what was just readable may be too deep to be written
+        raise wrong("jwks", "is not a JWK Set") from None
 
 
 def _text(told: Mapping[str, Any], member: str) -> str:

@@ -106,11 +106,19 @@ class Registrations:
                 transaction.execute("UPDATE registrations SET kept = 1 WHERE client_id = ?", (client_id,))
 
     def sweep(self) -> None:
-        """Forget those to which no customer said yes in a week."""
+        """Forget those to which no customer said yes in a week, and those of before a restore.
+
+        A copy takes no registration along: a token that was replaced since would count again.
+        """
         sql = "SELECT client_id FROM registrations WHERE kept = 0 AND created < ? LIMIT 500"
         with self._engine.write() as transaction:
             for (client_id,) in transaction.execute(sql, (self._clock.now() - WEEK,)).fetchall():
                 self.remove(transaction, client_id)
+            transaction.execute(
+                "DELETE FROM vendors WHERE origin = ? AND blocked = 0"
+                " AND client_id NOT IN (SELECT client_id FROM registrations)",
+                (REGISTERED,),
+            )
 
     def _hash(self, client_id: str, token: str) -> bytes:
         return self._server_key.hash_registration(client_id, token)

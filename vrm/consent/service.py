@@ -94,6 +94,7 @@ SCHEMA = Schema(
         "key_sets",
         "counts",
         "documents",
+        "registrations",
         "events",
         "event_queues",
     ),

@@ -17,7 +17,7 @@ from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.conftest import SettableClock
 from vrm.app import Host, create_app
 from vrm.consent import registrations
-from vrm.consent.service import Consent
+from vrm.consent.service import SCHEMA, Consent
 from vrm.settings import Settings
 from vrm.vault.engine import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -396,3 +396,19 @@ def test_in_the_strict_profile_only_what_it_allows_is_registered(
     for audience in (ISSUER + "/oauth/token", ISSUER + "/oauth/par", [ISSUER]):
         refused(signing.give_back(**signing.proof(aud=audience)), 401, "invalid_client")
     assert signing.give_back().status_code == 200
+
+
+def test_those_of_before_a_restore_are_forgotten(
+    client: FlaskClient, consent: Consent, engine: SqliteEngine, shop: Shop
+) -> None:
+    one, blocked = made(client), made(client)
+    consent.vendors.set_blocked(blocked["client_id"], True)
+    assert "registrations" in SCHEMA.left_out
+    with engine.write() as transaction:
+        transaction.execute("DELETE FROM registrations")
+    refused(client.get(path(one), headers=own(one)), 401, "invalid_token")
+    consent.sweep()
+    assert {each.client_id for each in consent.vendors.listing()} == {
+        blocked["client_id"],
+        shop.vendor.client_id,
+    }
