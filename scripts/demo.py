@@ -21,7 +21,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
 
 from demo_browser import Browser, Form, Page
 from demo_stage import DATA, Stage, StoryError, chapter, eventually, free_port, require, say, walk
@@ -278,7 +277,7 @@ def consent(stage: Stage, page: Page) -> int:
 def read(stage: Stage, count: int) -> dict[str, Any]:
     """The shop holds exactly that, and recommends better."""
     chapter(5, "The bookshop reads: her own books, no gifts, no prices.")
-    held = _held(stage)
+    held = stage.held()
     records = held["records"]
     require(len(records) == count, f"the shop holds {len(records)} records, not {count}")
     for record in records:
@@ -396,13 +395,6 @@ def steal(stage: Stage, count: int) -> None:
     say(f"with the bookshop's live token: exactly its {count} books, nothing else")
 
 
-def _held(stage: Stage) -> dict[str, Any]:
-    """What the shop keeps of her."""
-    with urlopen(f"http://127.0.0.1:{urlsplit(stage.shop).port}/internal/holds.json") as answer:
-        held: dict[str, Any] = json.load(answer)["visitors"][-1]
-    return held
-
-
 def stop(stage: Stage) -> None:
     """She stops; the very next request fails, and the shop deletes what it has read."""
     chapter(9, "She presses Stop, and wants deleted what the shop has read.")
@@ -423,8 +415,8 @@ def stop(stage: Stage) -> None:
         say(f"the very next reading: 401, and refreshing: {error.code}")
     else:
         raise StoryError("the shop still reads")
-    eventually(lambda: not _held(stage)["records"], "the shop kept its copy")
-    held = _held(stage)
+    eventually(lambda: not stage.held()["records"], "the shop kept its copy")
+    held = stage.held()
     say(f"the shop, told by a signed event, nobody visiting it: “{held['notice']}”")
     own = f"{stage.vault}{link}"
     eventually(

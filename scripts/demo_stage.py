@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from demo_browser import Browser
@@ -73,6 +74,12 @@ class Stage:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VRM_")}
         ours = {"VRM_DATA_DIR": str(self.folder), "VRM_PUBLIC_URL": self.vault}
         return {**kept, **ours, "VRM_OUTBOUND_ALLOW": "127.0.0.1"}  # where the shop listens
+
+    def held(self) -> dict[str, Any]:
+        """What the shop keeps of her."""
+        with urlopen(f"http://127.0.0.1:{urlsplit(self.shop).port}/internal/holds.json") as answer:
+            held: dict[str, Any] = json.load(answer)["visitors"][-1]
+        return held
 
     def start(self, name: str, arguments: list[str], probe: str) -> None:
         """Start a process and wait until it answers."""
