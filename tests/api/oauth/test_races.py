@@ -15,10 +15,13 @@ from typing import Any
 import httpx
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of
+from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.api.oauth.test_par import pushed
 from tests.api.oauth.test_tickets import GRANT_TYPE, approve
+from tests.conftest import SettableClock
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -125,6 +128,20 @@ def test_sixteen_refreshes_are_one_rotation(servers: list[str], shop: Shop, cust
     assert len(given) == MANY
     assert len({found["access_token"] for found in given}) == 1
     assert len({found["refresh_token"] for found in given}) == 1
+
+
+def test_of_sixteen_uses_of_one_assertion_in_two_processes_one_counts(
+    servers: list[str], client: FlaskClient, consent: Consent
+) -> None:
+    vendor, _ = consent.vendors.add("Signing Books", (CALLBACK,), jwks=json.dumps(public(KEY)))
+    signer = Signing(client, vendor, None)
+    signer.clock = SettableClock(SystemClock().now())
+    bases = [base for base, _ in zip(cycle(servers), range(MANY), strict=False)]
+    fields = {"token": "vrm_at_x", **signer.proof()}
+    answers = at_once(
+        MANY, lambda number: httpx.post(f"{bases[number]}/oauth/revoke", data=fields, timeout=30)
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * (MANY - 1)
 
 
 def test_sixteen_polls_in_two_processes_give_one_token_set_and_end_nothing(
