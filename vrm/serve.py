@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import resource
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ def application() -> Flask:
     """What each worker serves; its settings come through the environment from `serve`."""
     settings = settings_module.load()
     forbid_core_dumps()
+    leave_interrupts_to_the_parent()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     host = open_host(settings)
     start_sweeper(host)
@@ -47,6 +49,11 @@ def application() -> Flask:
 def forbid_core_dumps() -> None:
     """A crash must not write the memory of this process, keys and all, to the disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def export(settings: Settings) -> None:

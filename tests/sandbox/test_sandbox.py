@@ -61,28 +61,25 @@ class Sandbox:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     place = tmp_path_factory.mktemp("sandbox")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("VRM_")}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "vrm",
-            "sandbox",
-            "--json",
-            "--port",
-            str(free_port()),
-            "--redirect-uri",
-            BACK,
-        ],
-        cwd=ROOT,
-        env={**environ, "TMPDIR": str(place), "XDG_DATA_HOME": str(place / "own")},
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
+    with (place / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "vrm", "sandbox", "--json"),
+                *("--port", str(free_port()), "--redirect-uri", BACK),
+            ],
+            cwd=ROOT,
+            env={**environ, "TMPDIR": str(place), "XDG_DATA_HOME": str(place / "own")},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
     assert process.stdout is not None
     yield Sandbox(json.loads(process.stdout.readline()))
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     process.wait(30)
     process.stdout.close()
+    assert "refused" not in (place / "errors").read_text()  # no worker had to be killed
+    (place / "errors").unlink()
     assert list(place.iterdir()) == []  # nothing is kept, nothing was put among her own vaults
 
 

@@ -71,6 +71,7 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 def application() -> Flask:
     """What the one process serves; its settings come through the environment from `run`."""
     settings = settings_module.load()
+    serve.leave_interrupts_to_the_parent()
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     host = _open(settings)
     start_sweeper(host)
