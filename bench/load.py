@@ -39,8 +39,11 @@ def run(plan: Plan, url: str, seconds: float, tool: str | None = None) -> Load:
 
 
 def _wrk(plan: Plan, url: str, seconds: float) -> Load:
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        file.write("return " + _lua(_fields(plan)))
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file, tempfile.NamedTemporaryFile("w") as proofs:
+        proofs.write("\n".join(plan.proofs))
+        proofs.flush()
+        fields = _fields(plan) | ({"proofs": proofs.name} if plan.proofs else {})
+        file.write("return " + _lua(fields))
         file.flush()
         # wrk knows whole seconds only; a signal ends a shorter run as well as a long one
         running = subprocess.Popen(
@@ -154,8 +157,12 @@ class _Client:
             body += self._waiting.popleft() + self._after
         elif self._fresh:
             body += f"{self._prefix}{turn:016x}{self._after}"
+        head = self._head
+        if plan.proofs:
+            head += f"DPoP: {plan.proofs[(turn - 1) % len(plan.proofs)]}\r\n"
+            path = plan.paths[0]
         length = f"Content-Length: {len(body.encode())}\r\n" if plan.method != "GET" else ""
-        return f"{plan.method} {path} HTTP/1.1\r\n{self._head}{length}\r\n{body}".encode()
+        return f"{plan.method} {path} HTTP/1.1\r\n{head}{length}\r\n{body}".encode()
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

@@ -20,6 +20,7 @@ class Plan:
     body: str = ""
     chain: Sequence[str] = ()  # the first tokens; more than there are connections
     expect: int = 200  # the status of a good answer
+    proofs: Sequence[str] = ()  # values of the DPoP header, one for each request, for the first path
 
 
 @dataclass(frozen=True, slots=True)

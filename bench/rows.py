@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.baseline import Answer
 from bench.plans import Plan
+from bench.proving import Prover
 from bench.servers import Server
 from bench.world import Session, World
 from vrm.consent.tokens import TokenSet
@@ -15,6 +16,7 @@ from vrm.vault.vault import Vault
 
 FORM = "application/x-www-form-urlencoded"
 CHAINS = 20  # tokens to take turns with: more than connections
+PROOFS = 20_000  # of one window: more than a server answers in three seconds
 RECORDS = 1000
 
 
@@ -36,7 +38,7 @@ def rows(world: World) -> list[Row]:
     """All rows, on fresh vaults with 1,000 records each."""
     read = world.vault("reader", RECORDS)
     alone, followed = world.vault("alone", RECORDS), world.vault("followed", RECORDS)
-    connection = _Connection(world, read)
+    connection, proving = _Connection(world, read), _Proving(world, read)
     grant = world.connect(followed).grant_id
     one, page = "/api/v1/purchases/<id>", "/api/v1/purchases"
     add, form_alone, form_followed = (
@@ -46,6 +48,7 @@ def rows(world: World) -> list[Row]:
     )
     return [
         Row("read-one", "vendor reads one record", one, connection.one, connection.readings),
+        Row("read-one-dpop", "the same, with a DPoP proof", one, proving.one, proving.readings),
         Row("list-100", "vendor lists 100 records", page, connection.page, connection.readings),
         Row("list-100-filtered", "the same, of one category", page, connection.filtered, connection.readings),
         Row("create-0-grants", "customer adds a purchase", add, form_alone.plan, lambda: world.count(alone)),
@@ -61,11 +64,14 @@ class _Connection:
 
     def __init__(self, world: World, vault: Vault) -> None:
         self._world = world
-        self._tokens: TokenSet = world.connect(vault)
+        self._tokens = self._connect(vault)
         rows = world.host.engine.all(
             "SELECT item FROM views WHERE grant_id = ? ORDER BY seq", (self._tokens.grant_id,)
         )
         self._items = [row[0].hex() for row in rows]
+
+    def _connect(self, vault: Vault) -> TokenSet:
+        return self._world.connect(vault)
 
     def _headers(self) -> dict[str, str]:
         self._tokens = self._world.refreshed(self._tokens)  # access tokens are short-lived
@@ -87,6 +93,25 @@ class _Connection:
             "SELECT reads FROM grants WHERE grant_id = ?", (self._tokens.grant_id,)
         )
         return int(row[0]) if row else 0
+
+
+class _Proving(_Connection):
+    """A vendor whose token is bound to a key: a proof of its own goes with every request."""
+
+    def __init__(self, world: World, vault: Vault) -> None:
+        self._prover = Prover()
+        super().__init__(world, vault)
+
+    def _connect(self, vault: Vault) -> TokenSet:
+        return self._world.connect(vault, prover=self._prover)
+
+    def one(self) -> Plan:
+        """One and the same record: signing for an address takes time, which must not run out meanwhile."""
+        self._tokens = self._world.refreshed(self._tokens, self._prover)
+        token, path = self._tokens.access_token, f"/api/v1/purchases/{self._items[0]}"
+        url = self._world.settings.issuer + path
+        proofs = [self._prover.proof("GET", url, token) for _ in range(PROOFS)]
+        return Plan("GET", [path], {"Authorization": f"DPoP {token}"}, proofs=proofs)
 
 
 class _Form:
@@ -128,7 +153,8 @@ def sample(row: Row, server: Server) -> tuple[Answer, Plan]:
     body = plan.body.replace("{fresh}", "f" * 32)
     if plan.chain:
         body = body.replace("{token}", plan.chain[0])
-    status, headers, text = server.ask(plan.method, plan.paths[0], plan.headers, body)
+    proof = {"DPoP": plan.proofs[-1]} if plan.proofs else {}
+    status, headers, text = server.ask(plan.method, plan.paths[0], {**plan.headers, **proof}, body)
     if status != plan.expect:
         raise RuntimeError(f"{row.name}: answered {status} instead of {plan.expect}:\n{text[:500]}")
     answer = Answer(row.rule, plan.method, status, headers["content-type"], text, headers.get("location", ""))

@@ -12,8 +12,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench import goods
+from bench.proving import Prover
 from vrm.app import Host, create_app, open_host
 from vrm.consent import policy
+from vrm.consent.proofs import Proof
 from vrm.consent.requests import Choices
 from vrm.consent.scopes import parts_from_scope
 from vrm.consent.tokens import TokenSet
@@ -61,8 +63,20 @@ class World:
         table.apply({table.new_id(): table.check(document) for document in goods.purchases(records)})
         return vault
 
-    def connect(self, vault: Vault, vendor: Vendor | None = None, scope: str = SCOPE) -> TokenSet:
-        """A grant over what was bought for herself, and its first tokens."""
+    def _proved(self, prover: Prover | None) -> Proof | None:
+        if prover is None:
+            return None
+        url = self.settings.issuer + "/oauth/token"
+        return self.host.consent.proofs.check(prover.proof("POST", url), "POST", url)
+
+    def connect(
+        self,
+        vault: Vault,
+        vendor: Vendor | None = None,
+        scope: str = SCOPE,
+        prover: Prover | None = None,
+    ) -> TokenSet:
+        """A grant over what was bought for herself, and its first tokens; bound to the key of a prover."""
         consent, vendor = self.host.consent, vendor or self.vendor
         verifier = secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
@@ -76,11 +90,13 @@ class World:
         choices = Choices(fresh=policy.AT_ONCE)
         shown = consent.requests.preview(vault, stored.handle, choices)
         decision = consent.requests.approve(vault, stored.handle, choices, shown.digest)
-        return consent.tokens.redeem(decision.code or "", vendor, CALLBACK, verifier)
+        proof = self._proved(prover)
+        return consent.tokens.redeem(decision.code or "", vendor, CALLBACK, verifier, proof=proof)
 
-    def refreshed(self, tokens: TokenSet) -> TokenSet:
+    def refreshed(self, tokens: TokenSet, prover: Prover | None = None) -> TokenSet:
         """The next pair: a fresh access token for the next row of figures."""
-        return self.host.consent.tokens.refresh(tokens.refresh_token, self.vendor)
+        proof = self._proved(prover)
+        return self.host.consent.tokens.refresh(tokens.refresh_token, self.vendor, proof=proof)
 
     def session(self, vault: Vault) -> Session:
         """A browser that is logged in and has the form for a new purchase open."""

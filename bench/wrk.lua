@@ -19,6 +19,10 @@ local function body()
 end
 
 function init()
+   if plan.proofs then
+      proofs = {}
+      for line in io.lines(plan.proofs) do proofs[#proofs + 1] = line end
+   end
    for i, token in ipairs(plan.chain) do waiting[i] = token end
    plan.last = #plan.chain
    wrong = 0
@@ -27,6 +31,10 @@ end
 function request()
    turn = turn + 1
    local path = plan.paths[turn % #plan.paths + 1]
+   if proofs then
+      wrk.headers["DPoP"] = proofs[(turn - 1) % #proofs + 1]
+      path = plan.paths[1]
+   end
    if plan.method == "GET" then return wrk.format(nil, path) end
    return wrk.format(nil, path, nil, body())
 end

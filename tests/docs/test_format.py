@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrm.consent import tokens
+from vrm.consent import credentials
 from vrm.consent.service import SCHEMA as CONSENT
 from vrm.vault import envelope, journal
 from vrm.vault.crypto import Purpose
@@ -48,5 +48,5 @@ def test_every_table_and_column_is_described(table: str) -> None:
 def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"bucket {journal._BUCKET}" in section("Journal")
     assert f"up to {journal._BATCH} changes" in section("Journal")
-    for kind, prefix in tokens.PREFIXES.items():
+    for kind, prefix in credentials.PREFIXES.items():
         assert f"`{prefix}` {kind}" in section("Tokens, codes, requests")

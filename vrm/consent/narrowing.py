@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from vrm.consent.policy import HERE
 from vrm.consent.scopes import Part, known_fields, scope_string, scopes_of
-from vrm.errors import DetailsError, ScopeError
+from vrm.errors import DetailsError, ScopeError, TargetError
 
 _LIMITS = ("filter", "period", "retention", "terms", "response_channel")
 
@@ -41,6 +42,18 @@ def by_details(parts: Sequence[Part], wanted: Sequence[Part]) -> str:
                 if not any(part is also and scope in scopes_of(found) for found, also in pairs):
                     raise DetailsError(f"authorization_details: {scope} was granted in other parts, too")
     return scope_string(wanted)
+
+
+def by_resource(allowed: Sequence[str], resource: str | None) -> str:
+    """Whom a token is for (RFC 8707 section 2.2); TargetError for a place that was not granted.
+
+    Where the vendor does not say: this vault, else the first place that it had named.
+    """
+    if resource is None:
+        return HERE if HERE in allowed else allowed[0]
+    if resource not in allowed:
+        raise TargetError()
+    return resource
 
 
 def cut(parts: Iterable[Part], scopes: Iterable[str]) -> list[Part]:

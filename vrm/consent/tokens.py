@@ -403,7 +403,7 @@ class Tokens:
         vault, agreement = self._agreed(keys, now)
         ends = agreement.expires
         scope = wanted.scope if details is None else narrowing.by_details(agreement.parts, details)
-        audience = _audience(agreement, wanted.resource)
+        audience = narrowing.by_resource(agreement.audiences, wanted.resource)
         granted = agreement.granted if audience == HERE else agreement.scopes
         scopes = narrowing.by_scope(granted, scope)
         parts = narrowing.cut(agreement.parts, scopes)
@@ -496,13 +496,3 @@ def jkt_of(proof: Proof | None) -> str:
 def _spend_proof(proof: Proof | None, transaction: Transaction | None) -> None:
     if proof is not None:
         proof.spend(transaction)
-
-
-def _audience(agreement: Agreement, resource: str | None) -> str:
-    """Whom the access token is for: if the vendor does not say, this vault, else the first it had named."""
-    allowed = agreement.audiences
-    if resource is None:
-        return HERE if HERE in allowed else allowed[0]
-    if resource not in allowed:
-        raise TargetError()
-    return resource

@@ -16,6 +16,7 @@ from tests.api.proving import ABSENT, TOKEN, URL, Prover, b64, hash_of, public
 from tests.conftest import SettableClock
 from vrm import jose
 from vrm.app import Host, create_app
+from vrm.consent.credentials import read_token
 from vrm.consent.proofs import AROUND, NONCE_STRETCH
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -218,6 +219,7 @@ NEGATIVES: dict[str, tuple[Make, str]] = {
     "a port that is none": (changed(htu=f"http://127.0.0.1:x{PATH}"), INVALID),
     "no host": (changed(htu=f"http://:8600{PATH}"), INVALID),
     "a path only": (changed(htu=PATH), INVALID),
+    "a dot behind": (changed(htu=f"{URL}{PATH}/."), INVALID),
     "spaces around": (changed(htu=f" {URL}{PATH} "), INVALID),
     "htu that is no text": (changed(htu=[URL + PATH]), INVALID),
     "dpop-no-iat": (changed(iat=ABSENT), INVALID),
@@ -616,6 +618,18 @@ def test_under_fapi_a_confidential_vendor_keeps_its_refresh_token(
         assert prover.read(strict_shop, "/purchases", again["access_token"]).status_code == 200
     constrained.grants.revoke(vault, given["grant_id"])
     refused(prover.refresh(strict_shop, given["refresh_token"]), 400, "invalid_grant")
+
+
+def test_who_looked_before_the_end_gets_no_token_by_a_refresh_token_that_stays(
+    strict_shop: Shop, constrained: Consent, vault: Vault, purchases: list[str], prover: Prover
+) -> None:
+    """Step by step what happens in a race: the row was read while the grant was live."""
+    given = prover.connect(strict_shop, Customer(vault, constrained))
+    raw = read_token("refresh", given["refresh_token"])
+    row, wrapping = constrained.tokens._find("refresh", raw)
+    proof = constrained.proofs.check(prover.proof("POST", TOKEN), "POST", TOKEN)
+    constrained.grants.revoke(vault, given["grant_id"])
+    assert constrained.tokens._rotate(row, wrapping, strict_shop.vendor, None, proof=proof) is None
 
 
 def test_under_fapi_a_public_vendors_refresh_token_is_replaced(

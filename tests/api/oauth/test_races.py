@@ -21,6 +21,7 @@ from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of
 from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.api.oauth.test_par import pushed
 from tests.api.oauth.test_tickets import GRANT_TYPE, approve
+from tests.api.proving import TOKEN, Prover
 from tests.conftest import SettableClock
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
@@ -153,6 +154,50 @@ def test_sixteen_polls_in_two_processes_give_one_token_set_and_end_nothing(
     fields = {"grant_type": GRANT_TYPE, "ticket": asked["ticket"], "code_verifier": shop.verifier}
     (given,) = good(at_once(MANY, lambda number: post(bases[number], shop, **fields)))
     assert shop.read("/purchases", given["access_token"]).status_code == 200
+
+
+def test_sixteen_readings_with_one_proof_are_one_reading(
+    servers: list[str], shop: Shop, customer: Customer, consent: Consent
+) -> None:
+    """A proof that was overheard is worth nothing at another worker either."""
+    prover = Prover(SystemClock())
+    token = prover.connect(shop, customer)["access_token"]
+    for path in ("/api/v1/purchases", "/api/v1/grant"):
+        headers = prover.headers("GET", path, token)
+        answers = at_once(
+            MANY, lambda number, at=path, sent=headers: httpx.get(f"{servers[number % 2]}{at}", headers=sent)
+        )
+        assert sorted(answer.status_code for answer in answers) == [200] + [401] * (MANY - 1)
+        refused = {answer.json()["type"] for answer in answers if answer.status_code == 401}
+        assert refused == {"/problems/dpop-proof-used"}
+    assert [entry.event for entry in consent.log.read(customer.vault)].count("read") == 1
+
+
+def test_sixteen_redemptions_with_one_proof_give_one_token_set(
+    servers: list[str], shop: Shop, customer: Customer
+) -> None:
+    prover = Prover(SystemClock())
+    prover.redeem(shop, "")  # for the nonce
+    codes = [customer.approve(handle_of(shop.ask())) for _ in range(MANY)]
+    headers = {**shop.basic, "DPoP": prover.proof("POST", TOKEN)}
+    fields = {
+        "grant_type": "authorization_code",
+        "redirect_uri": shop.redirect_uri,
+        "code_verifier": shop.verifier,
+    }
+    answers = at_once(
+        MANY,
+        lambda number: httpx.post(
+            f"{servers[number % 2]}/oauth/token",
+            data=shop.form(**fields, code=codes[number]),
+            headers=headers,
+            timeout=30,
+        ),
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * (MANY - 1)
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 400} == {
+        "invalid_dpop_proof"
+    }
 
 
 def test_no_reading_that_starts_after_the_revocation_succeeds(

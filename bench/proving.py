@@ -1,0 +1,39 @@
+"""A vendor's key and its DPoP proofs, by the thousand: signed by `cryptography` itself, with one header."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import time
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+
+class Prover:
+    """A key on P-256, as most vendors' libraries make it."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        at = self._key.public_key().public_numbers()
+        jwk = {"kty": "EC", "crv": "P-256", "x": _b64(_32(at.x)), "y": _b64(_32(at.y))}
+        self._header = _b64(json.dumps({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}).encode())
+
+    def proof(self, method: str, url: str, token: str = "") -> str:
+        """One that was never used."""
+        claims = {"htm": method, "htu": url, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
+        ath = {"ath": _b64(hashlib.sha256(token.encode()).digest())} if token else {}
+        message = f"{self._header}.{_b64(json.dumps({**claims, **ath}).encode())}"
+        pair = decode_dss_signature(self._key.sign(message.encode(), ec.ECDSA(SHA256())))
+        return f"{message}.{_b64(b''.join(map(_32, pair)))}"
+
+
+def _32(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def _b64(blob: bytes) -> str:
+    return base64.urlsafe_b64encode(blob).rstrip(b"=").decode()
