@@ -6,10 +6,14 @@ from typing import Any
 
 from apispec import APISpec
 
+from vrm.api.oauth.assertion import ASSERTION_TYPE
 from vrm.api.oauth.clients import TICKET
+from vrm.api.oauth.introspect import INTROSPECT
+from vrm.api.oauth.management import GRANTS
 from vrm.api.oauth.metadata import DETAILS_TYPES
 from vrm.api.oauth.par import ANSWER_MODES
 from vrm.api.oauth.parameters import FORM
+from vrm.consent.policy import CUSTOMER, VENDOR
 from vrm.consent.scopes import INBOX, NO_CHANNEL
 from vrm.consent.terms import TERMS
 
@@ -46,7 +50,14 @@ _QUESTION = {
     "authorization_details": "RFC 9396: an array of vrm_access objects",
     "purpose": "DPV id for `scope`; else the vendor's own",
     "state": "comes back unchanged",
+    "resource": "RFC 8707: this vault, or a server that its host registered; may be repeated",
+    "grant_management_action": "create, replace or merge",
+    "grant_id": "of the grant that is to be changed",
     "dpop_jkt": "RFC 9449: thumbprint of the key that tokens are to be bound to",
+}
+_PROOF: Node = {  # how a vendor with a key of its own proves itself
+    "client_assertion_type": {"type": "string", "enum": [ASSERTION_TYPE]},
+    "client_assertion": {"type": "string", "description": "private_key_jwt: a signed token (RFC 7523)"},
 }
 _REFUSALS = ("400", "401", "411", "413", "503")
 _ANSWERS = {status: {"$ref": "#/components/responses/OAuthRefusal"} for status in _REFUSALS}
@@ -62,6 +73,9 @@ def add(spec: APISpec) -> None:
         spec, "/oauth/token", "token", "Redeem a code, a ticket or a refresh token", _exchange(), tokens
     )
     _add_form(spec, "/oauth/revoke", "revoke", "Give a token back (RFC 7009)", given_back, done)
+    told = {"200": {"description": "What it is, or that it is nothing", "content": _json(_introspected())}}
+    _add_form(spec, INTROSPECT, "introspect", "What a token is (RFC 7662)", given_back, told)
+    spec.path(f"{GRANTS}/{{grant_id}}", operations=_managed())
     _add_form(spec, "/oauth/par", "par", "Push a request (RFC 9126)", _pushed(), _reference())
     spec.path("/oauth/authorize", operations={"get": _authorize()})
 
@@ -71,12 +85,13 @@ def _json(schema: Node) -> Node:
 
 
 def _add_form(spec: APISpec, path: str, name: str, summary: str, shape: Node, answers: Node) -> None:
+    whole = {**shape, "properties": {**shape["properties"], **_PROOF}}
     post = {
         "operationId": name,
         "summary": summary,
         "tags": ["authorization"],
         "security": [{"client": []}, {}],
-        "requestBody": {"required": True, "content": {FORM: {"schema": shape}}},
+        "requestBody": {"required": True, "content": {FORM: {"schema": whole}}},
         "responses": {**answers, **_ANSWERS},
     }
     spec.path(path, operations={"post": post})
@@ -94,6 +109,7 @@ def _exchange() -> Node:
             **dict.fromkeys(named, _TEXT),
             "scope": {"type": "string", "description": f"at a refresh: {less}"},
             "authorization_details": {"type": "string", "description": f"RFC 9396: {less}"},
+            "resource": {"type": "string", "description": "RFC 8707: one of those granted"},
             "client_id": {"type": "string", "description": "public vendors"},
         },
     }
@@ -116,6 +132,62 @@ def _reference() -> Node:
     }
     refused = {"429": {"$ref": "#/components/responses/OAuthRefusal"}}
     return {"201": {"description": "It waits", "content": _json(shape)}, **refused}
+
+
+def _introspected() -> Node:
+    moment: Node = {"type": "integer"}
+    bound: Node = {"type": "object", "properties": {"jkt": _TEXT}}
+    texts = ("scope", "client_id", "token_type", "iss", "aud", "sub", "grant_id")
+    return {
+        "type": "object",
+        "required": ["active"],
+        "properties": {
+            "active": {"type": "boolean"},
+            **dict.fromkeys(texts, _TEXT),
+            **dict.fromkeys(("exp", "iat"), moment),
+            "authorization_details": {"type": "array", "items": DETAIL},
+            "cnf": bound,
+        },
+    }
+
+
+def _managed() -> Node:
+    """Both acts of grant management."""
+    when: Node = {"type": "string", "format": "date-time"}
+    granted: Node = {"type": "object", "properties": {"scope": _TEXT, "resource": _TEXTS}}
+    grant: Node = {
+        "type": "object",
+        "required": ["scopes", "claims", "authorization_details", "created_at", "expires_at"],
+        "properties": {
+            "scopes": {"type": "array", "items": granted},
+            "claims": _TEXTS,
+            "authorization_details": {"type": "array", "items": DETAIL},
+            **dict.fromkeys(("created_at", "last_updated_at", "expires_at"), when),
+            "updated_by": {"type": "string", "enum": [VENDOR, CUSTOMER]},
+        },
+    }
+    refused = {
+        status: {"$ref": "#/components/responses/OAuthRefusal"} for status in ("400", "401", "403", "404")
+    }
+    usual: Node = {
+        "tags": ["authorization"],
+        "security": [{"grant": []}],
+        "parameters": [
+            {
+                "name": "grant_id",
+                "in": "path",
+                "required": True,
+                "schema": _TEXT,
+                "description": "as the token response names it",
+            }
+        ],
+    }
+    answers: Node = {"200": {"description": "What was agreed", "content": _json(grant)}, **refused}
+    ended: Node = {"204": {"description": "It has ended"}, **refused}
+    return {
+        "get": {**usual, "operationId": "grant", "summary": "Look a grant up", "responses": answers},
+        "delete": {**usual, "operationId": "giveBack", "summary": "Give a grant back", "responses": ended},
+    }
 
 
 def _authorize() -> Node:
