@@ -185,3 +185,29 @@ def test_the_age_of_the_last_backup_is_known(settings: Settings, here: Machine, 
     copies.take(settings.database_path, SCHEMAS, tmp_path / "copy", here.now)
     assert of("backup", settings, here)[0] == "ok"
     assert of("backup", settings, replace(here, now=here.now + 9 * DAY))[0] == "warn"
+
+
+def planted(settings: Settings, sql: str, *values: object) -> None:
+    with closing(sqlite3.connect(settings.database_path)) as raw, raw:
+        raw.execute(sql, values)
+
+
+def test_events_that_nobody_sends_are_told(settings: Settings, here: Machine) -> None:
+    planted(
+        settings,
+        "INSERT INTO events (jti, grant_id, kind, at, due, routing, state, tries, answer)"
+        " VALUES ('one', 'grant', 'consent-revoked', ?, 0, x'', 'waiting', 0, '')",
+        here.now - 599,
+    )
+    assert of("events", settings, here)[0] == "ok"
+    planted(settings, "UPDATE events SET at = at - 1")
+    level, text = of("events", settings, here)
+    assert (level, "VRM_SEND_EVENTS=1" in text) == ("warn", True)
+
+
+def test_vendors_that_take_no_events_are_told(settings: Settings, here: Machine) -> None:
+    planted(settings, "INSERT INTO event_queues VALUES (x'01', 4, 0, x'', 0)")
+    assert of("events", settings, here)[0] == "ok"
+    planted(settings, "UPDATE event_queues SET failures = 5")
+    level, text = of("events", settings, here)
+    assert (level, "--test" in text) == ("warn", True)

@@ -32,6 +32,8 @@ _LEAST = 64 * _MIB  # bytes free below which writing may stop any moment
 _SPARE = 256 * _MIB  # beside as much again as the database
 _WAL = 64 * _MIB  # of a write-ahead log that should long have been emptied
 _BACKUP = 8 * 86_400  # seconds: a weekly backup and a day
+_UNSENT = 600  # seconds after which an event that no worker has looked at shows that there is none
+_OFTEN = 5  # failures in a row: half an hour of them
 _HEADER = b"SQLite format 3\0"
 
 
@@ -148,6 +150,7 @@ def _opened(engine: SqliteEngine, settings: Settings, here: Machine) -> Iterator
     yield from unemptied(beside.stat().st_size if beside.exists() else 0)
     if found.level == "ok":
         yield machine.clock(here, _newest(engine))
+        yield _events(engine, here)
         with suppress(SettingsError):  # a key that is none was told already
             if settings.server_key_path.exists():
                 yield _fits(engine, serverkey.load(settings.server_key_path))
@@ -186,6 +189,22 @@ def _fits(engine: SqliteEngine, key: ServerKey) -> Finding:
         do = "restore the key that belongs to it, or register vendors anew; records open either way"
         return fail("server key", "this database was written with another", do)
     return ok("server key", "fits the database")
+
+
+def _events(engine: SqliteEngine, here: Machine) -> Finding:
+    """Whether somebody sends vendors what waits for them, and whether they take it."""
+    [waiting] = engine.one(
+        "SELECT count(*) FROM events WHERE state = 'waiting' AND queue IS NULL AND at <= ?",
+        (here.now - _UNSENT,),
+    ) or (0,)
+    if waiting:
+        do = "start vrm worker, or let vrm serve do it: VRM_SEND_EVENTS=1"
+        return warn("events", f"{waiting} wait for vendors, and nobody sends them", do)
+    [failing] = engine.one("SELECT count(*) FROM event_queues WHERE failures >= ?", (_OFTEN,)) or (0,)
+    if failing:
+        do = "standard error names them; try with vrm worker --test CLIENT_ID, and ask them"
+        return warn("events", f"{failing} vendors have not taken theirs for a while", do)
+    return ok("events", "none waits for long")
 
 
 def _newest(engine: SqliteEngine) -> int:
