@@ -90,7 +90,10 @@ def _add_components(spec: APISpec, settings: Settings) -> None:
         "grant",
         {
             "type": "oauth2",
-            "description": "Authorization code with PKCE S256; the token goes into the Authorization header.",
+            "description": (
+                "Authorization code with PKCE S256; the token goes into the Authorization header, as Bearer, or"
+                " as DPoP with a proof of the key that it is bound to (RFC 9449)."
+            ),
             "flows": {
                 "authorizationCode": {
                     "authorizationUrl": settings.issuer + "/oauth/authorize",
@@ -151,7 +154,7 @@ TOKEN_SET: Node = {
     "required": ["access_token", "token_type", "expires_in", "scope", "authorization_details", "grant_id"],
     "properties": {
         "access_token": {"type": "string"},
-        "token_type": {"type": "string", "const": "Bearer"},
+        "token_type": {"type": "string", "enum": ["Bearer", "DPoP"]},
         "expires_in": {"type": "integer", "minimum": 1, "maximum": 900},
         "refresh_token": {"type": "string"},
         "scope": {"type": "string"},
@@ -161,7 +164,7 @@ TOKEN_SET: Node = {
 }
 PROBLEM_RESPONSES = {
     "BadParameter": "A parameter is unknown, repeated or out of range",
-    "NoToken": "No access token, or one that is not or no longer good",
+    "NoToken": "No access token, one that is not or no longer good, or no good proof of its key (DPoP)",
     "NotGranted": "The token does not carry the scope; the customer sees the attempt",
     "NotFound": "Absent, filtered out or not granted: one and the same answer",
     "NotNow": "The storage refused; nothing left. Try again after `Retry-After` seconds",
