@@ -18,6 +18,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, part
 from tests.attacks.conftest import Story, customer, story, thief, vendor
+from tests.conftest import PASSPHRASE
 from vrm import thief as command
 from vrm.consent.credentials import read_token, split
 from vrm.consent.disclosures import Disclosures
@@ -25,10 +26,11 @@ from vrm.errors import SettingsError, StorageError
 from vrm.thief import keys
 from vrm.thief.credential import open_with
 from vrm.thief.texts import look
-from vrm.vault import crypto
+from vrm.vault import crypto, pairing
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.keyslots import SessionSlot
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.tools import ToolSlot
 
 __all__ = ["customer", "story", "thief", "vendor"]
 
@@ -86,6 +88,24 @@ def _session_wrapping(story: Story) -> Key:
     return SessionSlot.lookup(_session(story).reveal(), story.customer.consent.tokens._pepper)[1]
 
 
+def _tool(story: Story) -> Key:
+    vaults, vault = story.customer.vault._vaults, story.customer.vault
+    begun = vaults.pairings.begin("192.0.2.7")
+    vaults.pairings.approve(vault, begun.user_code, PASSPHRASE)
+    return Key(vaults.pairings.poll(begun.device).secret)
+
+
+def _tool_wrapping(story: Story) -> Key:
+    return ToolSlot.lookup(_tool(story).reveal(), story.customer.consent.tokens._pepper)[1]
+
+
+def _device(story: Story) -> Key:
+    vaults, vault = story.customer.vault._vaults, story.customer.vault
+    begun = vaults.pairings.begin("192.0.2.7")
+    vaults.pairings.approve(vault, begun.user_code, PASSPHRASE)
+    return pairing._private(vaults.pairings._split(begun.device)[1])
+
+
 def _request(story: Story) -> Key:
     raw = read_token("request", story.vendor.ask().handle)
     assert raw
@@ -114,6 +134,9 @@ KEYS: dict[str, tuple[str, Callable[[Story], Key]]] = {
     "refresh secret": ("token secret", _secret("refresh")),
     "session wrapping": ("session key", _session_wrapping),
     "session secret": ("session secret", _session),
+    "tool wrapping": ("tool key", _tool_wrapping),
+    "tool secret": ("tool secret", _tool),
+    "device": ("device private key", _device),
     "request": ("request key", _request),
 }
 FORMS: dict[str, Callable[[bytes], bytes]] = {

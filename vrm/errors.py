@@ -11,6 +11,7 @@
     │  ├─ BusyError             too many expensive requests at once
     │  ├─ StorageError          the disk or database refused
     │  ├─ DataNewerError        written by a newer version
+    │  ├─ PairingError          a program's code: unknown, used or ended: one and the same
     │  ├─ UsernameTakenError
     │  ├─ InvitationError       unknown, used, revoked or expired: one and the same
     │  ├─ ValidationError       fields with reasons
@@ -102,6 +103,12 @@ class SessionExpiredError(VaultError):
     """This session has ended; log in again."""
 
     slug = "session-expired"
+
+
+class PairingError(VaultError):
+    """No program waits with this code, or no longer."""
+
+    slug = "code-not-waiting"
 
 
 class TamperedError(VaultError):

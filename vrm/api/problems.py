@@ -41,6 +41,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.VaultError: Row(500, "Something failed in the vault"),
     errors.UnlockError: Row(401, "No way in with this credential"),
     errors.SessionExpiredError: Row(401, "The session has ended"),
+    errors.PairingError: Row(404, "No program waits with this code"),
     errors.TamperedError: Row(500, "Stored bytes are not what was written"),
     errors.BusyError: Row(503, "Too many expensive requests at once"),
     errors.StorageError: Row(503, "The storage is not available"),

@@ -27,6 +27,8 @@ PREFIXES = {
     "reference": "vrm_rr_",
     "link": "vrm_rl_",
     "ticket": "vrm_tk_",
+    "device": "vrm_dc_",
+    "tool": "vrm_tt_",
 }
 _PIECE = 60_000  # bytes of one part in what a token carries
 

@@ -21,6 +21,7 @@ from vrm.vault.crypto import Key, Probe
 from vrm.vault.envelope import pack, unpack, unpack_named
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
+from vrm.vault.tools import ToolSlot
 
 _ALL = 1 << 31
 
@@ -45,6 +46,9 @@ def open_with(database: Database, pepper: bytes, token: str) -> Loot:
         raw = read_token(kind, token.strip())
         if raw is not None:
             return _with_token(database, pepper, kind, raw)
+    tool = read_token("tool", token.strip())
+    if tool is not None:
+        return _with_tool(database, pepper, tool)
     return _with_session(database, pepper, token.strip())
 
 
@@ -130,6 +134,17 @@ def _with_session(database: Database, pepper: bytes, secret: str) -> Loot:
     for vault, wrapped, expires in database.rows(sql, lookup):
         root = SessionSlot.unwrap(vault, wrapping, lookup, expires, wrapped)
         loot.kind = "session"
+        _take_records(database, loot, Keyring(vault, root))
+    return loot
+
+
+def _with_tool(database: Database, pepper: bytes, raw: bytes) -> Loot:
+    loot = Loot()
+    lookup, wrapping = ToolSlot.lookup(raw, pepper)
+    sql = "SELECT vault, wrapped, expires FROM tools WHERE lookup = ?"
+    for vault, wrapped, expires in database.rows(sql, lookup):
+        root = ToolSlot.cipher(vault, wrapping, lookup, expires).unwrap(wrapped)
+        loot.kind = "tool"
         _take_records(database, loot, Keyring(vault, root))
     return loot
 

@@ -22,6 +22,7 @@ from vrm.vault.envelope import Part, pack, unpack_named
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot, handover
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.tools import ToolSlot
 
 SIZE = crypto.KEY_BYTES
 # Columns of sealed documents: no key stands in them, and they are what is tried to be opened.
@@ -225,6 +226,28 @@ def _of_slots(database: Database, vault: str, most: int) -> Iterator[Attempt]:
         "SELECT lookup, expires, wrapped FROM sessions WHERE vault = ? LIMIT ?", vault, most
     ):
         yield session(*row)
+    sql = "SELECT lookup, expires, wrapped FROM tools WHERE vault = ? LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield _of_tool(vault, *row)
+    sql = "SELECT lookup, expires, answer FROM pairings WHERE vault = ? AND answer IS NOT NULL LIMIT ?"
+    for row in database.rows(sql, vault, most):
+        yield _of_pairing(vault, *row)
+
+
+def _of_tool(vault: str, lookup: bytes, expires: int, wrapped: bytes) -> Attempt:
+    return Attempt(
+        "tool key", "", "", lambda key: ToolSlot.cipher(vault, key, lookup, expires).unwrap(wrapped)
+    )
+
+
+def _of_pairing(vault: str, lookup: bytes, expires: int, answer: bytes) -> Attempt:
+    place = (lookup, vault, expires)
+    return Attempt(
+        "device private key",
+        "",
+        "",
+        lambda key: crypto.open_sealed(key, answer, Purpose.PAIRING_ANSWER, *place),
+    )
 
 
 def _of_mailbox(database: Database, vault: str, most: int) -> Iterator[Attempt]:
@@ -341,6 +364,9 @@ def secrets(database: Database, pepper: bytes) -> Iterator[tuple[str, Callable[[
     sessions = {row[0] for row in database.rows("SELECT lookup FROM sessions")}
     if sessions:
         yield "session secret", lambda raw: SessionSlot.lookup(raw, pepper)[0] in sessions
+    tools = {row[0] for row in database.rows("SELECT lookup FROM tools")}
+    if tools:
+        yield "tool secret", lambda raw: ToolSlot.lookup(raw, pepper)[0] in tools
     requests = {row[0] for row in database.rows("SELECT lookup FROM requests")}
     if requests:
         yield "request handle", lambda raw: crypto.split_secret(raw, pepper, Purpose.REQUEST)[0] in requests

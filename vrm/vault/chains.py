@@ -12,7 +12,11 @@ from vrm.vault.crypto import KdfCost
 from vrm.vault.engine import Engine
 from vrm.vault.keyslots import PassphraseSlot
 
-_FLEETING = {"sessions"}  # rows that a deletion under way can leave, and that end by themselves
+_FLEETING = {
+    "sessions",
+    "tools",
+    "pairings",
+}  # rows that a deletion under way can leave, and that end by themselves
 
 
 def problems(engine: Engine) -> list[str]:

@@ -104,6 +104,11 @@ class Purpose(StrEnum):
     TICKET_BODY = "ticket-body"
     TICKET_PAIR = "ticket-pair"
     TICKET_ANSWER = "ticket-answer"
+    TOOL = "tool"
+    TOOL_NOTE = "tool-note"
+    PAIRING = "pairing"
+    PAIRING_PAIR = "pairing-pair"
+    PAIRING_ANSWER = "pairing-answer"
     SERVER = "server"
     SERVER_PUBLIC = "server-public"
     SERVER_VENDOR_SECRET = "server-vendor-secret"
@@ -117,6 +122,8 @@ class Purpose(StrEnum):
     SERVER_DOCTOR = "server-doctor"
     SERVER_NONCE = "server-nonce"
     SERVER_SUBJECT = "server-subject"
+    SERVER_PAIRING = "server-pairing"
+    SERVER_USER_CODE = "server-user-code"
 
 
 class Key:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vrm.vault import copies, generations, invitations, journal, mailbox, records, ways
+from vrm.vault import copies, generations, invitations, journal, mailbox, pairing, records, tools, ways
 from vrm.vault.engine import Schema
 
 SCHEMA = Schema(
@@ -27,8 +27,10 @@ SCHEMA = Schema(
         *mailbox.TABLES,
         *invitations.TABLES,
         *ways.TABLES,
+        *tools.TABLES,
+        *pairing.TABLES,
     ),
-    left_out=("sessions", "invitations"),
+    left_out=("sessions", "invitations", "tools", "pairings"),
     steps={
         2: (
             *copies.TABLES,
@@ -40,6 +42,8 @@ SCHEMA = Schema(
             *generations.TABLES,
             *invitations.TABLES,
             *ways.TABLES,
+            *tools.TABLES,
+            *pairing.TABLES,
         ),
     },
 )

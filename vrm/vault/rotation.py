@@ -26,6 +26,7 @@ from vrm.vault.journal import Journal, Newest, Noted, body_hash
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, Slot, hand_over
 from vrm.vault.roster import Roster, open_roster, seal_roster
+from vrm.vault.tools import end_all
 
 if TYPE_CHECKING:
     from vrm.vault.vault import Vault
@@ -107,12 +108,12 @@ def begin(vault: Vault, passphrase: str, new: str | None, beside: Beside | None)
         _store(transaction, vault, ring, heirlooms)
         for part in vault.parts:
             part.begin(transaction, ring)
-        ended = transaction.execute("DELETE FROM sessions WHERE vault = ?", (vault.id,)).rowcount
+        ended = end_all(transaction, vault.id)
         vault.use(transaction, ring, slot)
         if beside is not None:
             beside(transaction)
     vault.engine.purge()
-    return Rotated(generation, tuple(dropped), int(ended))
+    return Rotated(generation, tuple(dropped), ended)
 
 
 def _replace_slots(transaction: Transaction, vault: Vault, ring: Keyring, slot: Slot) -> list[Dropped]:

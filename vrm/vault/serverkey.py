@@ -42,6 +42,10 @@ class ServerKey:
         self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
         self._subjects = crypto.derive(secret, Purpose.SERVER, "subjects")
         self.signing = crypto.derive(secret, Purpose.SERVER, "signing")  # seed of an Ed25519 pair
+        self._user_codes = crypto.derive(secret, Purpose.SERVER, "user-codes")
+        self.pairings = crypto.Cipher(
+            crypto.derive(secret, Purpose.SERVER, "pairings"), Purpose.SERVER_PAIRING
+        )
         self.typed = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "typed"), Purpose.SERVER_TYPED)
         self.routing = crypto.Cipher(crypto.derive(secret, Purpose.SERVER, "routing"), Purpose.SERVER_ROUTING)
 
@@ -88,6 +92,10 @@ class ServerKey:
     def invitation(self, code: bytes) -> bytes:
         """16 bytes under which an invitation is stored, so that the database invites nobody."""
         return crypto.mac(self._invitations, Purpose.SERVER_INVITATION, code)[:16]
+
+    def user_code(self, code: str) -> bytes:
+        """16 bytes under which the code that a program shows is stored, so that the database tells none."""
+        return crypto.mac(self._user_codes, Purpose.SERVER_USER_CODE, code)[:16]
 
     def form_token(self, session: str, vault: str) -> str:
         """For the forms of a session: that this host made them for this vault."""

@@ -20,6 +20,7 @@ from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.tools import end_all
 from vrm.vault.ways import Way, require_there
 
 _TOUCH = 60  # seconds between two notes that a session is in use
@@ -104,11 +105,11 @@ class Sessions:
         self._engine.purge()
 
     def close_all(self, vault: str) -> int:
-        """End every session of a vault; returns how many there were."""
+        """End every session and tool of a vault; returns how many sessions there were."""
         with self._engine.write() as transaction:
-            cursor = transaction.execute("DELETE FROM sessions WHERE vault = ?", (vault,))
+            ended = end_all(transaction, vault)
         self._engine.purge()
-        return int(cursor.rowcount)
+        return ended
 
     def sweep(self) -> int:
         """Delete ended sessions; returns how many."""

@@ -22,14 +22,7 @@ from vrm.errors import (
     UsernameTakenError,
     ValidationError,
 )
-from vrm.vault import (
-    checking,
-    crypto,
-    keyslots,
-    mailbox,
-    rotation,
-    ways,
-)
+from vrm.vault import checking, crypto, keyslots, mailbox, rotation, ways
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import KdfLimits, Key
 from vrm.vault.engine import Engine, Transaction
@@ -38,6 +31,7 @@ from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 from vrm.vault.naming import normal_username
+from vrm.vault.pairing import Pairings
 from vrm.vault.records import Records, Watcher
 from vrm.vault.renewal import MailboxPart
 from vrm.vault.roster import Roster, open_roster, seal_roster
@@ -45,6 +39,7 @@ from vrm.vault.serverkey import ServerKey
 from vrm.vault.sessions import SessionLimits, Sessions
 from vrm.vault.stretching import WAIT, Stretching
 from vrm.vault.tables import RecordTable
+from vrm.vault.tools import Tools, end_all
 from vrm.vault.ways import Way
 
 AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
@@ -82,6 +77,8 @@ class Vaults:
         self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
         self.stretching = Stretching(engine, server_key, limits or KdfLimits(), stretch_wait)
         self.sessions = Sessions(engine, server_key, clock, sessions or SessionLimits())
+        self.tools = Tools(engine, server_key, clock)
+        self.pairings = Pairings(engine, server_key, self.tools, clock)
         self.at_unlock = at_unlock
 
     def create(
@@ -163,6 +160,11 @@ class Vaults:
         username, keyring = self.sessions.resume(session_secret)
         return Vault(self, keyring, username)
 
+    def resume_tool(self, secret: bytes) -> Vault:
+        """The vault that a tool was let into; SessionExpiredError for any other secret."""
+        username, keyring = self.tools.resume(secret)
+        return Vault(self, keyring, username)
+
     def listing(self) -> list[VaultEntry]:
         """Every vault's name and day of creation: all that a host can see."""
         rows = self.engine.all("SELECT vault, username, created FROM vaults ORDER BY username")
@@ -195,7 +197,8 @@ class Vaults:
         return mailbox.public_key(self.engine, self.server_key.vouch, vault)
 
     def sweep(self) -> int:
-        """Delete ended sessions; returns how many."""
+        """Delete ended sessions, tools and codes; returns how many sessions."""
+        self.pairings.sweep()
         return self.sessions.sweep()
 
     def try_passphrase(self, slots: Iterable[Slot], passphrase: str) -> tuple[Key, int]:
@@ -323,7 +326,7 @@ class Vault:
         slot = self.passphrase_slot(new, self.keyring)
         with self.engine.write() as transaction:
             self.enrol(transaction, [slot, *beside], drop=(PassphraseSlot.kind,))
-            transaction.execute("DELETE FROM sessions WHERE vault = ?", (self.id,))
+            end_all(transaction, self.id)
             self.use(transaction, self.keyring, slot)
         self.engine.purge()
 
