@@ -377,3 +377,16 @@ def test_a_grant_whose_place_was_taken_is_told_as_amended(
         assert endings.end(transaction, grant_id, "replaced", clock.now())
     consent.outbox.address()
     assert following(consent.outbox, taken(consent.outbox)).notice.kind == events.AMENDED
+
+
+def test_an_event_of_no_grant_goes_and_keeps_nobody_busy(
+    out: Outbox, engine: SqliteEngine, grants: list[str]
+) -> None:
+    alter(engine, "UPDATE events SET grant_id = 'nobody', due = 'soon', at = 'then' WHERE place < 3")
+    turn = taken(out)
+    sending = following(out, turn)
+    assert sending.grant_id == grants[2]
+    out.acknowledged(turn, sending)
+    assert out.next(turn) is None
+    assert out.take() is None
+    assert engine.one("SELECT count(*) FROM events") == (1,)

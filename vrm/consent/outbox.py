@@ -293,7 +293,7 @@ _STAND = {
 _COLUMNS = (
     "e.jti, e.kind, e.grant_id, CAST(e.at AS INTEGER), CAST(e.begun AS INTEGER), CAST(e.routing AS BLOB),"
     " g.state, g.public_id"
-    " FROM events e JOIN grants g ON g.grant_id = e.grant_id"
+    " FROM events e LEFT JOIN grants g ON g.grant_id = e.grant_id"
 )
 # A lease or a pause that ends later than any could was made before the clock was put back.
 _DUE = "(e.due <= ? OR e.due > ?)"
