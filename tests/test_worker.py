@@ -23,7 +23,8 @@ from tests.conftest import SettableClock
 from tests.outside import Page, Seen, Site, scripted, site, way_out
 from vrm import jose, worker
 from vrm.app import Host
-from vrm.cli import main
+from vrm.cli import main, parser
+from vrm.cli.frame import settings_of
 from vrm.clock import SystemClock
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
@@ -422,6 +423,16 @@ def test_term_ends_a_worker_after_the_exchange_that_runs(
         with suppress(ProcessLookupError):
             running.kill()
     assert state(consent, grant_id) == "acknowledged"
+
+
+@pytest.mark.usefixtures("command")
+def test_a_flag_of_serve_leaves_the_sending_to_a_worker() -> None:
+    assert [
+        settings_of(parser().parse_args(["serve", *more])).send_events for more in ([], ["--no-worker"])
+    ] == [
+        1,
+        0,
+    ]
 
 
 LISTING = """
