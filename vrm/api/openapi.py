@@ -11,7 +11,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from vrm.api import guards, openapi_deposits, openapi_oauth
+from vrm.api import guards, openapi_deposits, openapi_oauth, openapi_registration
 from vrm.api.openapi_oauth import DETAIL
 from vrm.api.problems import MEDIA_TYPE
 from vrm.consent import filters, scopes
@@ -47,6 +47,7 @@ def document(settings: Settings) -> Node:
     _add_answers(spec)
     _add_grant(spec)
     openapi_oauth.add(spec)
+    openapi_registration.add(spec)
     _add_discovery(spec)
     _add_operations(spec)
     made: Node = spec.to_dict()
