@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 
 from tests.conftest import CHEAP
 from vrm.app import create_app, open_host
+from vrm.consent.asking import PushedRequest
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 
@@ -86,6 +87,13 @@ class Place:
             vendor, PARTS, redirect_uri=f"{self.shop}/cb", state="s", code_challenge="c" * 43
         )
         return f"{self.vault}/requests/{stored.handle}"
+
+    def push(self) -> PushedRequest:
+        """The shop asks for an answer that it polls for, and shows its customer a link and a number."""
+        assert self.consent is not None
+        vendor, _ = self.consent.vendors.add("Corner Books", [f"{self.shop}/cb"], purpose=PARTS[0]["purpose"])
+        said = {"redirect_uri": f"{self.shop}/cb", "state": "s", "code_challenge": "c" * 43}
+        return self.consent.requests.push(vendor, PARTS, **said, poll=True)
 
 
 @pytest.fixture
@@ -299,6 +307,28 @@ def reachable(page: Page) -> tuple[set[int], set[int], list[int]]:
         if reached >= wanted:
             break
     return wanted, reached, hidden
+
+
+@pytest.mark.parametrize("viewport", [NARROWEST, DESK], ids=["narrowest", "desk"])
+def test_a_link_opened_on_another_device_is_answered_there(
+    walk: Callable[..., Walk], place: Place, viewport: dict[str, int]
+) -> None:
+    """The number is looked for where the mistake is said, and the browser is sent nowhere."""
+    alice, pushed = walk(viewport), place.push()
+    link = f"{place.vault}/requests/{pushed.link}"
+    alice.go(link)
+    assert "A request waits for you" in alice.page.inner_text("h1")
+    create(alice, place)
+    alice.go(f"{place.vault}/")
+    alice.press("a.what:has-text('Corner Books')")
+    alice.page.fill("#number", "1")
+    alice.press("button[value=approve]")
+    assert "the number is not right" in alice.page.inner_text("[role=alert]")
+    alice.page.click("text=Go to it")
+    alice.page.fill("#number", str(pushed.number))
+    alice.press("button[value=approve]")
+    assert alice.page.inner_text("h1") == "Shared"
+    assert place.told == []
 
 
 def test_everything_is_reached_by_keyboard_and_shows_where_one_is(
