@@ -113,10 +113,9 @@ def test_what_the_shop_holds_is_gone_though_nobody_looks_there(
         [vendor] = consent.vendors.listing()
         consent.sweeping.block(vendor.client_id)
     elif how == "expired":
-        for _ in range(91):
+        for seconds in (0, 91 * 86_400, 3601):  # a clock that goes ahead by so much is believed after an hour
+            clock.forward(seconds)
             consent.sweep()
-            clock.forward(86_400)
-        consent.sweep()
     else:
         consent.grants.revoke(few, grant_id, erase=how == "erased")
     assert tell(host, clock) == {"acknowledged": 2 if how == "erased" else 1}

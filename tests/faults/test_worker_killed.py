@@ -23,7 +23,7 @@ from vrm.consent import endings
 from vrm.settings import Settings
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
-KILLS, GRANTS = (60, 60) if LONG else (3, 8)  # grants of each vendor
+KILLS, GRANTS = (60, 60) if LONG else (2, 6)  # grants of each vendor
 SHOPS = 2
 
 
