@@ -92,8 +92,8 @@ def _add_components(spec: APISpec, settings: Settings) -> None:
         {
             "type": "oauth2",
             "description": (
-                "Authorization code with PKCE S256; the token goes into the Authorization header, as Bearer, or"
-                " as DPoP with a proof of the key that it is bound to (RFC 9449)."
+                "Authorization code with PKCE S256; the token goes into the Authorization header: Bearer, or"
+                " DPoP with a proof of the key that it is bound to (RFC 9449)."
             ),
             "flows": {
                 "authorizationCode": {
