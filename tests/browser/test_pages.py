@@ -92,8 +92,9 @@ class Place:
         """The shop asks for an answer that it polls for, and shows its customer a link and a number."""
         assert self.consent is not None
         vendor, _ = self.consent.vendors.add("Corner Books", [f"{self.shop}/cb"], purpose=PARTS[0]["purpose"])
-        said = {"redirect_uri": f"{self.shop}/cb", "state": "s", "code_challenge": "c" * 43}
-        return self.consent.requests.push(vendor, PARTS, **said, poll=True)
+        return self.consent.requests.push(
+            vendor, PARTS, redirect_uri=f"{self.shop}/cb", state="s", code_challenge="c" * 43, poll=True
+        )
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from vrm.consent.credentials import read_token, write_token
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, RequestNotFoundError, TamperedError, ValidationError
+from vrm.vault import crypto
+from vrm.vault.crypto import Purpose
 from vrm.vault.engine import SqliteEngine
 
 GRANT_TYPE = "urn:vrm:oauth:grant-type:ticket"
@@ -285,11 +287,9 @@ def test_the_answer_is_sealed_so_that_only_ticket_and_verifier_open_it(
     private = polling._private(key)
     for challenge in ("", "c" * 43, polling._challenge("v" * 43)):
         with pytest.raises(TamperedError):
-            polling.crypto.open_sealed(
-                private, sealed, polling.Purpose.TICKET_ANSWER, lookup, grant_id, expires, challenge
-            )
+            crypto.open_sealed(private, sealed, Purpose.TICKET_ANSWER, lookup, grant_id, expires, challenge)
     place = (lookup, grant_id, expires, shop.challenge)
-    assert polling.crypto.open_sealed(private, sealed, polling.Purpose.TICKET_ANSWER, *place)
+    assert crypto.open_sealed(private, sealed, Purpose.TICKET_ANSWER, *place)
 
 
 def test_an_answer_moved_to_another_ticket_opens_nothing(
