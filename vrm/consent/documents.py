@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from vrm.clock import Clock
 from vrm.consent import claims
 from vrm.consent.counting import Counting, network
-from vrm.consent.fetching import HOLD_BACK, Fetched, Fetching
+from vrm.consent.fetching import HOLD_BACK, LONGEST, Fetched, Fetching
 from vrm.consent.vendors import DOCUMENT, Vendor, Vendors
 from vrm.errors import BusyError, OutboundError, ValidationError, VendorNotFoundError
 from vrm.outbound import checked
@@ -73,12 +73,12 @@ class Documents:
         """
         self._check_id(client_id)
         vendor, state, now = self._stored(client_id), self._state(client_id), self._clock.now()
-        if vendor and (vendor.blocked or (state and now < state.expires)):
+        if vendor and (vendor.blocked or (state and now < state.expires <= now + LONGEST)):
             self._note_use(client_id, state, now)
             return vendor
         if state is None:
             self._make_room(client_id, asker)
-        elif now < state.tried + HOLD_BACK:
+        elif 0 <= now - state.tried < HOLD_BACK:
             return self._outlasting(vendor, state, "it could not be used a moment ago")
         try:
             return self._fetched(client_id, known=state is not None and state.kept)

@@ -65,9 +65,14 @@ class KeySets:
         held, now = self._held(vendor), self._clock.now()
         keys = keys_in(held.keys) if held and held.keys and now < held.expires + _HOUR else []
         missing = kid is not None and all(key.get("kid") != kid for key in keys)
-        if held and keys and now < held.expires and not (missing and now >= held.tried + _ANEW):
+        if (
+            held
+            and keys
+            and now < held.expires <= now + _HOUR
+            and not (missing and now >= held.tried + _ANEW)
+        ):
             return keys
-        if held and now < held.tried + HOLD_BACK:
+        if held and 0 <= now - held.tried < HOLD_BACK:
             return _at_hand(keys, "the keys could not be fetched a moment ago")
         try:
             return self._fetched(vendor)

@@ -377,6 +377,18 @@ def test_unknown_keys_make_this_host_ask_once_a_minute_at_most(
     assert len(there.seen) == 2
 
 
+def test_a_clock_that_was_a_year_ahead_keeps_no_keys_for_a_year(
+    publishing: Signing, there: Site, clock: SettableClock
+) -> None:
+    year = 365 * 86_400
+    clock.forward(year)
+    assert publishing.give_back().status_code == 200
+    clock.forward(-year)
+    there.put("/jwks", public(OTHER))
+    publishing.key = OTHER
+    assert publishing.give_back().status_code == 200
+
+
 def test_an_outage_of_an_hour_is_outlasted(publishing: Signing, there: Site, clock: SettableClock) -> None:
     assert publishing.give_back().status_code == 200
     there.pages.clear()

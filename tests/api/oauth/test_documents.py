@@ -104,6 +104,14 @@ def test_one_that_publishes_keys_proves_itself_by_them(
     assert [one.path for one in there.seen] == ["/vrm.json", "/jwks"]
 
 
+def test_it_pushes_its_requests_as_others_do(named: Named, client: FlaskClient, customer: Customer) -> None:
+    pushed = client.post("/oauth/par", data=named.question())
+    assert pushed.status_code == 201, pushed.get_data(as_text=True)
+    sent = {"client_id": named.client_id, "request_uri": pushed.get_json()["request_uri"]}
+    code = customer.approve(handle_of(client.get("/oauth/authorize", query_string=sent)))
+    assert named.redeem(code).status_code == 200
+
+
 def test_customers_read_the_domain_and_the_name_only_as_a_claim(
     named: Named, there: Site, consent: Consent
 ) -> None:
@@ -274,6 +282,22 @@ def test_an_outage_is_outlasted_for_a_day(named: Named, there: Site, clock: Sett
     assert len(there.seen) == 2
     clock.forward(DAY)
     assert "answered 503" in answer_of(named)
+
+
+def test_a_clock_that_was_a_year_ahead_keeps_nothing_for_a_year(
+    named: Named, there: Site, clock: SettableClock
+) -> None:
+    clock.forward(365 * DAY)
+    assert named.ask().status_code == 303
+    clock.forward(-365 * DAY)
+    assert named.ask().status_code == 303
+    assert len(there.seen) == 2
+    there.pages.clear()
+    clock.forward(3600)
+    answer_of(named)
+    clock.forward(-7200)
+    publish(there)
+    assert named.ask().status_code == 303
 
 
 def test_a_document_that_was_taken_away_counts_no_more(
