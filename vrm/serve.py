@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -27,6 +28,7 @@ from vrm.settings import Settings
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
 
+_PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
     errno.EADDRINUSE: "choose another with --port, or stop what listens there",
     errno.EACCES: "ports below 1024 are the system's: choose another with --port, and put a proxy in front",
@@ -93,7 +95,8 @@ def serve(
 ) -> None:
     """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced.
 
-    `listening` is called once connections are taken; `target` names what makes the application of a worker.
+    `listening` is called once connections are taken, in another process. `target` makes a worker's
+    application.
     """
     forbid_core_dumps()
     export(settings)
@@ -117,8 +120,35 @@ def serve(
             ssl_key=certificate[1],
             workers_kill_timeout=10,
         )
-        server.on_startup(listening)
+        server.on_startup(lambda: _announce(settings, listening))
         server.serve()
+
+
+def _announce(settings: Settings, listening: Callable[[], object]) -> None:
+    """Call `listening` once a worker takes connections, which only trying tells.
+
+    In a process of its own, a grandchild whom nobody need wait for: granian forks its workers next, and what
+    a thread of this process holds at that moment would stay locked in them for ever.
+    """
+    if (child := os.fork()) != 0:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0 and _is_taken(settings):
+            listening()
+    finally:
+        os._exit(0)
+
+
+def _is_taken(settings: Settings) -> bool:
+    for _ in range(_PATIENCE):
+        try:
+            socket.create_connection((settings.host, settings.port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 @contextmanager
