@@ -85,6 +85,15 @@ class Customer:
         assert answer.status == 303, (answer.status, answer.text)
         return str(answer.headers["Location"])
 
+    def let_in(self, address: str) -> str:
+        """The page after she typed a program's code and her passphrase, and let the program in."""
+        page = self.browser.get(address)
+        asked = self.browser.submit(page, page.form(field="user_code"))
+        said = [("passphrase", PASSPHRASE), ("decision", "approve")]
+        answered = self.browser.submit(asked, asked.form(field="passphrase"), said)
+        assert answered.status == 200, (answered.status, answered.text)
+        return answered.url
+
     def look(self, address: str) -> Page:
         """What she sees where nothing can be decided."""
         return self.browser.get(address)
@@ -125,9 +134,10 @@ def open_town(folder: Path, **environ: str) -> Town:
     for number, title in enumerate([*BOOKS, GIFT]):
         vault.records("purchases").put(document(title, number))
     environ = {"VRM_DATA_DIR": str(settings.data_dir), "VRM_WORKERS": "2", **environ}
-    served = Served(port, environ, folder).start()
+    served = Served(port, environ, folder)
     town = Town(served, host, Customer(served.url))
     try:
+        served.start()
         town.alice.log_in()
     except BaseException:
         town.close()
@@ -164,6 +174,8 @@ class Judge:
     def _browse(self, heard: Mapping[str, str]) -> str:
         if heard["decision"] == "refused":
             return self.town.alice.turned_away(heard["open"])
+        if heard["decision"] == "let in":
+            return self.town.alice.let_in(heard["open"])
         return self.town.alice.decide(heard["open"], heard["decision"])
 
     @staticmethod

@@ -17,7 +17,8 @@ async function say(told) {
   await new Promise((done) => process.stdout.write(JSON.stringify(told) + '\n', done))
 }
 
-// The customer opens this address and decides ('approve' or 'decline'); 'refused' when she is never asked.
+// The customer opens this address and decides ('approve' or 'decline'); 'refused' when she is never asked; 'let in' when
+// it is the code of a program of hers.
 export async function open(address, decision = 'approve') {
   await say({ open: String(address), decision })
   return new URL((await hear()).came_back)
