@@ -321,7 +321,7 @@ class Grants(RuleBasedStateMachine):
 
 TestGrants = Grants.TestCase
 TestGrants.settings = settings(
-    max_examples=15,
+    max_examples=10,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
