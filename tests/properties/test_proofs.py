@@ -18,9 +18,9 @@ from vrm.vault.serverkey import ServerKey
 
 URL = "https://vault.example/api/v1/purchases"
 TOKEN = "vrm_at_token"
-JSON = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
-)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=300)
+JSON = st.none() | st.booleans() | NUMBERS | TEXTS | st.lists(st.integers(), max_size=2)
 LAW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

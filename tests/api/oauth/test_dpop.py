@@ -620,6 +620,25 @@ def test_under_fapi_a_confidential_vendor_keeps_its_refresh_token(
     refused(prover.refresh(strict_shop, given["refresh_token"]), 400, "invalid_grant")
 
 
+def test_a_refresh_token_that_stays_gives_nothing_after_the_sealed_end(
+    strict_shop: Shop,
+    constrained: Consent,
+    vault: Vault,
+    purchases: list[str],
+    prover: Prover,
+    clock: SettableClock,
+    engine: SqliteEngine,
+) -> None:
+    """It outlives the grant in its own row; and the column beside the sealed end could be edited."""
+    code = Customer(vault, constrained).approve(handle_of(strict_shop.ask()), days=1)
+    given = prover.redeem(strict_shop, code).get_json()
+    assert prover.refresh(strict_shop, given["refresh_token"]).status_code == 200
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET expires = expires + 1000000")
+    clock.forward(86_400)
+    refused(prover.refresh(strict_shop, given["refresh_token"]), 400, "invalid_grant")
+
+
 def test_who_looked_before_the_end_gets_no_token_by_a_refresh_token_that_stays(
     strict_shop: Shop, constrained: Consent, vault: Vault, purchases: list[str], prover: Prover
 ) -> None:
