@@ -127,6 +127,11 @@ class Settings:
     )
 
     @property
+    def tools(self) -> bool:
+        """Whether programs of customers may come in: their one client proves nothing, as FAPI 2.0 forbids."""
+        return self.profile == "baseline"
+
+    @property
     def outbound_networks(self) -> tuple[Network, ...]:
         """`outbound_allow`, read."""
         return tuple(ip_network(one.strip()) for one in self.outbound_allow.split(",") if one.strip())

@@ -36,6 +36,7 @@ def test_every_path_for_programs_is_in_it(app: Flask, settings: Settings) -> Non
     assert served <= described
     api = {path for path in described if path.startswith("/api/")}
     expected = {"/api/v1/grant", "/api/v1/answers/corrections"}
+    expected |= {f"/api/v1/tools/{name}" for name in ("self", "imports", "connections", "connections/{id}")}
     for collection in CATALOG:
         listed = f"/api/v1/{collection.name}"
         expected |= {listed, f"{listed}/{{id}}"}

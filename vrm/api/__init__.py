@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
-from vrm.api import finding, guards, operations, problems, v1
+from vrm.api import finding, guards, operations, problems, tools, v1
 from vrm.api.oauth import routes as oauth
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -26,7 +26,9 @@ _OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|do
 def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:
     """Put the vendor's side on the application; no reading opens a vault."""
     app.register_blueprint(v1.blueprint(consent, settings))
-    app.register_blueprint(oauth.blueprint(consent, settings))
+    app.register_blueprint(oauth.blueprint(consent, vaults, settings))
+    if settings.tools:
+        app.register_blueprint(tools.blueprint(vaults, consent, settings))
     app.register_blueprint(operations.blueprint(vaults, settings))
     app.register_blueprint(finding.blueprint(settings))
     app.before_request(refuse_unrouted)

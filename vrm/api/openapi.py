@@ -11,7 +11,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from vrm.api import guards, openapi_deposits, openapi_oauth, openapi_registration
+from vrm.api import guards, openapi_deposits, openapi_oauth, openapi_registration, openapi_tools
 from vrm.api.openapi_oauth import DETAIL
 from vrm.api.problems import MEDIA_TYPE
 from vrm.consent import filters, scopes
@@ -48,6 +48,8 @@ def document(settings: Settings) -> Node:
     _add_grant(spec)
     openapi_oauth.add(spec)
     openapi_registration.add(spec)
+    if settings.tools:
+        openapi_tools.add(spec)
     _add_discovery(spec)
     _add_operations(spec)
     made: Node = spec.to_dict()
@@ -372,9 +374,33 @@ def _add_discovery(spec: APISpec) -> None:
     for path, name, summary in (
         ("/.well-known/oauth-authorization-server", "authorization_server", "RFC 8414 metadata"),
         ("/.well-known/oauth-protected-resource", "protected_resource", "RFC 9728 metadata"),
+        ("/.well-known/vrm", "about", "Where the metadata is, and what can be asked"),
+        ("/.well-known/gpc.json", "gpc", "Global Privacy Control"),
+        ("/oauth/jwks.json", "jwks", "RFC 7517: the key that verifies signed events"),
         ("/openapi.json", "openapi", "This document"),
     ):
         _add_plain(spec, path, name, summary)
+    spec.path("/.well-known/webfinger", operations={"get": _webfinger()})
+
+
+def _webfinger() -> Node:
+    text = {"type": "string", "minLength": 1, "maxLength": 2000}
+    about = "acct:alice@vault.example, or the public URL"
+    content = {"application/jrd+json": {"schema": {"type": "object", "required": ["subject", "links"]}}}
+    return {
+        "operationId": "webfinger",
+        "summary": "RFC 7033: from a customer's address to the public URL; alike for every name",
+        "tags": ["around"],
+        "parameters": [
+            {"name": "resource", "in": "query", "required": True, "schema": text, "description": about},
+            {"name": "rel", "in": "query", "schema": {"type": "array", "items": {"type": "string"}}},
+        ],
+        "responses": {
+            "200": {"description": "The links", "content": content},
+            "400": _ref("responses", "BadParameter"),
+            "404": _ref("responses", "NotThere"),
+        },
+    }
 
 
 def _add_operations(spec: APISpec) -> None:

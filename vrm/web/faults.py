@@ -31,6 +31,7 @@ STATUS: Final[dict[type[errors.VrmError], int]] = {
     errors.ScopeError: 400,
     errors.FormatError: 400,
     errors.RecordNotFoundError: 404,
+    errors.PairingError: 404,
     errors.RequestNotFoundError: 404,
     errors.GrantNotFoundError: 404,
     errors.VendorNotFoundError: 404,

@@ -42,6 +42,8 @@ PER_PAIR: Final = Rule("name-and-address", 6)
 PER_ADDRESS: Final = Rule("address", 40)
 PER_NAME: Final = Rule("name", 120)
 CREATIONS: Final = Rule("creations", 20)
+CODES_OF_VAULT: Final = Rule("codes-of-vault", 10)
+CODES_OF_ADDRESS: Final = Rule("codes-of-address", 30)
 
 
 class Limits:
@@ -56,10 +58,21 @@ class Limits:
         """Count one try to get in; RateLimitedError, with the time to wait, beyond the limits."""
         self._count(self._entry(name, address))
 
+    def count_code(self, vault: str, address: str) -> None:
+        """Count one try to name a program by its code; RateLimitedError beyond the limits."""
+        self._count(self._code(vault, address))
+
+    def give_code_back(self, vault: str, address: str) -> None:
+        """There was a program with that code."""
+        self._uncount(self._code(vault, address))
+
     def give_back(self, name: str, address: str) -> None:
         """The try was the customer's own and succeeded: it counts no more."""
+        self._uncount(self._entry(name, address))
+
+    def _uncount(self, tags: list[tuple[bytes, int]]) -> None:
         with self._engine.write() as transaction:
-            for tag, _ in self._entry(name, address):
+            for tag, _ in tags:
                 transaction.execute(
                     "UPDATE tries SET count = count - 1 WHERE tag = ? AND period = ? AND count > 0",
                     (tag, self._period()),
@@ -76,6 +89,12 @@ class Limits:
             (self._hash_key(PER_PAIR.kind, name, network), PER_PAIR.most),
             (self._hash_key(PER_ADDRESS.kind, network), PER_ADDRESS.most),
             (self._hash_key(PER_NAME.kind, name), PER_NAME.most),
+        ]
+
+    def _code(self, vault: str, address: str) -> list[tuple[bytes, int]]:
+        return [
+            (self._hash_key(CODES_OF_VAULT.kind, vault), CODES_OF_VAULT.most),
+            (self._hash_key(CODES_OF_ADDRESS.kind, network_of(address)), CODES_OF_ADDRESS.most),
         ]
 
     def _count(self, tags: list[tuple[bytes, int]]) -> None:

@@ -27,6 +27,7 @@ from vrm.web.pages import (
     requests,
     sorting,
     things,
+    tools,
 )
 from vrm.web.upload import InMemoryRequest
 
@@ -45,6 +46,7 @@ PAGES = (
     requests,
     sorting,
     things,
+    tools,
 )
 
 PHRASES = (

@@ -31,6 +31,7 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "restored": ("", N_("It is back.")),
     "sorted": ("", N_("Sorted. Thank you.")),
     "welcome": ("", N_("Your vault is ready.")),
+    "disconnected": ("", N_("Disconnected. That program can do nothing here any more.")),
     "recovered": (
         "",
         N_(

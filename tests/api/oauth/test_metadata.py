@@ -29,6 +29,7 @@ def test_the_authorization_server_describes_itself(client: FlaskClient, settings
     assert found["grant_types_supported"] == [
         "authorization_code",
         "refresh_token",
+        "urn:ietf:params:oauth:grant-type:device_code",
         "urn:vrm:oauth:grant-type:ticket",
     ]
     assert found["require_pushed_authorization_requests"] is False
@@ -59,7 +60,7 @@ def test_every_endpoint_named_exists(app: Flask, client: FlaskClient, settings: 
 
 def test_nothing_unbuilt_is_named(client: FlaskClient) -> None:
     text = client.get("/.well-known/oauth-authorization-server").get_data(as_text=True)
-    for word in ("register", "device", "dpop"):
+    for word in ("register", "dpop"):
         assert f"/oauth/{word}" not in text
     assert "plain" not in text
 

@@ -10,6 +10,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from vrm import jose
 from vrm.api.oauth.clients import GRANT_TYPES, METHODS
+from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION
 from vrm.api.oauth.dpop import ALGORITHMS
 from vrm.api.oauth.introspect import INTROSPECT, PROVING
 from vrm.api.oauth.management import ACTIONS, GRANTS
@@ -22,7 +23,7 @@ DETAILS_TYPES = ["vrm_access"]
 
 
 def authorization_server(
-    public_url: str, scopes: list[str], profile: Profile, *, registration: bool
+    public_url: str, scopes: list[str], profile: Profile, *, registration: bool, tools: bool
 ) -> dict[str, object]:
     """The document of RFC 8414, checked by Authlib before it is served."""
     methods = profile.allowed(METHODS)
@@ -58,6 +59,9 @@ def authorization_server(
     }
     if registration:
         document["registration_endpoint"] = public_url + REGISTER
+    if tools:
+        document["device_authorization_endpoint"] = public_url + DEVICE_AUTHORIZATION
+        document["grant_types_supported"] = sorted({*GRANT_TYPES, DEVICE})
     AuthorizationServerMetadata(document).validate()
     return document
 

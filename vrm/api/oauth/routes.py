@@ -18,6 +18,7 @@ from vrm.api import guards, problems
 from vrm.api.leaf import note
 from vrm.api.oauth import metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request, is_vouched_for
+from vrm.api.oauth.device import DEVICE_AUTHORIZATION, Asking
 from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.issuer import answer_address
 from vrm.api.oauth.management import GRANTS, Management
@@ -28,23 +29,29 @@ from vrm.api.oauth.registration import Registering
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
 from vrm.consent.asking import StoredRequest
+from vrm.consent.counting import Counting
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, VrmError
 from vrm.settings import Settings
+from vrm.vault.vault import Vaults
 
 AUTHORIZE = "/oauth/authorize"
 
 
-def blueprint(consent: Consent, settings: Settings) -> Blueprint:
+def blueprint(consent: Consent, vaults: Vaults, settings: Settings) -> Blueprint:
     """All routes under /oauth and the two discovery documents."""
     profile = PROFILES[settings.profile]
-    server = OAuthServer(consent, settings.issuer, profile)
+    server = OAuthServer(consent, settings.issuer, profile, vaults.pairings if settings.tools else None)
     routes = Blueprint("oauth", __name__)
     routes.add_url_rule(AUTHORIZE, "authorize", lambda: authorize(server), methods=["GET", "POST"])
     routes.add_url_rule(PAR, "par", lambda: push(server), methods=["POST"])
     routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
     routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
     routes.add_url_rule(INTROSPECT, "introspect", server.introspect, methods=["POST"])
+    if settings.tools:
+        counting = Counting(vaults.engine, vaults.server_key, vaults.clock)
+        asking = Asking(server, vaults.pairings, counting)
+        routes.add_url_rule(DEVICE_AUTHORIZATION, "device", asking.ask, methods=["POST"])
     managed = Management(consent, settings.issuer)
     routes.add_url_rule(f"{GRANTS}/<grant_id>", "grant", managed.query)
     routes.add_url_rule(f"{GRANTS}/<grant_id>", "give_back", managed.revoke, methods=["DELETE"])
@@ -52,7 +59,9 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     Registering(server, consent.registrations, is_open=is_open).add_to(routes)
     known = sorted(scopes.SCOPES)
     routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
-    described = metadata.authorization_server(settings.issuer, known, profile, registration=is_open)
+    described = metadata.authorization_server(
+        settings.issuer, known, profile, registration=is_open, tools=settings.tools
+    )
     for name, document in (
         ("oauth-authorization-server", described),
         (

@@ -18,6 +18,7 @@ from flask import Response, request
 
 from vrm.api.oauth.assertion import ByAssertion
 from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
+from vrm.api.oauth.device import DeviceGrant
 from vrm.api.oauth.introspect import Introspecting
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
 from vrm.api.oauth.polling import TicketGrant
@@ -27,12 +28,16 @@ from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_ty
 from vrm.consent.documents import is_address
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
+from vrm.vault.pairing import Pairings
 
 
 class OAuthServer(AuthorizationServer):
     """One per application; holds no state of its own."""
 
-    def __init__(self, consent: Consent, public_url: str, profile: Profile) -> None:
+    def __init__(
+        self, consent: Consent, public_url: str, profile: Profile, pairings: Pairings | None = None
+    ) -> None:
+        """`pairings`: where programs of customers may come in."""
         super().__init__()
         self.consent = consent
         self.profile = profile
@@ -44,6 +49,9 @@ class OAuthServer(AuthorizationServer):
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
         self.register_grant(TicketGrant)
+        self.pairings = pairings
+        if pairings is not None:
+            self.register_grant(DeviceGrant)
         self.register_endpoint(Revocation)
         self.register_endpoint(Introspecting)
         logging.getLogger("authlib").setLevel(logging.INFO)
