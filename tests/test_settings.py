@@ -86,6 +86,7 @@ def test_the_public_address(flags: dict[str, Any], issuer: str, loopback: bool, 
     "oauch-Revocation/IsRevocationEndpointSecureTest",
     "oauch-TokenEndpoint/IsHttpsRequiredTest",
     "oauch-Tokens/TokenTimeoutTest",
+    "oauch-DeviceAuthEndpoint/IsHttpsRequiredTest",
 )
 @pytest.mark.parametrize(
     ("env", "value", "hint"),

@@ -63,6 +63,7 @@ def token(program: Program, user_code: str, vaults: Vaults, vault: Vault) -> str
     return str(program.poll().get_json()["access_token"])
 
 
+@pytest.mark.meets("oauch-DocumentSupport/RFC8628SupportedTest")
 def test_a_program_is_told_its_codes_and_where_to_type_one(program: Program) -> None:
     answer = program.ask(scope="vault:manage")
     assert answer.status_code == 200
@@ -140,6 +141,7 @@ def test_one_network_asks_only_so_often(program: Program) -> None:
     assert answer.headers["Retry-After"]
 
 
+@pytest.mark.meets("oauch-DeviceAuthEndpoint/SameParameterTwiceDisallowedTest")
 def test_a_repeated_parameter_is_refused(client: FlaskClient) -> None:
     body = f"client_id={TOOL}&client_id={TOOL}"
     form = "application/x-www-form-urlencoded"
