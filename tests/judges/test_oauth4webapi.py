@@ -113,6 +113,17 @@ def test_a_document_with_a_key_proves_who_it_is(town: Town, hears: Callable[...,
         gone_all_the_way(hears("whole", **given, **private, pushed=True))
 
 
+@pytest.mark.meets(
+    "oauch-DocumentSupport/RFC8628SupportedTest",
+    "oauch-DeviceAuthEndpoint/UnrecognizedParameterAllowedTest",
+    "oauch-Tokens/DeviceCodeEntropyTest",
+)
+def test_a_program_of_the_customers_own_comes_in_by_its_code(town: Town, hears: Callable[..., Any]) -> None:
+    found = hears("device", client_id="vrm-tool")
+    assert (found["token_type"], found["scope"]) == ("bearer", "vault:manage")
+    assert len(found["code"].removeprefix("vrm_dc_")) >= 43  # 32 random bytes in base64
+
+
 def test_what_was_granted_is_told_in_the_shape_of_what_was_asked(
     town: Town, hears: Callable[..., Any]
 ) -> None:

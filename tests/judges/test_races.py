@@ -71,3 +71,12 @@ def test_of_sixteen_polls_for_one_answer_one_gets_tokens(shop: Shop, town: Town)
     fields = {"grant_type": grant, "ticket": asked["ticket"], "code_verifier": shop.verifier}
     answers = at_once(lambda _: shop.post("/oauth/token", **fields))
     assert outcomes(answers) == {"200": 1, "invalid_grant": MANY - 1}
+
+
+def test_of_sixteen_polls_of_a_program_one_is_let_in(town: Town) -> None:
+    asked = httpx.post(town.issuer + "/oauth/device_authorization", data={"client_id": "vrm-tool"}).json()
+    town.alice.let_in(asked["verification_uri_complete"])
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    form = {"client_id": "vrm-tool", "grant_type": grant, "device_code": asked["device_code"]}
+    answers = at_once(lambda _: httpx.post(town.issuer + "/oauth/token", data=form, timeout=60))
+    assert outcomes(answers) == {"200": 1, "invalid_grant": MANY - 1}

@@ -62,6 +62,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     "oauch-AuthEndpoint/IsModernTlsSupportedTest",
     "oauch-Revocation/IsModernTlsSupportedTest",
     "oauch-TokenEndpoint/IsModernTlsSupportedTest",
+    "oauch-DeviceAuthEndpoint/IsModernTlsSupportedTest",
     "oauch-ApiEndpoint/AreStrongCiphersEnabledTest",
     "oauch-AuthEndpoint/AreStrongCiphersEnabledTest",
     "oauch-TokenEndpoint/AreStrongCiphersEnabledTest",
@@ -79,5 +80,5 @@ def test_modern_tls_is_spoken_with_authenticated_ciphers(port: int) -> None:
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2"])
 def test_older_tls_is_refused_with_all_its_ciphers(port: int, version: str) -> None:
-    with pytest.raises(ssl.SSLError, match="(?i)alert"):  # it is the server that refuses
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert"):  # it is the server that refuses
         handshake(port, ssl.TLSVersion[version])

@@ -205,6 +205,21 @@ await sit({
     return { ...found, made }
   },
 
+  async device(given) {
+    const who = await side(given)
+    const asking = { scope: 'vault:manage', surplus: 'x' }
+    const answer = await oauth.deviceAuthorizationRequest(who.as, who.client, who.auth, asking, plain)
+    const asked = await oauth.processDeviceAuthorizationResponse(who.as, who.client, answer)
+    await open(asked.verification_uri_complete, 'let in')
+    const poll = async () => {
+      const polled = await oauth.deviceCodeGrantRequest(who.as, who.client, who.auth, asked.device_code, plain)
+      return oauth.processDeviceCodeResponse(who.as, who.client, polled)
+    }
+    const { token_type, scope } = await poll()
+    await refused(poll(), 400, 'invalid_grant')
+    return { token_type, scope, code: asked.device_code }
+  },
+
   async discovery(given) {
     const as = await discover(given)
     const resource = new URL(given.issuer)
