@@ -386,6 +386,7 @@ def _add_discovery(spec: APISpec) -> None:
 def _webfinger() -> Node:
     text = {"type": "string", "minLength": 1, "maxLength": 2000}
     about = "acct:alice@vault.example, or the public URL"
+    rels = {"type": "array", "items": {"type": "string"}}
     content = {"application/jrd+json": {"schema": {"type": "object", "required": ["subject", "links"]}}}
     return {
         "operationId": "webfinger",
@@ -393,12 +394,12 @@ def _webfinger() -> Node:
         "tags": ["around"],
         "parameters": [
             {"name": "resource", "in": "query", "required": True, "schema": text, "description": about},
-            {"name": "rel", "in": "query", "schema": {"type": "array", "items": {"type": "string"}}},
+            {"name": "rel", "in": "query", "schema": rels, "description": "only links of these kinds"},
         ],
         "responses": {
             "200": {"description": "The links", "content": content},
             "400": _ref("responses", "BadParameter"),
-            "404": _ref("responses", "NotThere"),
+            "404": _ref("responses", "NotFound"),
         },
     }
 
