@@ -13,7 +13,7 @@ writes its own name into it by a conditional update; only under that name are ev
 from __future__ import annotations
 
 import json
-import random
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -326,4 +326,4 @@ def _keep_newest_change(transaction: Transaction, sending: Sending) -> None:
 def pause(failures: int) -> int:
     """Seconds to leave a vendor alone after so many failures in a row: doubled each time, jittered."""
     longest = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
-    return int(longest * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load, keeps no secret
+    return longest * (75 + secrets.randbelow(51)) // 100  # spread, so that all do not come at once
