@@ -73,7 +73,7 @@ def site(certificate: tuple[str, str] | None = None, host: str = "127.0.0.1") ->
             with suppress(OSError):
                 self.wfile.write(page.body)
 
-        do_GET = do_POST = answer  # noqa: N815 - the library's names
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the library's names
 
         def log_message(self, *_: object) -> None:
             pass

@@ -11,7 +11,18 @@ import sys
 from collections.abc import Sequence
 
 from vrm import __version__
-from vrm.cli import checking, doctor, importing, moving, sandboxing, serving, vaults, vendors, working
+from vrm.cli import (
+    checking,
+    doctor,
+    importing,
+    moving,
+    sandboxing,
+    serving,
+    tooling,
+    vaults,
+    vendors,
+    working,
+)
 from vrm.cli.frame import Parser, readable
 from vrm.errors import VrmError
 
@@ -24,6 +35,7 @@ _GROUPS = (
     sandboxing,
     moving,
     checking,
+    tooling,
     doctor,
 )  # in the order of `vrm --help`
 
