@@ -54,6 +54,8 @@ def document(settings: Settings) -> Node:
     _add_operations(spec)
     made: Node = spec.to_dict()
     openapi_deposits.let_writers_read(made, _GUARDED)
+    if settings.tools:
+        openapi_tools.let_programs_poll(made)
     return made
 
 

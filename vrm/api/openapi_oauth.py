@@ -8,7 +8,6 @@ from apispec import APISpec
 
 from vrm.api.oauth.assertion import ASSERTION_TYPE
 from vrm.api.oauth.clients import TICKET
-from vrm.api.oauth.device import DEVICE
 from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.management import GRANTS
 from vrm.api.oauth.metadata import DETAILS_TYPES
@@ -99,8 +98,8 @@ def _add_form(spec: APISpec, path: str, name: str, summary: str, shape: Node, an
 
 
 def _exchange() -> Node:
-    named = ("code", "redirect_uri", "code_verifier", "refresh_token", "ticket", "device_code")
-    kinds = ["authorization_code", "refresh_token", TICKET, DEVICE]
+    named = ("code", "redirect_uri", "code_verifier", "refresh_token", "ticket")
+    kinds = ["authorization_code", "refresh_token", TICKET]
     less = "less than was granted"
     return {
         "type": "object",

@@ -6,7 +6,7 @@ from typing import Any
 
 from apispec import APISpec
 
-from vrm.api.oauth.device import DEVICE_AUTHORIZATION, MANAGE, TOOL
+from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL
 from vrm.api.oauth.parameters import FORM
 from vrm.api.tools import FILES_MOST, PREFIX
 
@@ -65,6 +65,24 @@ def add(spec: APISpec) -> None:
     told = {"200": _ok("Every connection, the newest first", listed)}
     spec.path(f"{PREFIX}/connections", operations={"get": _operation("connections", "Who reads what", told)})
     spec.path(f"{PREFIX}/connections/{{id}}", operations={"delete": _stop()})
+
+
+def let_programs_poll(made: Node) -> None:
+    """At the token endpoint: their grant type, and what they get."""
+    post = made["paths"]["/oauth/token"]["post"]
+    asked = post["requestBody"]["content"][FORM]["schema"]["properties"]
+    asked["grant_type"]["enum"].append(DEVICE)
+    asked["device_code"] = _TEXT
+    given = post["responses"]["200"]["content"]["application/json"]
+    own = _object("access_token", "token_type", "scope")
+    own["required"].append("expires_in")
+    own["properties"] = {
+        **own["properties"],
+        "token_type": {"type": "string", "const": "Bearer"},
+        "scope": {"type": "string", "const": MANAGE},
+        "expires_in": {"type": "integer", "minimum": 1},
+    }
+    given["schema"] = {"anyOf": [given["schema"], own]}
 
 
 def _question() -> Node:

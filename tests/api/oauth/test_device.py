@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, problem, refused, sent_back
 from tests.conftest import PASSPHRASE, SettableClock
+from vrm.api import openapi
 from vrm.api.oauth.device import DEVICE, OF_ONE, TOOL
 from vrm.app import Host, create_app
 from vrm.consent.service import Consent
@@ -355,6 +356,9 @@ def test_under_the_strict_profile_no_program_comes_in(
     told = made.get("/.well-known/oauth-authorization-server").get_json()
     assert "device_authorization_endpoint" not in told
     assert DEVICE not in told["grant_types_supported"]
+    paths = openapi.document(strict)["paths"]
+    assert not [path for path in paths if "/tools" in path or "device" in path]
+    assert "device_code" not in str(paths["/oauth/token"])
     begun = vaults.pairings.begin("")
     vaults.pairings.approve(vault, begun.user_code, PASSPHRASE)
     assert program.call("GET", "/connections", "vrm_tt_x").status_code == 401

@@ -182,7 +182,6 @@ def test_a_declined_request_gives_no_code(shop: Shop, customer: Customer) -> Non
         "password",
         "client_credentials",
         "implicit",
-        "urn:ietf:params:oauth:grant-type:device_code",
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
         'x"\\é',
     ],
