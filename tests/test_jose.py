@@ -18,6 +18,9 @@ from vrm.errors import JoseError
 
 EC = jose.private_key(b"e" * 32)
 ED = jose.private_key(b"d" * 32, "Ed25519")
+P25519 = 2**255 - 19
+ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+WEAK = [0, 1, P25519 - 1, P25519, P25519 + 1, 2**255 - 1, ORDER_8, P25519 - ORDER_8]
 RSA: dict[str, Any] = dict(RSAKey.generate_key(2048).as_dict(private=True))
 PRIVATE = ("d", "p", "q", "dp", "dq", "qi")
 
@@ -175,11 +178,20 @@ def test_what_is_not_the_token_that_was_signed_is_refused(token: str) -> None:
         (b'{"alg":"ES256"}', b"\xff\xfe"),
         (b'{"alg":"ES256"}', b'{"a":' + b"[" * 5000),
         (b'{"alg":"ES256"}', b'{"a":' + b"9" * 6000 + b"}"),
+        (b'{"alg":"ES256"}', b'{"a":"\\ud83d"}'),
+        (b'{"alg":"ES256"}', b'{"\\uDE00\\uD83D":1}'),
+        (b'{"alg":"ES256","kid":"\\udfff"}', b"{}"),
     ],
 )
 def test_json_that_reads_in_two_ways_is_refused(header: bytes, claims: bytes) -> None:
     with pytest.raises(JoseError):
         jose.read(raw(header, claims), [public(EC)])
+
+
+def test_a_character_may_be_written_as_an_escape() -> None:
+    assert jose.read(raw(b'{"alg":"ES256"}', b'{"a":"\\ud83d\\ude00"}'), [public(EC)]).claims == {
+        "a": "\U0001f600"
+    }
 
 
 def other_coordinate(key: dict[str, Any], name: str, blob: bytes) -> dict[str, Any]:
@@ -212,6 +224,8 @@ def other_coordinate(key: dict[str, Any], name: str, blob: bytes) -> dict[str, A
         public(EC) | {"x": "A" * 2000},
         public(EC) | {"x": b64(bytes(31))},
         public(ED) | {"crv": "Ed448"},
+        *(public(ED) | {"x": b64(y.to_bytes(32, "little"))} for y in WEAK),
+        *(public(ED) | {"x": b64((y | 1 << 255).to_bytes(32, "little"))} for y in WEAK),
         public(ED) | {"crv": "X25519"},
         public(ED) | {"kty": "EC"},
         {"kty": "EC", "crv": "P-256", "x": EC["x"]},

@@ -53,6 +53,12 @@ _RSA, _EC, _OKP = ("kty", "n", "e"), ("kty", "crv", "x", "y"), ("kty", "crv", "x
 _SHAPES = {("RSA", ""): _RSA, ("EC", "P-256"): _EC, ("OKP", "Ed25519"): _OKP}
 _WORDS = ("kty", "crv")
 _P256_DER = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # RFC 5480, then x and y
+_P25519 = 2**255 - 19
+_SMALL = {  # the y of the points of small order: anybody can make signatures that fit them
+    *(0, 1, _P25519 - 1),
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+}
 _FITS = {"RSA": ("PS256",), "EC": ("ES256",), "OKP": ("EdDSA", "Ed25519")}  # the first is what we sign with
 _MODELS = {name: JWSRegistry.algorithms[name] for name in ("ES256", "PS256", "Ed25519")}
 _MODELS["EdDSA"] = _MODELS["Ed25519"]  # the same signature; joserfc's own EdDSA takes Ed448 as well
@@ -231,11 +237,19 @@ def _check_numbers(kind: str, numbers: list[bytes]) -> None:
     if kind != "RSA":
         if any(len(number) != 32 for number in numbers):
             raise JoseError("a coordinate of 32 bytes is asked for")
+        if kind == "OKP":
+            _check_point(int.from_bytes(numbers[0], "little") & (1 << 255) - 1)
         return
     modulus, exponent = numbers
     bits = int.from_bytes(modulus, "big").bit_length()
     if not modulus[0] or not _RSA_BITS[0] <= bits <= _RSA_BITS[1] or exponent != b"\x01\x00\x01":
         raise JoseError("an RSA key of 2048 to 4096 bits with the exponent 65537 is asked for")
+
+
+def _check_point(y: int) -> None:
+    """An Ed25519 key written in one way only, and not one by which anybody can sign."""
+    if y >= _P25519 or y in _SMALL:
+        raise JoseError("not a usable key")
 
 
 def _text(jwk: Mapping[str, Any], name: str) -> str:
@@ -246,9 +260,12 @@ def _text(jwk: Mapping[str, Any], name: str) -> str:
 
 
 def _object(part: str) -> Json:
-    """Strict JSON: an object, no key twice, no NaN."""
+    """Strict JSON: an object, no key twice, no NaN, no half of a character, which nothing could store."""
     try:
-        found = _STRICT.decode(_decoded(part).decode())
+        text = _decoded(part).decode()
+        found = _STRICT.decode(text)
+        if "\\u" in text:  # only an escape can write half a character
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise JoseError("a part of the token is not JSON with unique keys") from None
     if not isinstance(found, dict):

@@ -127,6 +127,8 @@ def test_a_body_that_is_no_strict_json_is_refused(
 def test_what_is_not_theirs_to_say_is_named(shop: Shop, token: str, engine: SqliteEngine) -> None:
     found = problem(leave(shop, token, {**RECEIPT, "context": {"for": "self"}}), 422, "invalid")
     assert found["errors"] == {"context.for": ["is not the sender's to say"]}
+    for body in ({"\ud800": 1}, {"item": {"\ud800": "x"}}):
+        assert "?" in str(problem(leave(shop, token, json.dumps(body).encode()), 422, "invalid")["errors"])
     for body in ([], "x", 7, None, {"item": {"title": "x" * 1001}}, {"item": []}, {"item": {"title": None}}):
         problem(leave(shop, token, json.dumps(body).encode()), 422, "invalid")
     assert waiting(engine) == 0

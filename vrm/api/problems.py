@@ -132,7 +132,8 @@ def problem(
         document["detail"] = detail
     if fields and status < 500:
         document["errors"] = {name: list(reasons) for name, reasons in fields.items()}
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # A name that somebody sent may be half a character, which JSON can write and UTF-8 cannot.
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(body, status=status, content_type=MEDIA_TYPE)
 
 

@@ -204,6 +204,16 @@ def test_any_other_assertion_is_refused_alike(signer: Signing, changes: dict[str
     assert answer.get_json()["error_description"] == "client authentication failed"
 
 
+def test_half_a_character_is_refused_like_any_other_name(signer: Signing) -> None:
+    """It is JSON, but no text: neither a table nor a digest takes it."""
+    for part in (b'"sub":"\\ud800","iss":"\\ud800"', b'"sub":"%b","iss":"%b","jti":"\\ud800"'):
+        claims = b"{" + part.replace(b"%b", signer.vendor.client_id.encode()) + b"}"
+        words = [base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in (b'{"alg":"ES256"}', claims)]
+        forged = ".".join([*words, "AAAA"])
+        answer = signer.give_back(client_assertion=forged, client_assertion_type=ASSERTION_TYPE)
+        refused(answer, 401, "invalid_client")
+
+
 def test_numbers_of_no_moment_are_refused(signer: Signing) -> None:
     for exp in (-1, 2**41, float("inf")):
         with_it = (
