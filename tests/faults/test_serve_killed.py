@@ -147,12 +147,19 @@ def kill_a_worker(server: Server) -> None:
     server.kill()
 
 
+def decided(household: Household) -> int:
+    """How many grants were made, ended or not."""
+    return sum(len(book.live) + len(book.revoked) for book in household.books)
+
+
 def test_a_served_vault_survives_kills_with_all_that_was_acknowledged(
     household: Household, host: Host, folder: Path, tmp_path: Path, serve: Serve
 ) -> None:
     draw = random.Random(5)
     faults = ["group", "worker", "import"]
-    for turn in range(ROUNDS):
+    for turn in range(5 * ROUNDS):
+        if turn >= ROUNDS and decided(household):
+            break  # on a busy machine nobody may have got as far as a decision yet
         fault = faults[turn % len(faults)]
         server = serve()
         beside = start("beside", folder, 2, tmp_path / "beside")
@@ -173,7 +180,7 @@ def test_a_served_vault_survives_kills_with_all_that_was_acknowledged(
     assert {one for one, said in last.items() if said in ("inserted", "edited")} <= found
     assert not {one for one, said in last.items() if said == "removed"} & found
     assert household.unexpected == []
-    assert sum(len(book.live) + len(book.revoked) for book in household.books) >= 1 + LONG * 10
+    assert decided(household) >= 1 + LONG * 10
 
 
 def test_codes_that_were_spent_before_a_kill_stay_spent(
