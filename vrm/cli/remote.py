@@ -109,7 +109,6 @@ class Remote:
         pause, ends = min(max(asked.interval, 1), _SLOWEST), self._clock.now() + asked.expires_in
         resting = threading.Event()
         while self._clock.now() < ends:
-            resting.wait(pause)
             try:
                 told = self._form(
                     "/oauth/token",
@@ -128,6 +127,7 @@ class Remote:
                 pause = min(pause + 5, _SLOWEST)
             elif told.get("error") != "authorization_pending":
                 raise _refusal(_WORDS.get(str(told.get("error")), f"{self.url} let this program not in"))
+            resting.wait(pause)
         raise _refusal(_WORDS["expired_token"], "start again: vrm login")
 
     # ---- with a credential -----------------------------------------------------------------------------

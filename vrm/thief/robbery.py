@@ -285,7 +285,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a copy of the data directory or its database, a backup, an export of a vault",
     )
     parser.add_argument(
-        "--token-file", type=Path, metavar="PATH", help="a stolen token, code or session secret to open with"
+        "--token-file",
+        type=Path,
+        metavar="PATH",
+        help="a stolen token, code, session secret or credential of a tool to open with",
     )
     parser.add_argument(
         "--look-for",
