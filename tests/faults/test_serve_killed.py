@@ -22,7 +22,7 @@ from vrm.app import Host, open_host
 from vrm.settings import Settings
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
-ROUNDS = 20 if LONG else 3
+ROUNDS, DECIDED = (20, 11) if LONG else (3, 1)
 MOST_WAIT = 60  # seconds for a new worker; one or two on a quiet machine, but others may test at once
 
 
@@ -158,8 +158,8 @@ def test_a_served_vault_survives_kills_with_all_that_was_acknowledged(
     draw = random.Random(5)
     faults = ["group", "worker", "import"]
     for turn in range(5 * ROUNDS):
-        if turn >= ROUNDS and decided(household):
-            break  # on a busy machine nobody may have got as far as a decision yet
+        if turn >= ROUNDS and decided(household) >= DECIDED:
+            break  # on a busy machine few may have got as far as a decision yet
         fault = faults[turn % len(faults)]
         server = serve()
         beside = start("beside", folder, 2, tmp_path / "beside")
@@ -180,7 +180,7 @@ def test_a_served_vault_survives_kills_with_all_that_was_acknowledged(
     assert {one for one, said in last.items() if said in ("inserted", "edited")} <= found
     assert not {one for one, said in last.items() if said == "removed"} & found
     assert household.unexpected == []
-    assert decided(household) >= 1 + LONG * 10
+    assert decided(household) >= DECIDED
 
 
 def test_codes_that_were_spent_before_a_kill_stay_spent(
