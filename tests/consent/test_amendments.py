@@ -293,6 +293,23 @@ def test_a_union_has_the_fields_of_both() -> None:
     assert "fields" not in whole
 
 
+def test_in_a_union_an_extra_with_more_fields_stays_by_itself() -> None:
+    title, both = (
+        part("purchases.item", fields=fields, necessity="optional")
+        for fields in (["title"], ["brand", "title"])
+    )
+    assert [one["fields"] for one in union(checked(both), checked(title))] == [["brand", "title"], ["title"]]
+    assert [one["fields"] for one in union(checked(title), checked(both))] == [["title", "brand"]]
+
+
+def test_in_a_union_an_extra_that_reaches_further_stays_by_itself() -> None:
+    year, ever = (
+        part("purchases.item", necessity="optional", **limits) for limits in ({"period": "P1Y"}, {})
+    )
+    assert len(union(checked(ever), checked(year))) == 2
+    assert len(union(checked(year), checked(year))) == 1
+
+
 def test_a_union_of_too_much_is_refused() -> None:
     many = [checked(part("purchases.item", filter={"category": [f"c{number}"]}))[0] for number in range(41)]
     assert len(union(tuple(many[:20]), tuple(many[20:40]))) == 40

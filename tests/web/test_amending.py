@@ -96,6 +96,52 @@ def test_an_extra_that_she_had_taken_stands_ticked_and_a_new_one_does_not(
     assert page.form(handle).values("optional") == ["1"]
 
 
+WIDER = {
+    "more fields": {"fields": ["title", "brand"]},
+    "all fields": {},
+    "another purpose": {"fields": ["title"], "purpose": "RequestedServiceProvision"},
+    "no end": {"fields": ["title"], "period": None},
+    "more of it": {"datatypes": ["purchases.item", "purchases.order"]},
+}
+
+
+@pytest.mark.parametrize("action", ["replace", "merge"])
+@pytest.mark.parametrize("changes", WIDER.values(), ids=WIDER)
+def test_an_extra_that_asks_for_more_than_she_had_taken_does_not_stand_ticked(
+    alice: Customer,
+    books: list[str],
+    ask: Ask,
+    consent: Consent,
+    opened: Vault,
+    action: str,
+    changes: dict[str, object],
+) -> None:
+    extra = {"necessity": "optional", "period": "P90D"}
+    handle = ask(PRICE, part("purchases.item", fields=["title"], **extra))
+    decide(alice, handle, tick=[("optional", "1")])
+    (grant,) = consent.grants.listing(opened)
+    said = {**part("purchases.item", **extra), **changes}
+    wider = {name: value for name, value in said.items() if value is not None}
+    page, handle = asked(alice, ask, grant, action, PRICE, wider)
+    assert page.form(handle).values("optional") == ([] if action == "replace" else ["2"])
+    decide(alice, handle)
+    [new] = [one for one in consent.grants.listing(opened) if one.state == "live"]
+    kept = [one for one in new.agreement.parts if "purchases.item" in one["datatypes"]]
+    assert [one["fields"] for one in kept] == ([] if action == "replace" else [["title"]])
+
+
+@pytest.mark.parametrize("action", ["replace", "merge"])
+def test_an_extra_that_asks_for_less_than_she_had_taken_stands_ticked(
+    alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault, action: str
+) -> None:
+    handle = ask(PRICE, part("purchases.item", "purchases.order", necessity="optional"))
+    decide(alice, handle, tick=[("optional", "1")])
+    (grant,) = consent.grants.listing(opened)
+    less = part("purchases.item", fields=["title"], period="P1Y", necessity="optional")
+    page, handle = asked(alice, ask, grant, action, PRICE, less)
+    assert page.form(handle).values("optional") == (["1"] if action == "replace" else ["1", "2"])
+
+
 def test_a_change_is_approved_on_the_page(
     alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
 ) -> None:

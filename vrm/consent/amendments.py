@@ -9,6 +9,7 @@ has ended, or that lies in another vault than the one in which it is decided.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from vrm.clock import Clock
@@ -118,16 +119,41 @@ def union(asked: tuple[Part, ...], before: tuple[Part, ...]) -> tuple[Part, ...]
     """
     found = list(asked)
     for part in before:
-        same = [
-            place for place, one in enumerate(found) if _but_for(one, "fields") == _but_for(part, "fields")
-        ]
+        same = [place for place, one in enumerate(found) if _adds_fields(one, part)]
         if same:
             found[same[0]] = _with_fields_of(found[same[0]], part)
-        elif not any(_covers(one, part) for one in found):
+        elif not any(_stands_for(one, part) for one in found):
             found.append(part)
     if len(found) > _MOST_PARTS:
         raise ValidationError(fields={"authorization_details": ["would have too many parts"]})
     return tuple(found)
+
+
+def within(part: Part, before: Iterable[Part]) -> bool:
+    """Whether one of these parts says all that this one does, be it that either was an extra."""
+    wanted = _but_for(part, "necessity", "fields")
+    return any(
+        _covers(_but_for(one, "necessity", "fields"), wanted) and _fields_within(part, one) for one in before
+    )
+
+
+def _adds_fields(one: Part, part: Part) -> bool:
+    """Whether both are the same but for fields, so that one part can ask for all of them.
+
+    An extra that asks for more than before stays by itself: what she had taken must not depend on it.
+    """
+    same = _but_for(one, "fields") == _but_for(part, "fields")
+    return same and (one["necessity"] == "required" or _fields_within(one, part))
+
+
+def _stands_for(one: Part, part: Part) -> bool:
+    """Whether `one` leaves nothing of `part` to be said; an extra only where it asks for no more."""
+    return _covers(one, part) and (one["necessity"] == "required" or _covers(part, one))
+
+
+def _fields_within(part: Part, other: Part) -> bool:
+    """Without any named, a part has all."""
+    return "fields" not in other or ("fields" in part and set(part["fields"]) <= set(other["fields"]))
 
 
 def _but_for(part: Part, *names: str) -> Part:

@@ -312,7 +312,7 @@ class Requests(Asking):
         for index, part in enumerate(request.parts):
             if part["necessity"] == "optional" and str(index) not in choices.optional:
                 continue
-            parts.append(_with_shorter_period(part, choices.period))
+            parts.append(with_shorter_period(part, choices.period))
         if not any(map(leaves_messages, parts)):  # she did not tick it: nothing comes by her inbox
             parts = [_without_channel(part) for part in parts]
         now = self._clock.now()
@@ -343,7 +343,7 @@ def _check(choices: Choices) -> None:
         require_period(choices.period)
 
 
-def _with_shorter_period(part: Part, period: str) -> Part:
+def with_shorter_period(part: Part, period: str) -> Part:
     """The customer's period where it reaches less far back than what was asked for."""
     if not period or writes(part) or stream_of(part["datatypes"][0]) != "purchases":
         return part

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vrm.consent.amendments import MERGE
+from vrm.consent.amendments import MERGE, within
 from vrm.consent.asking import StoredRequest
 from vrm.consent.policy import HERE, LATER
-from vrm.consent.requests import Choices, Preview
+from vrm.consent.requests import Choices, Preview, with_shorter_period
 from vrm.consent.scopes import MANAGEMENT, is_reading, scopes_of, subject_of
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import OpenGrant
@@ -48,13 +48,12 @@ class Beside:
 def earlier_choices(stored: StoredRequest, earlier: OpenGrant, period: str) -> Choices:
     """What she chose before, as far as this request has it; `period`: how far back, as the page offers it."""
     reserve, agreement = earlier.reserve, earlier.agreement
-    had = set(agreement.scopes)
     lasted = (agreement.expires - agreement.created) // _DAY
     return Choices(
         optional=frozenset(
             str(index)
             for index, part in enumerate(stored.parts)
-            if part["necessity"] == "optional" and set(scopes_of(part)) <= had
+            if part["necessity"] == "optional" and within(with_shorter_period(part, period), agreement.parts)
         ),
         for_whom=reserve.for_whom,
         unsorted=reserve.unsorted,
