@@ -76,6 +76,7 @@ def test_without_a_home_all_addresses_have_one_origin_anyway() -> None:
     for uris in (
         ("https://a.example/1", "https://b.example/2"),
         ("https://a.example/1", "https://a.example:8443/"),
+        ("https://a.example/1", "http://127.0.0.1/cb"),
     ):
         with pytest.raises(ValidationError):
             alone(*uris)

@@ -104,13 +104,19 @@ def check_host(uri: str, member: str) -> str:
 
 
 def _check_whose(uris: Sequence[str], events_uri: str, home: str) -> None:
-    """All at one origin; addresses on the customer's own machine (RFC 8252 section 7.3) may stand beside."""
+    """All at one origin; addresses on the customer's own machine (RFC 8252 section 7.3) may stand beside.
+
+    Only beside a `home`, though: there somebody published. Else a domain is proven by nothing but that the
+    answers go there, and who names it must not have them sent elsewhere.
+    """
     if not 1 <= len(uris) <= MAX_REDIRECT_URIS:
         raise wrong("redirect_uris", f"must name 1 to {MAX_REDIRECT_URIS} addresses")
     abroad = [uri for uri in uris if not on_loopback(uri)]
     whose = {origin(uri) for uri in (home, *abroad) if uri}
     for uri in abroad:
         check_host(uri, "redirect_uris")
+    if not home and 0 < len(abroad) < len(uris):
+        raise wrong("redirect_uris", "must be either at one domain or all on the customer's own machine")
     if len(whose) > 1:
         raise wrong("redirect_uris", "must all have one origin" + (", that of client_id" if home else ""))
     if events_uri and {origin(events_uri)} != (whose or {origin(uri) for uri in uris}):

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of, refused
 from tests.api.oauth.test_assertion import KEY, Signing, public
+from tests.api.oauth.test_par import push
 from tests.conftest import SettableClock
 from vrm.app import Host, create_app
 from vrm.consent import registrations
@@ -153,8 +154,22 @@ def test_customers_read_its_domain_and_the_name_only_as_a_claim(
     assert "client_secret" not in app
     assert "client_name" not in app
     assert consent.vendors.get(app["client_id"]).shown_name == "127.0.0.1"
-    both = made(client, redirect_uris=["http://127.0.0.1/cb", CALLBACK], token_endpoint_auth_method="none")
-    assert consent.vendors.get(both["client_id"]).shown_name == "books.example"
+
+
+@pytest.mark.parametrize("loopback", ["http://127.0.0.1/cb", "http://localhost:7/cb", "http://[::1]:7/cb"])
+def test_nobody_goes_by_a_domain_and_has_the_answers_sent_to_a_program(
+    client: FlaskClient, loopback: str
+) -> None:
+    for uris in ([loopback, CALLBACK], [CALLBACK, loopback]):
+        refused(register(client, redirect_uris=uris), 400, "invalid_redirect_uri")
+
+
+def test_a_domain_that_somebody_only_named_gets_the_answers_itself(
+    client: FlaskClient, consent: Consent
+) -> None:
+    shop = shop_of(client, consent, made(client))
+    assert push(shop).status_code == 201
+    refused(push(shop, answer_mode="poll"), 400, "unauthorized_client")
 
 
 def test_one_with_keys_signs(client: FlaskClient, consent: Consent, clock: SettableClock) -> None:

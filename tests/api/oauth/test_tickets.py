@@ -254,9 +254,10 @@ def test_who_does_not_prove_itself_polls_for_nothing(asked: dict[str, Any], shop
         refused(poll(shop, asked["ticket"], **{name: None}), 400, "invalid_request")
 
 
-def test_a_public_vendor_polls_only_with_a_key(app_shop: Shop) -> None:
+def test_nobody_polls_in_the_name_of_a_public_vendor(app_shop: Shop) -> None:
     refused(push(app_shop, answer_mode="poll"), 400, "unauthorized_client")
-    assert pushed(app_shop, answer_mode="poll", dpop_jkt="t" * 43)["ticket"]
+    refused(push(app_shop, answer_mode="poll", dpop_jkt="t" * 43), 400, "unauthorized_client")
+    assert pushed(app_shop, dpop_jkt="t" * 43)["request_uri"]
 
 
 def test_an_answer_for_a_key_is_given_to_that_key_only(

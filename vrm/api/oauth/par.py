@@ -2,9 +2,10 @@
 
 Promises: the vendor proves who it is before anything is read; what is stored passed the very checks of
 `/oauth/authorize`; the reference is good for 90 seconds, for this vendor, until the request is decided.
-A vendor that can prove itself again may ask to poll for the answer: then it gets a ticket beside, and a link
-and a number for the customer (`vrm.consent.polling`). Refuses with JSON and never with a redirect. Refuses
-`request_uri` inside, and reads nothing beside a reference at `/oauth/authorize` (RFC 9101 section 5).
+A vendor that proves to be the one whose name the customer reads may ask to poll for the answer: then it gets
+a ticket beside, and a link and a number for her (`vrm.consent.polling`). Refuses with JSON and never with a
+redirect. Refuses `request_uri` inside, and reads nothing beside a reference at `/oauth/authorize` (RFC 9101
+section 5).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from vrm.api.oauth.parameters import Parameters, StrictRequest, from_form, refus
 from vrm.consent.asking import LINK_LIFE, REFERENCE_LIFE, StoredRequest
 from vrm.consent.polling import INTERVAL
 from vrm.consent.proofs import Proof
+from vrm.consent.vendors import REGISTERED, Vendor
 from vrm.errors import BusyError, RequestNotFoundError
 
 PAR = "/oauth/par"
@@ -66,10 +68,19 @@ def _push(server: Any) -> dict[str, object]:
     polls = _answer_mode(parameters) == "poll"
     proof = dpop.presented(server)
     asked = dpop.bound(checked_request(server, parameters, client), proof)
-    if polls and client.vendor.public and "jkt" not in asked.extras:
-        raise UnauthorizedClientError("answer_mode=poll is for who can prove itself again")
+    if polls and not _proves_its_name(client.vendor):
+        raise UnauthorizedClientError("answer_mode=poll is for who proves to be the one whom she reads")
     with dpop.proof_errors():
         return _store(server, asked, proof, polls=polls)
+
+
+def _proves_its_name(vendor: Vendor) -> bool:
+    """Whether the name that she reads is of the one who polls: no redirect takes the answer to that domain.
+
+    A public vendor is whoever names it, with whatever key; one that registered itself named a
+    domain, which only an answer that arrives there would show to be its own.
+    """
+    return not vendor.public and vendor.origin != REGISTERED
 
 
 def _answer_mode(parameters: Parameters) -> str:
