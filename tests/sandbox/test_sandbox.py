@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -206,6 +208,14 @@ def test_by_hand_the_real_pages_are_shown(seated: Seated) -> None:
     page = httpx.get(sandbox.vendor().ask(BOOKS).url, follow_redirects=True)
     assert page.status_code == 200
     assert "it waits there" in page.text or "vault" in page.text
+
+
+def test_the_acts_on_the_page_for_vendors_do_what_it_says(running: Sandbox) -> None:
+    page = (ROOT / "docs" / "vendors.md").read_text(encoding="utf-8")
+    acts = re.findall(r'^act (\w+) "?([^"\n ]+)"?', page, re.MULTILINE)
+    assert [name for name, _ in acts] == ["seat", "narrow", "buy", "stop", "travel"]
+    for name, fields in acts:
+        running.act(name, **dict(parse_qsl(fields)))
 
 
 def test_a_sandbox_is_for_this_machine_only() -> None:
