@@ -326,4 +326,4 @@ def _keep_newest_change(transaction: Transaction, sending: Sending) -> None:
 def pause(failures: int) -> int:
     """Seconds to leave a vendor alone after so many failures in a row: doubled each time, jittered."""
     longest = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
-    return longest * (75 + secrets.randbelow(51)) // 100  # spread, so that all do not come at once
+    return int(longest * (75 + secrets.randbelow(51)) // 100)  # spread, so that all do not come at once
