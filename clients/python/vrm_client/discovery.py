@@ -1,8 +1,8 @@
 """From a vault's address to its endpoints: RFC 9728, then RFC 8414.
 
 Refuses documents that speak of another resource or issuer, endpoints on another host than their
-issuer's, and vaults without PKCE S256 or without the `iss` of RFC 9207: a document that steers codes
-and secrets elsewhere must not be believed.
+issuer's, authorization servers that do not know the vault as theirs, and vaults without PKCE S256 or without
+the `iss` of RFC 9207: a document that steers codes, tokens and secrets elsewhere must not be believed.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ def _authorization_server(address: str, issuer: str, transport: Transport) -> Va
     # RFC 8414 §3.3: the issuer must be identical to the one asked for.
     if server.get("issuer") != issuer:
         raise ProtocolError("the authorization server's metadata names another issuer")
+    # Else anybody's "vault" could name an honest one's server, and be sent the tokens that this one gives.
+    if issuer.rstrip("/") != address and not _lists(server.get("protected_resources"), address):
+        raise ProtocolError("the authorization server does not know this vault as one of its own")
     methods = server.get("code_challenge_methods_supported")
     if not isinstance(methods, list) or "S256" not in methods:
         raise ProtocolError("the authorization server does not offer PKCE with S256")
@@ -62,6 +65,11 @@ def _authorization_server(address: str, issuer: str, transport: Transport) -> Va
         if said in server
     }
     return Vault(resource=address, issuer=issuer, **endpoints, **optional)
+
+
+def _lists(resources: Json, address: str) -> bool:
+    """RFC 9728 section 4: the server itself says for which resources its tokens are."""
+    return isinstance(resources, list) and address in resources
 
 
 def _endpoint(server: dict[str, Json], name: str, issuer: str) -> str:

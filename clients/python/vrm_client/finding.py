@@ -24,7 +24,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 REL = "urn:vrm:rel:vault"
 _TYPED = re.compile(r"(?:(?:acct:)?([^@/\s]{1,80})@)?(https?://)?([^@/\s?#]{1,260})/?")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")  # all that is in use of it on the public internet
+_HOST = re.compile(r"[a-z0-9.:\[\]-]+")
 _LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 
 
@@ -82,7 +83,10 @@ class PublicTransport(Transport):
 
 def public_address(parts: SplitResult, allow: Sequence[Network] = ()) -> str:
     """The first address of a URL's host where all of them may be spoken with; ProtocolError otherwise."""
-    found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise ProtocolError("that is not the name of a host") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     allowed = [any(address in network for network in allow) for address in addresses]
     plain = parts.scheme == "http"
@@ -95,7 +99,7 @@ def public_address(parts: SplitResult, allow: Sequence[Network] = ()) -> str:
 def _is_public(address: Address) -> bool:
     # An address that carries another one leads there.
     if isinstance(address, ipaddress.IPv6Address) and (
-        address.ipv4_mapped or address.sixtofour or address.teredo or address in _NAT64
+        address.sixtofour or address.teredo or address not in _PUBLIC_IPV6
     ):
         return False
     return address.is_global and not address.is_multicast
@@ -110,10 +114,21 @@ def find(typed: str, transport: Transport) -> str:
     found = _TYPED.fullmatch(typed.strip())
     if found is None:
         raise ProtocolError("that is not an address of a vault, such as alice@vault.example or vault.example")
-    name, scheme, host = found.groups()
+    name, scheme, host = found[1], found[2], _spelled(found[3])
     base = f"{scheme or ('http://' if _LOCAL.fullmatch(host) else 'https://')}{host}"
     check_url(base)
     return _fingered(base, f"acct:{name}@{host}", transport) if name else base
+
+
+def _spelled(host: str) -> str:
+    """The host as the network spells it, in small letters; the port stays."""
+    try:
+        spelled = host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        spelled = ""
+    if not _HOST.fullmatch(spelled):
+        raise ProtocolError("that is not the name of a host")
+    return spelled
 
 
 def _fingered(base: str, account: str, transport: Transport) -> str:

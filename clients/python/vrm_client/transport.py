@@ -170,7 +170,7 @@ def place(url: str) -> str:
 def check_url(url: str) -> SplitResult:
     """The parts of a URL to which secrets may be sent, or ProtocolError."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.encode("ascii").decode())
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ProtocolError("not a URL") from None

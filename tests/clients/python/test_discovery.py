@@ -47,6 +47,26 @@ def test_metadata_of_another_issuer_is_refused(scripted, vendor):
         vendor.discover()
 
 
+@pytest.mark.parametrize("listed", [None, [], ["https://other.example"], 7, "…"])
+def test_a_server_that_does_not_know_the_vault_is_refused(scripted, said, listed):
+    thief = scripted.url + "/thief"
+    scripted.says(
+        "/.well-known/oauth-protected-resource/thief",
+        said({"resource": thief, "authorization_servers": [scripted.url]}),
+    )
+    scripted.metadata["protected_resources"] = thief if listed == "…" else listed
+    with pytest.raises(ProtocolError, match="one of its own"):
+        discover(thief, Transport())
+
+
+def test_a_server_beside_the_vault_says_that_it_is_its_own(scripted, said):
+    vault = scripted.url + "/alice"
+    about = {"resource": vault, "authorization_servers": [scripted.url]}
+    scripted.says("/.well-known/oauth-protected-resource/alice", said(about))
+    scripted.metadata["protected_resources"] = [vault]
+    assert discover(vault, Transport()).issuer == scripted.url
+
+
 @pytest.mark.parametrize("servers", [None, [], "https://a.example", [7], {}])
 def test_a_vault_that_names_no_authorization_server_is_refused(scripted, vendor, servers):
     scripted.resource["authorization_servers"] = servers

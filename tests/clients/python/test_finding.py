@@ -42,6 +42,8 @@ def test_a_host_without_webfinger_is_itself_the_vault(scripted):
         ("vault.example", "https://vault.example"),
         ("https://vault.example/", "https://vault.example"),
         ("vault.example:8443", "https://vault.example:8443"),
+        ("Vault.EXAMPLE", "https://vault.example"),
+        ("v\u00e4ult.example:8443", "https://xn--vult-loa.example:8443"),
         ("127.0.0.1:8600", "http://127.0.0.1:8600"),
         ("http://localhost:8600", "http://localhost:8600"),
     ],
@@ -65,6 +67,12 @@ def test_a_bare_host_is_asked_nothing(typed, vault):
         "ftp://vault.example",
         "javascript:alert(1)",
         "vault.example:99999",
+        "vault..example",
+        ".example",
+        "x" * 64 + ".example",
+        "vault.example\uff0fx",
+        "shop.example\uff20vault.example",
+        "vault\u200e\ud800.example",
         "x" * 400,
     ],
 )
@@ -110,6 +118,10 @@ def test_a_lookup_that_names_no_vault_is_refused(scripted, said, links):
         "[::ffff:8.8.8.8]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
+        "[::7f00:1]",
+        "[::ffff:0:7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[fec0::1]",
         "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
         "localhost",
     ],
@@ -118,6 +130,12 @@ def test_nothing_inside_is_spoken_with(host):
     with pytest.raises(VrmClientError) as told:
         PublicTransport(timeout=2).get(f"https://{host}/x")
     assert "not on the public internet" in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["vault..example", "x" * 64 + ".example", "v\u00e4ult.example"])
+def test_a_name_that_cannot_be_is_refused_also_where_a_vault_names_it(host):
+    with pytest.raises(ProtocolError):
+        PublicTransport(timeout=2).get(f"https://{host}/x")
 
 
 def test_plain_http_is_spoken_where_it_was_allowed_only(scripted, said):
