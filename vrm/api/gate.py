@@ -22,7 +22,6 @@ from vrm.errors import (
     NonceError,
     ParameterError,
     ProofError,
-    ReplayError,
     TokenError,
     VrmError,
 )
@@ -85,10 +84,10 @@ class Gate:
         return response
 
     def finish(self, response: Response) -> Response:
-        """`settle`, for every answer of a blueprint."""
+        """`settle`, for every answer of a blueprint; nothing leaves where that cannot be noted."""
         try:
             return self.settle(response)
-        except ReplayError as error:
+        except VrmError as error:
             return self.refusal(request, error)
 
     def refusal(self, sent: Request, error: VrmError, scope: str = "") -> Response:

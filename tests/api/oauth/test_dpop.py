@@ -313,6 +313,15 @@ def test_a_proof_counts_once(
     assert ("proof used" in notes(consent, vault)) == (path != "/grant")
 
 
+def test_where_no_proof_can_be_spent_nothing_leaves(
+    prover: Prover, shop: Shop, bound: dict[str, Any], engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("DROP TABLE once")
+    for path in ("/purchases", "/grant"):
+        problem(prover.read(shop, path, bound["access_token"]), 503, "storage-unavailable")
+
+
 def test_an_id_counts_once_for_its_key_only(
     prover: Prover, shop: Shop, bound: dict[str, Any], customer: Customer, clock: SettableClock
 ) -> None:
