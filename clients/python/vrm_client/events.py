@@ -1,8 +1,9 @@
 """What a vault tells you by itself: signed events (RFC 8417), pushed to your address (RFC 8935).
 
 Promises: an event is believed only if the vault's own key signed it (found by the `jwks_uri` of its metadata,
-fetched again when a key is new), for you, of this type, and not too long ago. Refuses everything else, with
-the code that the standard has for it. An event names a grant and what happened to it, never what is in it:
+fetched again when a key is new, and after an hour), for you, of this type, and not too long ago; that a grant
+has ended stays true, so such an event is never too old. Refuses everything else, with the code that the
+standard has for it. An event names a grant and what happened to it, never what is in it:
 what changed, you read as always. Needs `pip install 'vrm-client[keys]'`.
 
 The vault sends an event until you answer 202, so one can come twice; act on it, remember its `jti`, then
@@ -37,6 +38,7 @@ OLDEST = 4 * 86_400.0  # seconds: a vault gives up after three days
 AHEAD = 60.0  # seconds by which a vault's clock may be ahead of yours
 MAX_BYTES = 16 * 1024
 _AGAIN = 60.0  # seconds between two looks for new keys
+_KEPT = 3600.0  # seconds after which keys are looked up anew: a vault that lost its key has taken it out
 
 
 class EventError(VrmClientError):
@@ -95,7 +97,8 @@ class Receiver:
     def receive(self, body: bytes) -> Event | None:
         """The event, or None for one that you acted on before: answer 202 to both.
 
-        EventError for what is none; UnreachableError while the vault's keys cannot be had: answer 503.
+        EventError for what is none; UnreachableError while the vault's keys cannot be had, or while it seems
+        to come from the future, because one of two clocks is wrong: answer 503.
         """
         header, claims, signed, signature = _pieces(body)
         vault = self._vault()
@@ -108,15 +111,18 @@ class Receiver:
         if claims.get("aud") not in (self._client_id, [self._client_id]):
             raise EventError("invalid_audience", "the event is for somebody else")
         event = _event(claims)
-        if not -AHEAD <= self._clock() - event.at <= OLDEST:
-            raise EventError("invalid_request", "the event is too old, or of a time that has not come")
+        age = self._clock() - event.at
+        if age > OLDEST and not event.ends:
+            raise EventError("invalid_request", "the event is too old")
+        if age < -AHEAD:  # a refusal is final, and a clock can be set right
+            raise BusyError("the event is of a time that has not come", status=503, retry_after=int(_AGAIN))
         return None if self._seen(event.jti) else event
 
     def _key(self, vault: Vault, kid: object) -> Mapping[str, Json]:
         if not isinstance(kid, str):
             raise EventError("invalid_key", "the event does not name its key")
         with self._lock:
-            if kid not in self._keys:
+            if kid not in self._keys or not 0 <= self._clock() - self._looked < _KEPT:
                 self._look(vault)
             found = self._keys.get(kid)
         if found is None:
