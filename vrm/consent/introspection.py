@@ -54,7 +54,8 @@ class _Said(NamedTuple):
     ends: int
 
 
-class _Found(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class _Found:
     """A live token of a live grant, opened."""
 
     kind: str

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, refused
 from tests.api.proving import Prover
 from tests.conftest import SettableClock
-from vrm.consent.credentials import write_token
+from vrm.consent.credentials import read_token, write_token
 from vrm.consent.service import Consent
 from vrm.vault.engine import SqliteEngine
 
@@ -39,6 +39,14 @@ def shelf(client: FlaskClient, consent: Consent) -> Shop:
 def abroad(shop: Shop, customer: Customer, shelf: Shop) -> dict[str, Any]:
     """A token set whose access token is for the resource server."""
     return connect(shop, customer, resource=SHELF)
+
+
+def test_a_token_that_was_opened_shows_no_key(tokens: dict[str, Any], consent: Consent) -> None:
+    raw = read_token("access", tokens["access_token"])
+    found = consent.introspection._find("access", raw or b"")
+    assert found is not None
+    assert found.carried
+    assert repr(found.carried[2]) not in repr(found)
 
 
 def test_its_own_vendor_is_told_the_limits(shop: Shop, tokens: dict[str, Any], clock: SettableClock) -> None:
