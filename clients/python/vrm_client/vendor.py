@@ -99,7 +99,8 @@ class Vendor:
     ) -> Pending:
         """A question that she may answer later, on another device: show its `link` and `number`, and `poll`.
 
-        For vendors with a secret or a key of their own. Read the warning in `vrm_client.later`.
+        For vendors whom the vault's host registered, with a secret or a key. Read the warning in
+        `vrm_client.later`.
         """
         vault = self.discover()
         if not vault.pushed_endpoint:

@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, handle_of, refused
 from tests.api.oauth.test_assertion import KEY, Signing, public
+from tests.api.oauth.test_par import push
 from tests.conftest import SettableClock
 from tests.outside import Page, Site, scripted, site, way_out
 from vrm.app import Host, create_app
@@ -102,6 +103,16 @@ def test_one_that_publishes_keys_proves_itself_by_them(
     assert signing.redeem(code, code_verifier="x" * 43).get_json()["error"] == "invalid_grant"
     refused(client.post("/oauth/revoke", data={"token": "x", "client_id": url}), 401, "invalid_client")
     assert [one.path for one in there.seen] == ["/vrm.json", "/jwks"]
+
+
+def test_who_may_put_a_file_somewhere_at_a_shop_does_not_poll_in_its_name(
+    client: FlaskClient, there: Site, clock: SettableClock, consent: Consent
+) -> None:
+    url = publish(there, "/uploads/mallory.json", jwks=public(KEY))
+    mallory = Signing(client, consent.documents.vendor(url), None, there.url + "/cb")
+    mallory.clock = clock
+    assert push(mallory).status_code == 201
+    refused(push(mallory, answer_mode="poll"), 400, "unauthorized_client")
 
 
 def test_it_pushes_its_requests_as_others_do(named: Named, client: FlaskClient, customer: Customer) -> None:

@@ -24,7 +24,7 @@ from vrm.api.oauth.parameters import Parameters, StrictRequest, from_form, refus
 from vrm.consent.asking import LINK_LIFE, REFERENCE_LIFE, StoredRequest
 from vrm.consent.polling import INTERVAL
 from vrm.consent.proofs import Proof
-from vrm.consent.vendors import REGISTERED, Vendor
+from vrm.consent.vendors import Vendor
 from vrm.errors import BusyError, RequestNotFoundError
 
 PAR = "/oauth/par"
@@ -77,10 +77,10 @@ def _push(server: Any) -> dict[str, object]:
 def _proves_its_name(vendor: Vendor) -> bool:
     """Whether the name that she reads is of the one who polls: no redirect takes the answer to that domain.
 
-    A public vendor is whoever names it, with whatever key; one that registered itself named a
-    domain, which only an answer that arrives there would show to be its own.
+    A public vendor is whoever names it, with whatever key. One that registered itself named a domain, and one
+    that is a document may be a file that somebody put there: only that answers arrive at it speaks for both.
     """
-    return not vendor.public and vendor.origin != REGISTERED
+    return vendor.verified and not vendor.public
 
 
 def _answer_mode(parameters: Parameters) -> str:
