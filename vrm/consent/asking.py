@@ -4,7 +4,8 @@ A request is sealed under a key of its own 32 bytes. Three texts are made of the
 way only: the *handle* in the browser that came from the vendor; the *reference* that a vendor pushed its
 request for (RFC 9126), to bring that browser within 90 seconds; the *link* of a request whose answer the
 vendor polls for, to open on any device within ten minutes. A handle of a pushed request is good once its
-browser came; then the request waits as long as any other. Anybody may submit, so only so many wait at once.
+browser came; then the request waits as long as any other. Anybody may submit in any vendor's name, so only so
+many wait at once; what a vendor of the host's proved to be its own has room that nobody else fills.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ TABLES = (
     "CREATE INDEX requests_expires ON requests (expires)",
     "CREATE INDEX requests_waiting ON requests (spent, vendor_tag, expires)",
 )
-WAITING_OF_ONE = 1000  # requests of one vendor that wait at once
+WAITING_OF_ONE = 1000  # requests of one vendor that wait at once; as many that it proved to be its own
 WAITING_OF_ALL = 5000  # of all vendors: a request may have 16 KiB
+KEPT_FREE = 1000  # of these, for requests that were proved
 REFERENCE_LIFE = 90  # seconds for bringing the browser
 LINK_LIFE = 600  # seconds for opening the link: who asked is at the vendor's page now
 
@@ -177,8 +179,9 @@ class Asking:
         lookup, key = self._split(raw)
         number = 1000 + secrets.randbelow(9000)
         values = [number, vendor.client_id, *said, now, dict(extras or {}), pushed]
-        tag = self._server_key.vendor_tag("", vendor.client_id)
-        self._require_room(tag, now)
+        proved = pushed is not None and vendor.verified and not vendor.public
+        tag = self._server_key.vendor_tag("proved" if proved else "", vendor.client_id)
+        self._require_room(tag, now, WAITING_OF_ALL - (0 if proved else KEPT_FREE))
         transaction.execute(
             "INSERT INTO requests (lookup, created, expires, spent, sealed, vendor_tag)"
             " VALUES (?, ?, ?, 0, ?, ?)",
@@ -186,11 +189,11 @@ class Asking:
         )
         return raw, number
 
-    def _require_room(self, tag: bytes, now: int) -> None:
+    def _require_room(self, tag: bytes, now: int, most: int) -> None:
         waiting = "SELECT count(*) FROM requests WHERE spent = 0 AND expires > ?"
         [of_all] = self._engine.one(waiting, (now,)) or (0,)
         [of_one] = self._engine.one(waiting + " AND vendor_tag = ?", (now, tag)) or (0,)
-        if of_all >= WAITING_OF_ALL or of_one >= WAITING_OF_ONE:
+        if of_all >= most or of_one >= WAITING_OF_ONE:
             raise BusyError()
 
     def open(self, handle: str) -> StoredRequest:

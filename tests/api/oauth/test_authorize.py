@@ -401,7 +401,7 @@ def test_one_vendors_requests_cannot_fill_the_disk(
 def test_all_vendors_requests_cannot_fill_the_disk(
     shop: Shop, other_shop: Shop, count_requests: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "WAITING_OF_ALL", 1)
+    monkeypatch.setattr(asking, "WAITING_OF_ALL", asking.KEPT_FREE + 1)
     handle_of(shop.ask())
     answer = other_shop.ask()
     assert query_of(answer)["error"] == "temporarily_unavailable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.api.actors import CALLBACK, Customer, Shop, handle_of, query_of, refu
 from tests.conftest import SettableClock
 from vrm.consent import asking
 from vrm.consent.service import Consent
-from vrm.errors import RequestNotFoundError
+from vrm.errors import BusyError, RequestNotFoundError
 from vrm.vault.engine import SqliteEngine
 
 URN = "urn:ietf:params:oauth:request_uri:"
@@ -244,14 +245,41 @@ def test_only_a_form_that_is_posted_is_read(shop: Shop, client: FlaskClient) -> 
 
 
 def test_pushed_requests_count_among_those_that_wait(
-    shop: Shop, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, other_shop: Shop, app_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "WAITING_OF_ONE", 2)
     pushed(shop)
-    handle_of(shop.ask())
+    pushed(shop)
     refused(push(shop), 429, "temporarily_unavailable")
-    assert query_of(shop.ask())["error"] == "temporarily_unavailable"
     pushed(other_shop)
+    pushed(app_shop)  # anybody can push in a public vendor's name
+    handle_of(app_shop.ask())
+    refused(push(app_shop), 429, "temporarily_unavailable")
+
+
+def test_what_anybody_may_send_keeps_no_vendor_from_pushing(
+    shop: Shop, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever knows a vendor's id can send browsers' requests in its name."""
+    monkeypatch.setattr(asking, "WAITING_OF_ONE", 1)
+    monkeypatch.setattr(asking, "KEPT_FREE", 2)
+    monkeypatch.setattr(asking, "WAITING_OF_ALL", 3)
+    handle_of(shop.ask())
+    for vendor in (shop, other_shop):
+        assert query_of(vendor.ask())["error"] == "temporarily_unavailable"
+    pushed(shop)
+    refused(push(shop), 429, "temporarily_unavailable")
+    pushed(other_shop)
+
+
+def test_who_registered_itself_has_no_room_of_its_own(
+    shop: Shop, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = replace(shop.vendor, origin="registered")
+    monkeypatch.setattr(asking, "WAITING_OF_ALL", asking.KEPT_FREE)
+    with pytest.raises(BusyError):
+        consent.requests.push(stranger, [], redirect_uri=CALLBACK, state="", code_challenge=shop.challenge)
+    pushed(shop)
 
 
 def test_a_pushed_request_is_stored_so_that_only_its_reference_opens_it(
