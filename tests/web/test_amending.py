@@ -142,6 +142,12 @@ def test_an_extra_that_asks_for_less_than_she_had_taken_stands_ticked(
     assert page.form(handle).values("optional") == (["1"] if action == "replace" else ["1", "2"])
 
 
+def test_an_extra_says_which_facts_it_asks_for(alice: Customer, books: list[str], ask: Ask) -> None:
+    extra = part("purchases.item", fields=["title"], necessity="optional")
+    page = alice.get(f"/requests/{ask(PRICE, extra)}")
+    assert "Purchases: what it is (title)" in " ".join(page.text.split())
+
+
 def test_a_change_is_approved_on_the_page(
     alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
 ) -> None:

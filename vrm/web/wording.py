@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -191,14 +191,15 @@ def datatypes_text(datatypes: Iterable[str]) -> str:
     return "; ".join(f"{name}: {', '.join(facets)}" if facets else name for name, facets in grouped.items())
 
 
-def fields_text(datatype: str) -> str:
-    """The fields that a facet holds, in words."""
+def fields_text(datatype: str, only: Container[str] | None = None) -> str:
+    """The fields that a facet holds, in words; of these `only`, where a part of a request names some."""
     collection, _, facet = datatype.partition(".")
     try:
         fields = CATALOG_BY_NAME[collection].facet(facet).fields
     except KeyError:
         return ""
-    return ", ".join(lower_first(gettext(field.label)) for field in fields)
+    shown = [field.label for field in fields if only is None or field.name in only]
+    return ", ".join(lower_first(gettext(label)) for label in shown)
 
 
 def lower_first(text: str) -> str:
