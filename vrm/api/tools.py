@@ -42,8 +42,10 @@ class ToolDesk:
         """Whose vault it is, and until when."""
         vault, secret = self._opened()
         own = self._vaults.tools.id_of(secret)
-        (tool,) = [one for one in self._vaults.tools.listing(vault.keyring) if one.id == own]
-        return _json({"username": vault.username, "expires": rfc3339(tool.expires)})
+        ends = [one.expires for one in self._vaults.tools.listing(vault.keyring) if one.id == own]
+        if not ends:  # disconnected a moment ago
+            raise TokenError()
+        return _json({"username": vault.username, "expires": rfc3339(ends[0])})
 
     def leave(self) -> Response:
         """The program gives its credential back."""

@@ -336,6 +336,17 @@ def test_a_program_whose_time_is_over_is_refused(program: Program, token: str, c
     problem(program.call("GET", "/self", token), 401, "token-invalid")
 
 
+def test_a_program_whose_time_ends_in_the_middle_of_a_call_is_refused(
+    program: Program, token: str, clock: SettableClock
+) -> None:
+    ends = clock.at + 12 * 3600
+    answers = set()
+    for looks in range(1, 12):  # the clock goes on by a second whenever somebody looks
+        clock.at, clock.pace = ends - looks, 1
+        answers.add(program.call("GET", "/self", token).status_code)
+    assert answers == {200, 401}
+
+
 def test_another_method_is_answered_as_programs_expect(program: Program, token: str) -> None:
     assert program.call("PUT", "/imports", token).content_type == "application/problem+json"
 
