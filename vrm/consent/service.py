@@ -194,7 +194,7 @@ class Consent:
     def _let_strangers_in(self, vaults: Vaults, outbound: Outbound) -> None:
         """Vendors that come by themselves, and what is fetched of them."""
         key, fetching = vaults.server_key, Fetching(self.engine, outbound)
-        counting = Counting(self.engine, key, self.clock)
+        self.counting = counting = Counting(self.engine, key, self.clock)
         self.keys = KeySets(self.engine, key, self.clock, fetching)
         self.registrations = Registrations(self.engine, key, self.vendors, counting, self.clock)
         self.documents = Documents(self.engine, self.vendors, counting, fetching, self.clock)

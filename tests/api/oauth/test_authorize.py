@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Customer, Shop, handle_of, no_redirect, query_of, sent_back
 from tests.conftest import SettableClock
+from vrm.api.oauth import routes
 from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -426,3 +427,25 @@ def test_a_disk_that_takes_no_more_is_a_page_and_no_redirect(shop: Shop, engine:
     assert "Location" not in answer.headers
     engine.one("PRAGMA query_only = OFF")
     handle_of(shop.ask())
+
+
+def test_one_network_brings_only_so_many_requests(
+    shop: Shop, consent: Consent, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FROM_ONE", 2)
+
+    def bring(address: str) -> int:
+        there = {"REMOTE_ADDR": address}
+        query = urlencode(shop.question())
+        answer = shop.client.get(f"/oauth/authorize?{query}", environ_base=there)
+        if answer.status_code == 429:
+            assert int(answer.headers["Retry-After"]) <= 3600
+            assert "Location" not in answer.headers
+        return answer.status_code
+
+    assert [bring("203.0.113.7") for _ in range(3)] == [303, 303, 429]
+    assert [bring("2001:db8::1"), bring("2001:db8::2"), bring("2001:db8:0:0:1::3")] == [303, 303, 429]
+    assert bring("203.0.113.8") == 303  # others come through
+    assert {bring("127.0.0.1") for _ in range(4)} == {303}
+    clock.forward(3600)
+    assert bring("203.0.113.7") == 303

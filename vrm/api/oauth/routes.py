@@ -29,13 +29,14 @@ from vrm.api.oauth.registration import Registering
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
 from vrm.consent.asking import StoredRequest
-from vrm.consent.counting import Counting
+from vrm.consent.counting import network
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, VrmError
-from vrm.settings import Settings
+from vrm.settings import LOOPBACK, Settings
 from vrm.vault.vault import Vaults
 
 AUTHORIZE = "/oauth/authorize"
+FROM_ONE = 300  # requests in an hour that one network brings by its browsers
 
 
 def blueprint(consent: Consent, vaults: Vaults, settings: Settings) -> Blueprint:
@@ -49,8 +50,7 @@ def blueprint(consent: Consent, vaults: Vaults, settings: Settings) -> Blueprint
     routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
     routes.add_url_rule(INTROSPECT, "introspect", server.introspect, methods=["POST"])
     if settings.tools:
-        counting = Counting(vaults.engine, vaults.server_key, vaults.clock)
-        asking = Asking(server, vaults.pairings, counting)
+        asking = Asking(server, vaults.pairings, consent.counting)
         routes.add_url_rule(DEVICE_AUTHORIZATION, "device", asking.ask, methods=["POST"])
     managed = Management(consent, settings.issuer)
     routes.add_url_rule(f"{GRANTS}/<grant_id>", "grant", managed.query)
@@ -94,7 +94,13 @@ def authorize(server: OAuthServer) -> Response:
 
 
 def submit(server: OAuthServer, asked: CheckedRequest) -> StoredRequest:
-    """Store a checked request; OAuth2Error where too many wait."""
+    """Store a checked request; OAuth2Error where too many wait, RateLimitedError where one network asks.
+
+    Anybody can bring requests here in the name of any vendor; what a vendor pushes is counted as its own.
+    """
+    address = request.remote_addr or ""
+    if address not in LOOPBACK:  # a proxy on this machine that is not trusted would stand for everybody
+        server.consent.counting.count("requests", (network(address), FROM_ONE))
     try:
         return server.consent.requests.submit(
             asked.client.vendor,
