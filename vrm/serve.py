@@ -28,6 +28,7 @@ from vrm.settings import Settings
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
 
+_FILES = 4096  # more than a server has open as it starts
 _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
     errno.EADDRINUSE: "choose another with --port, or stop what listens there",
@@ -134,8 +135,10 @@ def _announce(settings: Settings, listening: Callable[[], object]) -> None:
         os.waitpid(child, 0)
         return
     try:
-        if os.fork() == 0 and _is_taken(settings):
-            listening()
+        if os.fork() == 0:
+            os.closerange(3, _FILES)  # a lock that it kept would outlive a server that is killed
+            if _is_taken(settings):
+                listening()
     finally:
         os._exit(0)
 

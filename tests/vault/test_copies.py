@@ -372,7 +372,8 @@ def test_the_restore_says_whom_the_host_had_blocked(
     client = json.loads(run(capsys, *added, *at)[1])["client_id"]
     run(capsys, "backup", "copy", *at)
     assert run(capsys, "vendor", "block", client, *at)[0] == 0
-    _, out, _ = run(capsys, "restore", "copy", "--force", *at)
+    code, out, err = run(capsys, "restore", "copy", "--force", *at)
+    assert (code, err) == (0, [])
     assert f"Vendors: Emma's Books ({client}) was blocked since, and stays blocked." in out
     assert json.loads(run(capsys, "vendor", "list", "--json", *at)[1])[0]["blocked"]
     for path in host.glob("vrm.db*"):

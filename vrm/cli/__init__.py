@@ -23,7 +23,7 @@ from vrm.cli import (
     vendors,
     working,
 )
-from vrm.cli.frame import Parser, readable
+from vrm.cli.frame import Parser, close, readable
 from vrm.errors import VrmError
 
 _GROUPS = (
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    finally:
+        close(chosen)
     return 1
 
 

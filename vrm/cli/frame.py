@@ -83,8 +83,16 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
 
 
 def host_of(chosen: argparse.Namespace) -> Host:
-    """The data that this command works on."""
-    return open_host(settings_of(chosen))
+    """The data that this command works on; closed when the command ends."""
+    host = open_host(settings_of(chosen))
+    chosen.opened = [*getattr(chosen, "opened", ()), host]
+    return host
+
+
+def close(chosen: argparse.Namespace) -> None:
+    """Give back what this command opened: nobody waits for it until memory is tidied up."""
+    for host in getattr(chosen, "opened", ()):
+        host.engine.close()
 
 
 def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
