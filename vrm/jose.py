@@ -21,12 +21,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
 from joserfc.errors import JoseError as JoserfcError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from vrm import strict_json
 from vrm.errors import JoseError
 
 __all__ = [
@@ -263,28 +264,14 @@ def _object(part: str) -> Json:
     """Strict JSON: an object, no key twice, no NaN, no half of a character, which nothing could store."""
     try:
         text = _decoded(part).decode()
-        found = _STRICT.decode(text)
+        found = strict_json.loads(text)
         if "\\u" in text:  # only an escape can write half a character
             json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except ValueError:
         raise JoseError("a part of the token is not JSON with unique keys") from None
     if not isinstance(found, dict):
         raise JoseError("a part of the token is not a JSON object")
     return found
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> Json:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _decoded(text: str) -> bytes:

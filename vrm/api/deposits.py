@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Response, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from vrm import strict_json
 from vrm.api import guards
 from vrm.api.gate import Gate
 from vrm.consent.deposits import Deposits
@@ -125,19 +126,6 @@ def _body() -> object:
     if (request.content_length or 0) > BODY_MOST:
         raise RequestEntityTooLarge()
     try:
-        return json.loads(
-            request.get_data(cache=False), parse_constant=_not_json, object_pairs_hook=_without_doubles
-        )
-    except (ValueError, RecursionError):
+        return strict_json.loads(request.get_data(cache=False))
+    except ValueError:
         raise ParameterError("the body is not valid JSON") from None
-
-
-def _not_json(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):  # which of two values is meant, nobody knows
-        raise ValueError
-    return found

@@ -8,12 +8,12 @@ thread is open: the database would wait for a stranger.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vrm import strict_json
 from vrm.errors import OutboundError
 from vrm.outbound import Answer, Outbound
 from vrm.vault.engine import Engine
@@ -66,8 +66,8 @@ class Fetching:
 def _read(answer: Answer) -> tuple[str, dict[str, Any]]:
     try:
         text = answer.body.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
+        document = strict_json.loads(text)
+    except ValueError:
         raise OutboundError("what is there is not JSON with unique keys", answered=True) from None
     if not isinstance(document, dict):
         raise OutboundError("what is there is not a JSON object", answered=True)
@@ -80,16 +80,3 @@ def _keep(headers: Mapping[str, str]) -> int:
         return SHORTEST
     found = _MAX_AGE.search(told)
     return max(SHORTEST, min(int(found.group(1)), LONGEST)) if found else USUAL
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json.loads`: an object, refused with ValueError where a key stands in it twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key twice")
-    return found
-
-
-def refuse_constant(name: str) -> Any:
-    """For `json.loads`: NaN and the infinities are no JSON."""
-    raise ValueError(name)

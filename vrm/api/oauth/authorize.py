@@ -9,7 +9,6 @@ Promises: nothing is stored that the customer could not decide on; the browser g
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from authlib.oauth2.rfc6749 import (
 from authlib.oauth2.rfc6749.grants.authorization_code import validate_code_authorization_request
 from flask import request
 
+from vrm import strict_json
 from vrm.api.oauth.clients import OAuthClient
 from vrm.api.oauth.management import settled_extras
 from vrm.api.oauth.parameters import (
@@ -211,19 +211,8 @@ def check_scope_syntax(scope: str) -> None:
 
 
 def parse_details(text: str) -> object:
-    """Strict JSON: no key twice, no NaN, no nesting beyond what Python reads."""
+    """What the text says, read strictly."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return strict_json.loads(text)
+    except ValueError:
         raise InvalidAuthorizationDetailsError("authorization_details is not JSON with unique keys") from None
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key twice")
-    return found
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(name)

@@ -17,12 +17,12 @@ from authlib.oauth2 import OAuth2Error
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from vrm import strict_json
 from vrm.api.gate import presented
 from vrm.api.oauth.clients import METHODS
 from vrm.api.oauth.parameters import MAX_REQUEST
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent import claims
-from vrm.consent.fetching import refuse_constant, unique
 from vrm.consent.registrations import Registrations
 from vrm.consent.vendors import Vendor
 from vrm.errors import ParameterError, TokenError, ValidationError
@@ -182,8 +182,8 @@ def _sent() -> dict[str, Any]:
         raise UnsupportedMediaType()
     request.max_content_length = MAX_REQUEST
     try:
-        sent = json.loads(request.get_data(), object_pairs_hook=unique, parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
+        sent = strict_json.loads(request.get_data())
+    except ValueError:
         sent = None
     if not isinstance(sent, dict):
         raise InvalidClientMetadataError("the body must be a JSON object with unique keys")
