@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import zlib
 
@@ -58,6 +59,12 @@ def read_token(kind: str, text: str) -> bytes | None:
     if zlib.crc32(prefix.encode() + raw).to_bytes(4, "big") != check or write_token(kind, raw) != text:
         return None
     return raw
+
+
+def challenge_of(verifier: str) -> str:
+    """The S256 challenge of a PKCE verifier (RFC 7636 section 4.2)."""
+    seen = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
+    return base64.urlsafe_b64encode(seen).rstrip(b"=").decode()
 
 
 def split(kind: str, raw: bytes, pepper: bytes) -> tuple[bytes, Key]:

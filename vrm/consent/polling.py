@@ -9,14 +9,12 @@ Refuses to answer faster than it said (RFC 8628 section 3.5): every poll that co
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vrm.clock import Clock
-from vrm.consent.credentials import read_token, write_token
+from vrm.consent.credentials import challenge_of, read_token, write_token
 from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet, jkt_of
@@ -127,7 +125,7 @@ class Polls:
         if raw is None:
             raise CodeError()
         lookup, key = self._split(raw)
-        challenge = _challenge(verifier)
+        challenge = challenge_of(verifier)
         with self._engine.write() as transaction:
             state = self._state(transaction, lookup, key, (vendor.client_id, challenge, jkt_of(proof)))
             if state != ANSWERED:
@@ -211,8 +209,3 @@ class Polls:
 def _private(key: Key) -> Key:
     """The X25519 key that only the ticket makes."""
     return crypto.derive(key, Purpose.TICKET_PAIR)
-
-
-def _challenge(verifier: str) -> str:
-    seen = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
-    return base64.urlsafe_b64encode(seen).rstrip(b"=").decode()

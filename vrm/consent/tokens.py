@@ -9,8 +9,6 @@ a short while by the same client.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from vrm.clock import Clock
 from vrm.consent import endings, narrowing
 from vrm.consent.credentials import (
     bound_to,
+    challenge_of,
     read_token,
     split,
     with_keys,
@@ -154,12 +153,10 @@ class Tokens:
             self._end_after_reuse(grant_id, "code-reused", spent)
             raise CodeError()
         key, client, uri, challenge, *bound = self._carried("code", row, wrapping)
-        digest = hashlib.sha256(verifier.encode("utf-8", "replace")).digest()
-        seen = base64.urlsafe_b64encode(digest).rstrip(b"=")
         good = (
             crypto.equal(client, vendor.client_id.encode())
             and crypto.equal(uri, redirect_uri.encode("utf-8", "replace"))
-            and crypto.equal(challenge, seen)
+            and crypto.equal(challenge, challenge_of(verifier).encode())
             and (not any(bound) or crypto.equal(bound[0], jkt_of(proof).encode()))
         )
         if not good:

@@ -18,7 +18,7 @@ from tests.api.proving import Prover
 from tests.conftest import SettableClock
 from vrm.api.oauth.clients import TICKET
 from vrm.consent import polling
-from vrm.consent.credentials import read_token, write_token
+from vrm.consent.credentials import challenge_of, read_token, write_token
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, RequestNotFoundError, TamperedError, ValidationError
@@ -286,7 +286,7 @@ def test_the_answer_is_sealed_so_that_only_ticket_and_verifier_open_it(
     assert raw is not None
     key = consent.polls._split(raw)[1]
     private = polling._private(key)
-    for challenge in ("", "c" * 43, polling._challenge("v" * 43)):
+    for challenge in ("", "c" * 43, challenge_of("v" * 43)):
         with pytest.raises(TamperedError):
             crypto.open_sealed(private, sealed, Purpose.TICKET_ANSWER, lookup, grant_id, expires, challenge)
     place = (lookup, grant_id, expires, shop.challenge)
