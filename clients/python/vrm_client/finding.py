@@ -46,7 +46,6 @@ class PublicTransport(Transport):
     ) -> None:
         super().__init__(timeout=timeout, max_bytes=max_bytes, ca_file=ca_file)
         self._allow = [ipaddress.ip_network(network) for network in allow]
-        self._ca_file = ca_file
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
@@ -60,25 +59,18 @@ class PublicTransport(Transport):
             body=body,
             redirect=False,
             preload_content=False,
+            timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
         )
 
     def _pool_to(self, parts: SplitResult, address: str) -> urllib3.HTTPConnectionPool:
-        """One connection to that address; the certificate must be the name's."""
-        wait = urllib3.Timeout(connect=self._timeout, read=self._timeout)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        """Connections to that address, kept for the next request; the certificate must be the name's."""
         if parts.scheme == "http":  # only where `allow` lets it
-            return urllib3.HTTPConnectionPool(address, port, retries=False, maxsize=1, timeout=wait)
-        return urllib3.HTTPSConnectionPool(
-            address,
-            port,
-            retries=False,
-            maxsize=1,
-            timeout=wait,
-            server_hostname=parts.hostname,
-            assert_hostname=parts.hostname,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=self._ca_file,
-        )
+            return self._pool.connection_from_host(address, parts.port, "http")
+        named = {
+            "server_hostname": parts.hostname,
+            "assert_hostname": parts.hostname,
+        }
+        return self._pool.connection_from_host(address, parts.port, "https", pool_kwargs=named)
 
 
 def public_address(parts: SplitResult, allow: Sequence[Network] = ()) -> str:

@@ -202,6 +202,15 @@ def test_the_checked_address_is_spoken_to_under_the_certified_name(certified):
     assert transport.get(f"https://localhost:{port}/x?y=1").json() == {"host": f"localhost:{port}"}
 
 
+def test_a_connection_is_kept_for_the_next_request(scripted, said):
+    scripted.says("/x", said({}))
+    transport = PublicTransport(allow=HERE)
+    for _ in range(3):
+        transport.get(f"{scripted.url}/x")
+    pool = transport._pool_to(urlsplit(scripted.url), "127.0.0.1")
+    assert (pool.num_requests, pool.num_connections) == (3, 1)
+
+
 def test_a_certificate_of_another_name_is_refused(certified):
     port, ca_file = certified
     with pytest.raises(UnreachableError):
