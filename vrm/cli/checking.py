@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from vrm import thief
-from vrm.app import Host, open_host
-from vrm.cli.frame import add_json, add_passphrase, command, settings_of, show, unlock
+from vrm.app import Host
+from vrm.cli.frame import add_json, add_passphrase, command, host_of, settings_of, show, unlock
 from vrm.consent import chains
 from vrm.errors import StorageError, ValidationError
 from vrm.vault import chains as vault_chains
@@ -45,7 +45,7 @@ def _run_check(chosen: argparse.Namespace) -> int:
         raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
     if chosen.passphrase_file and not chosen.vault:
         raise ValidationError("a passphrase, but no vault to open", hint="add --vault NAME")
-    host = open_host(settings)
+    host = host_of(chosen)
     problems = list(host.engine.integrity()) + host.consent.vendors.problems()
     problems += vault_chains.problems(host.engine) + chains.problems(host.engine)
     if chosen.vault:
