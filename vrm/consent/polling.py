@@ -24,6 +24,7 @@ from vrm.errors import CodeError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
+from vrm.vault.pacing import INTERVAL, slowed
 from vrm.vault.serverkey import ServerKey
 
 TABLES = (
@@ -34,8 +35,6 @@ TABLES = (
 WAITING, ANSWERED, DECLINED, REDIRECTED = "waiting", "answered", "declined", "redirected"
 SLOW, EXPIRED = "slow", "expired"  # outcomes beside the states
 KIND = "ticket"  # of the row in `tokens` that holds an answer
-INTERVAL = 5  # seconds between two polls
-_SLOWEST = 60  # seconds
 PICK_UP = 600  # seconds for which an answer waits to be fetched
 FORGET = 3600  # seconds after its end for which a ticket is told how its request ended
 
@@ -151,11 +150,8 @@ class Polls:
             return str(state)
         if now >= expires:
             return EXPIRED
-        slow = abs(now - polled) < pace
-        transaction.execute(
-            "UPDATE polls SET polled = ?, pace = ? WHERE lookup = ?",
-            (now, min(pace + INTERVAL, _SLOWEST) if slow else pace, lookup),
-        )
+        slow, pace = slowed(now, polled, pace)
+        transaction.execute("UPDATE polls SET polled = ?, pace = ? WHERE lookup = ?", (now, pace, lookup))
         return SLOW if slow else WAITING
 
     @staticmethod

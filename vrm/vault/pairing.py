@@ -19,6 +19,7 @@ from vrm.errors import BusyError, PairingError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.engine import Engine, Transaction
+from vrm.vault.pacing import INTERVAL, slowed
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.tools import Tools
 
@@ -37,8 +38,6 @@ SLOW, EXPIRED = "slow", "expired"  # outcomes beside the states
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # RFC 8628 section 6.1: no vowels, so no words; nothing to mistake
 CODE_LETTERS = 8  # 20⁸: 34 bits
 LIFE = 600  # seconds from the question to the fetched answer
-INTERVAL = 5  # seconds between two polls
-_SLOWEST = 60  # seconds
 FORGET = 3600  # seconds after its end for which a program is told how it ended
 MOST_WAITING = 200  # codes at once: few, so that a guessed one is hardly ever one of them
 _TYPED = str.maketrans("", "", "- \t\r\n")
@@ -175,11 +174,8 @@ class Pairings:
 
     def _too_soon(self, transaction: Transaction, lookup: bytes, polled: int, pace: int) -> Polled:
         now = self._clock.now()
-        slow = abs(now - polled) < pace
-        transaction.execute(
-            "UPDATE pairings SET polled = ?, pace = ? WHERE lookup = ?",
-            (now, min(pace + INTERVAL, _SLOWEST) if slow else pace, lookup),
-        )
+        slow, pace = slowed(now, polled, pace)
+        transaction.execute("UPDATE pairings SET polled = ?, pace = ? WHERE lookup = ?", (now, pace, lookup))
         return Polled(SLOW if slow else WAITING)
 
     @staticmethod

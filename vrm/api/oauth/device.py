@@ -30,6 +30,7 @@ from vrm.consent.counting import Counting, network
 from vrm.consent.credentials import read_token, write_token
 from vrm.errors import PairingError
 from vrm.vault import pairing
+from vrm.vault.pacing import INTERVAL
 from vrm.vault.pairing import Pairings, shown
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -82,7 +83,7 @@ class Asking:
             "verification_uri": page,
             "verification_uri_complete": f"{page}?user_code={code}",
             "expires_in": pairing.LIFE,
-            "interval": pairing.INTERVAL,
+            "interval": INTERVAL,
         }
         return Response(json.dumps(body), content_type="application/json")
 

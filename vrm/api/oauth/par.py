@@ -22,10 +22,10 @@ from vrm.api.oauth.authorize import CheckedRequest, checked_request
 from vrm.api.oauth.clients import METHODS, OAuthClient
 from vrm.api.oauth.parameters import Parameters, StrictRequest, from_form, refuse_repeated, required
 from vrm.consent.asking import LINK_LIFE, REFERENCE_LIFE, StoredRequest
-from vrm.consent.polling import INTERVAL
 from vrm.consent.proofs import Proof
 from vrm.consent.vendors import Vendor
 from vrm.errors import BusyError, RequestNotFoundError
+from vrm.vault.pacing import INTERVAL
 
 PAR = "/oauth/par"
 URN = "urn:ietf:params:oauth:request_uri:"
