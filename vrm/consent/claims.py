@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from vrm.consent import keysets
 from vrm.consent.vendors import check_address, check_name, check_redirect_uri
 from vrm.errors import ValidationError
+from vrm.settings import LOOPBACK
 
 MAX_REDIRECT_URIS = 10
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NETLOC = re.compile(rf"(?=.{{4,100}}$)(?:{_LABEL}\.)+(?=[a-z]){_LABEL}(?::(?!443$)[1-9][0-9]{{0,4}})?")
 _BUILT = {
@@ -84,7 +84,7 @@ def origin(uri: str) -> tuple[str, str, int]:
 def on_loopback(uri: str) -> bool:
     """Whether an address stays on the customer's own machine: that of a program there."""
     parts = urlsplit(uri)
-    return parts.scheme == "http" and parts.hostname in _LOOPBACK
+    return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
 def wrong(member: str, reason: str) -> ValidationError:

@@ -18,6 +18,7 @@ from vrm.clock import Clock
 from vrm.consent import keysets
 from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
+from vrm.settings import LOOPBACK
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.naming import is_plain
@@ -47,7 +48,6 @@ STEPS = tuple(
 )
 METHODS = ("client_secret_basic", "private_key_jwt", "none")
 HOST, REGISTERED, DOCUMENT = "host", "registered", "document"  # origins; but for the first, nobody vouches
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _FIRST = (
     *("client_id", "name", "redirect_uris", "secret", "resource_server", "sells_as", "purpose", "blocked"),
     "created",
@@ -96,7 +96,7 @@ def check_redirect_uri(uri: str) -> str:
     """An https address, or http on loopback (RFC 8252 §7.3), without fragment; ValidationError."""
     try:
         url = urlsplit(uri)
-        plain = url.scheme == "http" and url.hostname in _LOOPBACK
+        plain = url.scheme == "http" and url.hostname in LOOPBACK
         good = (url.scheme == "https" or plain) and url.hostname and not url.username and url.port != 0
     except ValueError:
         good = False
@@ -299,7 +299,7 @@ def _vendor(row: Row) -> Vendor:
     uris = tuple(json.loads(of["redirect_uris"]))
     method = of["auth_method"] or ("none" if of["secret"] is None else "client_secret_basic")
     vouched = of["origin"] == HOST
-    abroad = [uri for uri in uris if urlsplit(uri).hostname not in _LOOPBACK]
+    abroad = [uri for uri in uris if urlsplit(uri).hostname not in LOOPBACK]
     home = of["client_id"] if of["origin"] == DOCUMENT else (abroad or uris or ("",))[0]
     return Vendor(
         of["client_id"],
