@@ -14,10 +14,10 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyring import Keyring
 from vrm.vault.layout import SCHEMA
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 PASSPHRASE = "correct horse battery staple"

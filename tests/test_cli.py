@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import PASSPHRASE
 from vrm.cli import main
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

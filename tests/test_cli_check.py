@@ -13,7 +13,7 @@ from vrm.app import SCHEMAS
 from vrm.cli import main
 from vrm.consent.service import Consent
 from vrm.vault import copies
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

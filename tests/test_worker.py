@@ -30,7 +30,7 @@ from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
 from vrm.errors import StorageError, ValidationError, VendorNotFoundError
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 from vrm.worker import Worker
 

@@ -21,9 +21,10 @@ from vrm.outbound import Outbound
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
-from vrm.vault.engine import Engine, SqliteEngine
+from vrm.vault.engine import Engine
 from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
 from vrm.vault.sessions import SessionLimits
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 from vrm.vault.wholefile import make_folder
 from vrm.web.limits import SCHEMA as LIMITS_SCHEMA

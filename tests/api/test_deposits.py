@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.actors import Customer, Shop, connect, problem
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 RECEIPT = {"item": {"title": "Kindred"}, "order": {"order_number": "R-1"}}
 WRITING = "purchases:write inbox:write"

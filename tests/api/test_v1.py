@@ -11,7 +11,7 @@ from tests.api.actors import Customer, Shop, connect, problem
 from tests.api.conftest import BOOKS, GIFT
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 
 def titles(answer: Any) -> set[str]:

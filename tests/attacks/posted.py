@@ -9,7 +9,7 @@ from typing import Any
 from vrm.consent.filters import Wanted
 from vrm.consent.postings import LABEL
 from vrm.consent.reader import Access, Reader
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 ENTRY = LABEL + 4
 

@@ -34,9 +34,9 @@ from vrm.consent.postings import LABEL
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import envelope, records, serverkey, sorting
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.intake import bring_in
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 Features = dict[str, list[float]]  # what is seen → a number for each purchase

@@ -25,9 +25,9 @@ from vrm.thief.keys import Database, opens
 from vrm.thief.texts import look
 from vrm.vault import copies, keyslots, serverkey
 from vrm.vault.crypto import Probe
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

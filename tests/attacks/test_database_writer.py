@@ -28,10 +28,10 @@ from vrm.errors import (
 )
 from vrm.vault import crypto, serverkey
 from vrm.vault.crypto import KdfCost, Key, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.envelope import pack
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 OWN = "the writer's own passphrase"

@@ -13,7 +13,7 @@ from vrm.consent.service import Consent
 from vrm.errors import CodeError, ConflictError, SessionExpiredError, TokenError, UnlockError, VrmError
 from vrm.thief.texts import look
 from vrm.vault import crypto, removal
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 

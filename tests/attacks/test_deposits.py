@@ -31,9 +31,9 @@ from vrm.errors import (
 )
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.envelope import pad
 from vrm.vault.mailbox import Mailbox
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 RECEIPT = {

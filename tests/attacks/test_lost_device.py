@@ -23,9 +23,9 @@ from vrm.thief.keys import Database
 from vrm.vault import crypto, rotation, serverkey
 from vrm.vault.catalog import CATALOG
 from vrm.vault.crypto import Key, Probe, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyring import Keyring
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 OTHER = "a passphrase for the time after"

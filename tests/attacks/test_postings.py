@@ -22,7 +22,7 @@ from vrm.consent.postings import LABEL, Labels
 from vrm.consent.reader import Access, Reader
 from vrm.consent.service import Consent
 from vrm.errors import GrantInactiveError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 BOTH = part("purchases.item", "purchases.order")
 PER_ROW = 6  # category, seller, and a day's four blocks

@@ -29,7 +29,7 @@ from vrm.errors import (
     StorageError,
     TokenError,
 )
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 YEAR = 365 * DAY

@@ -22,7 +22,7 @@ from vrm.errors import (
     TokenError,
     ValidationError,
 )
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 ITEM, PRICE = part("purchases.item"), part("purchases.price")

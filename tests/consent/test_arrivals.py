@@ -16,7 +16,7 @@ from vrm.clock import day_of
 from vrm.consent import policy
 from vrm.consent.grants import DAY
 from vrm.errors import ConflictError, GrantNotFoundError, ValidationError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
 STRICT = os.environ.get("VRM_TEST_STRICT") == "1"
@@ -230,7 +230,7 @@ def _stage_and_die(folder: str) -> None:
 
     from tests.conftest import CHEAP, PASSPHRASE
     from vrm.vault import serverkey
-    from vrm.vault.engine import SqliteEngine
+    from vrm.vault.sqlite import SqliteEngine
     from vrm.vault.vault import Vaults
 
     engine = SqliteEngine(Path(folder) / "vrm.db")

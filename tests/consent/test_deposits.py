@@ -24,8 +24,8 @@ from vrm.errors import (
     StorageError,
     ValidationError,
 )
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.mailbox import Mailbox
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 RECEIPT = {

@@ -16,7 +16,7 @@ from vrm.consent.service import Consent
 from vrm.errors import StorageError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from vrm.consent.outbox import Sending
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.vault import removal
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 HERE = "https://books.example/events"

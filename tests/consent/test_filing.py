@@ -13,10 +13,10 @@ from tests.consent.test_deposits import MESSAGE, RECEIPT
 from vrm.consent.filing import Filing
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.importers.documents import document as from_export
 from vrm.vault.importers.rows import Line
 from vrm.vault.mailbox import Item
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 

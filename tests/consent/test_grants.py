@@ -19,7 +19,7 @@ from vrm.errors import (
     ValidationError,
     VendorNotFoundError,
 )
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

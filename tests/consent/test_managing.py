@@ -16,8 +16,8 @@ from vrm.errors import (
     NotItsGrantError,
     TargetError,
 )
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.envelope import pack
+from vrm.vault.sqlite import SqliteEngine
 
 QUERY, REVOKE = "grant_management_query", "grant_management_revoke"
 SHELF = "https://shelf.example"

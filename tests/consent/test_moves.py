@@ -33,9 +33,9 @@ from vrm.errors import (
 from vrm.vault import copies, crypto, envelope, export, moving, removal, serverkey
 from vrm.vault.catalog import CATALOG
 from vrm.vault.crypto import Cipher, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.export import Row, Section
 from vrm.vault.moving import Credential
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 READER = Path(__file__).parents[2] / "scripts" / "read_export.py"

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import SettableClock
 from vrm.consent.once import Once
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 RIVAL = """
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from vrm.clock import SystemClock
 from vrm.consent.once import Once
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 once = Once(SqliteEngine(Path(sys.argv[1])), SystemClock())
 print("ready", flush=True)
 sys.stdin.readline()

@@ -12,7 +12,7 @@ from vrm.consent import events, outbox
 from vrm.consent.grants import DAY
 from vrm.consent.outbox import Outbox, Sending, Turn
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 HERE = "https://books.example/events"
 

@@ -9,7 +9,7 @@ from tests.conftest import PASSPHRASE
 from tests.consent.test_deposits import RECEIPT
 from vrm.consent.service import Consent
 from vrm.errors import SessionExpiredError, StorageError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

@@ -19,7 +19,7 @@ from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, GrantInactiveError, ScopeError, TokenError
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 WANTED = (part("purchases.item", "purchases.price"),)

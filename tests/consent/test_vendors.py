@@ -13,7 +13,7 @@ from vrm.consent import keysets
 from vrm.consent.service import Consent
 from vrm.consent.vendors import check_redirect_uri
 from vrm.errors import ScopeError, ValidationError, VendorNotFoundError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import pytest
 
 from tests.contract.engine import NOTES, EngineContract
 from vrm.errors import StorageError
-from vrm.vault.engine import Engine, SqliteEngine
+from vrm.vault.engine import Engine
+from vrm.vault.sqlite import SqliteEngine
 
 
 def open_sqlite(folder: Path) -> SqliteEngine:
@@ -164,7 +165,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from vrm.errors import StorageError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 engine = SqliteEngine(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
@@ -257,7 +258,7 @@ def test_threads_that_end_give_their_connections_back(engine: SqliteEngine) -> N
 FORK = """
 import os, sys
 from pathlib import Path
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 engine = SqliteEngine(Path(sys.argv[1]))
 
 def add(number):
@@ -283,7 +284,7 @@ engine.close()
 FORK_INSIDE = """
 import os, sys
 from pathlib import Path
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 engine = SqliteEngine(Path(sys.argv[1]))
 with engine.write() as transaction:
     child = os.fork()
@@ -375,7 +376,7 @@ def test_a_child_that_inherits_a_connection_in_use_is_refused_and_spoils_nothing
 
 def test_a_killed_writer_leaves_no_lock_and_nothing_half_done(tmp_path: Path, engine: SqliteEngine) -> None:
     script = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom vrm.vault.engine import SqliteEngine\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom vrm.vault.sqlite import SqliteEngine\n"
         "engine = SqliteEngine(Path(sys.argv[1]))\n"
         "with engine.write() as transaction:\n"
         "    transaction.execute(\"INSERT INTO notes VALUES (1, 'half')\")\n"

@@ -23,7 +23,8 @@ from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import UnlockError, VrmError
 from vrm.vault import keyslots, rotation, serverkey
-from vrm.vault.engine import Engine, SqliteEngine
+from vrm.vault.engine import Engine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 OTHER = "a passphrase for the time after"

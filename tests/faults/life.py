@@ -21,7 +21,7 @@ from tests.vault.importers.samples import retail
 from vrm.app import Host, open_host
 from vrm.consent.requests import Choices
 from vrm.settings import Settings
-from vrm.vault import engine
+from vrm.vault import sqlite as engine
 from vrm.vault.intake import bring_in
 
 MOST_RECORDS = 25  # so that looking at all of them stays quick

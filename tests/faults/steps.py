@@ -26,8 +26,8 @@ from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import ConflictError, UnlockError, VrmError
 from vrm.vault import copies, removal, serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 STEPS = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect"}

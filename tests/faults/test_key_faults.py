@@ -18,7 +18,7 @@ from tests.conftest import PASSPHRASE
 from tests.faults.test_vault_faults import ENVIRON, ROOT
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 OTHER = "a passphrase for the time after"

@@ -21,7 +21,7 @@ from tests.vault.writers import unlocked
 from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.vault import copies, serverkey
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 ROOT = Path(__file__).parents[2]

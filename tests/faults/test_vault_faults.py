@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import PASSPHRASE
 from tests.vault.writers import unlocked
 from vrm.errors import StorageError, UnlockError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 ROOT = Path(__file__).parents[2]

@@ -27,8 +27,8 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, GrantNotFoundError, TokenError, ValidationError
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 WORDS = ("self", "gift", "household", "work", "other")

@@ -20,8 +20,8 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 Document = dict[str, dict[str, Any]]

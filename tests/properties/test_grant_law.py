@@ -32,8 +32,8 @@ from vrm.errors import (
     ValidationError,
 )
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 SHELF = "https://shelf.example"

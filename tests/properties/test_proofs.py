@@ -13,8 +13,8 @@ from vrm.consent.once import Once
 from vrm.consent.proofs import Proofs
 from vrm.errors import ProofError
 from vrm.vault.crypto import Key
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 
 URL = "https://vault.example/api/v1/purchases"
 TOKEN = "vrm_at_token"

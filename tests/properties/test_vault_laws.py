@@ -18,10 +18,10 @@ from vrm.errors import TamperedError, UnlockError, ValidationError
 from vrm.vault import crypto, envelope, keyslots, serverkey
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, Field
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
 from vrm.vault.naming import normal_username
 from vrm.vault.schemas import validate
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.tables import where
 from vrm.vault.vault import Vault, Vaults
 

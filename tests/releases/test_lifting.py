@@ -318,7 +318,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from vrm.consent.service import SCHEMA as CONSENT
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.layout import SCHEMA
 
 SLOW = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 1000000000)" \\
@@ -333,7 +333,7 @@ from dataclasses import replace
 from pathlib import Path
 from vrm.consent.service import SCHEMA as CONSENT
 from vrm.errors import StorageError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.layout import SCHEMA
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

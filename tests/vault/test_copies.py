@@ -20,8 +20,8 @@ from vrm.app import SCHEMAS
 from vrm.cli import main
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
 from vrm.vault import copies
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.occupied import Occupied
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 from vrm.vault.wholefile import whole_file
 

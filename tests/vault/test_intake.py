@@ -21,12 +21,12 @@ from tests.vault.importers.samples import (
 from tests.vault.importing import DIGITAL, ITEMS, REFUNDS, RETAIL, bring, counts, kept
 from vrm.errors import FormatError, ImportLimitError
 from vrm.vault import intake, serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.importers import hints, rows
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Rejection
 from vrm.vault.intake import bring_in
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

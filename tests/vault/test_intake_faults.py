@@ -56,7 +56,7 @@ KILLED = """
     from tests.conftest import CHEAP, PASSPHRASE, SettableClock
     from tests.vault.importers.samples import Pipe, retail
     from vrm.vault import serverkey
-    from vrm.vault.engine import SqliteEngine
+    from vrm.vault.sqlite import SqliteEngine
     from vrm.vault.intake import bring_in
     from vrm.vault.vault import Vaults
 

@@ -3,8 +3,8 @@
 import pytest
 
 from vrm.errors import TamperedError
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.journal import Journal, Noted, body_hash
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 

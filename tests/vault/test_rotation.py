@@ -13,10 +13,10 @@ import pytest
 from tests.conftest import PASSPHRASE
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError, ValidationError
 from vrm.vault import chains, crypto, keyslots, rotation
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import RecoverySlot
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 OTHER = "a passphrase for the time after"

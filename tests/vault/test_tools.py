@@ -17,7 +17,7 @@ from vrm.errors import (
 )
 from vrm.vault import crypto, pairing, tools
 from vrm.vault.crypto import Key
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 ADDRESS = "192.0.2.7"

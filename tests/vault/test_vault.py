@@ -18,12 +18,12 @@ from vrm.errors import (
 )
 from vrm.vault import crypto, keyslots, serverkey
 from vrm.vault.crypto import KdfCost, KdfLimits, Key
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyslots import PassphraseSlot
 from vrm.vault.naming import normal_username
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sessions import SessionLimits
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 NEW = "a passphrase for the time after"

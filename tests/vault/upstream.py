@@ -13,7 +13,7 @@ import tinydb
 import tinydb.database
 
 from tests.vault.plain import PlainStorage, PlainTable
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 NO_CACHE = "the query cache is off: it keeps plain text alive and answers from the past"
 OWN_STORAGE = "looks into a JSON file or memory; ours are rows"

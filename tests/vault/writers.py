@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.conftest import CHEAP, SettableClock
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.tables import where
 from vrm.vault.vault import Vault, Vaults
 

@@ -16,8 +16,8 @@ from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import TamperedError, VrmError
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 FROZEN: dict[str, Any] = json.loads((Path(__file__).parent / "exports.json").read_text(encoding="utf-8"))

@@ -12,9 +12,9 @@ from vrm.consent.writers import Pen, State
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.keyring import Keyring
 from vrm.vault.mailbox import Item, Mailbox
+from vrm.vault.sqlite import SqliteEngine
 
 FROZEN = FILES["mailbox"]
 RING = Keyring(FROZEN["vault"], key(FROZEN["root"]))

@@ -15,7 +15,7 @@ from vrm.consent.filters import FILTERED, Wanted
 from vrm.consent.postings import Labels
 from vrm.consent.selection import Place
 from vrm.vault.crypto import Key
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "postings.json").read_text(encoding="utf-8"))
 KEYS = {scope: Key(bytes.fromhex(key)) for scope, key in VECTORS["keys"].items()}

@@ -15,13 +15,13 @@ from vrm import errors
 from vrm.clock import SystemClock
 from vrm.vault import crypto, envelope, keyslots, serverkey
 from vrm.vault.crypto import Cipher, KdfCost, Key, Purpose
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, SessionSlot, Slot
 from vrm.vault.layout import SCHEMA
 from vrm.vault.records import Records
 from vrm.vault.roster import open_roster
+from vrm.vault.sqlite import SqliteEngine
 
 FOLDER = Path(__file__).parent
 REFUSALS = {cls.slug: cls for cls in (errors.TamperedError, errors.UnlockError)}

@@ -15,7 +15,7 @@ from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.consent.vendors import Vendor
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 CALLBACK = "https://cornerbooks.example/cb?from=vault"

@@ -24,8 +24,8 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault import serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.layout import SCHEMA
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 LONG = bool(os.environ.get("VRM_TEST_LONG"))

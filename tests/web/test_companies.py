@@ -12,7 +12,7 @@ from vrm.consent import disclosures
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
 from vrm.errors import GrantNotFoundError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 Sharing = Callable[[], GrantView]

@@ -12,7 +12,7 @@ from tests.web.actors import PASSPHRASE, Customer, shown_code
 from vrm.app import Host, create_app
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.web.actors import Customer
 from vrm.errors import BusyError, RateLimitedError, StorageError, TamperedError, VrmError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.web import faults
 
 

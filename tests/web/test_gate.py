@@ -15,7 +15,7 @@ from vrm.app import Host, create_app
 from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 OUTSIDE = ["/", "/create", "/login", "/recover"]

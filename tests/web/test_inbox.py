@@ -12,7 +12,7 @@ from tests.web.actors import Customer
 from tests.web.conftest import Ask, part
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 LETTER = {"message": {"subject": "Your <b>order</b>", "text": "It is\non its way.", "order_number": "R-1"}}

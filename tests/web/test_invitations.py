@@ -16,8 +16,8 @@ from tests.web.actors import PASSPHRASE, Customer, Page
 from vrm.app import Host, create_app
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.invitations import Invitations
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 MANY = 16

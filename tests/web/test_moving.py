@@ -19,8 +19,8 @@ from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.thief.texts import look
 from vrm.vault import copies, serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 Elsewhere = Callable[[str], tuple[Consent, Vaults]]

@@ -10,7 +10,7 @@ from tests.web.actors import Customer
 from tests.web.conftest import Ask
 from vrm.consent.service import Consent
 from vrm.consent.vendors import DOCUMENT, REGISTERED, Vendor
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 DOUBT = "Nobody has checked who they are"
 

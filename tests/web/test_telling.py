@@ -14,7 +14,7 @@ from vrm.consent.grants import DAY, GrantView
 from vrm.consent.outbox import Sending, Turn
 from vrm.consent.service import Consent
 from vrm.consent.vendors import Vendor
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 Sharing = Callable[[], GrantView]

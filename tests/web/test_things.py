@@ -10,7 +10,7 @@ from tests.web.actors import Customer
 from tests.web.conftest import Ask, purchase
 from vrm.consent.service import Consent
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
 
 

@@ -10,8 +10,8 @@ from vrm.app import Host, create_app
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault import pairing
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.pairing import Begun, shown
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 ADDRESS = "192.0.2.7"

@@ -23,9 +23,9 @@ from vrm.clock import SystemClock, rfc3339
 from vrm.errors import StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
 from vrm.vault import copies, export, lifting, removal, serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.moving import Credential
 from vrm.vault.naming import normal_username
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.wholefile import whole_file
 
 

@@ -23,8 +23,8 @@ from vrm.doctor.machine import Machine
 from vrm.errors import SettingsError, StorageError, TamperedError
 from vrm.settings import Settings
 from vrm.vault import copies, lifting, serverkey
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 _MIB = 2**20

@@ -22,9 +22,10 @@ from typing import Final
 
 from vrm import __version__
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
-from vrm.vault.engine import Engine, Schema, SqliteEngine, Transaction
+from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.wholefile import sync, whole_file
 
 FORMAT: Final = 1  # of backups

@@ -17,13 +17,14 @@ from typing import Any, BinaryIO
 from vrm.errors import ConflictError, DataNewerError, TamperedError, UnlockError, UsernameTakenError
 from vrm.vault import crypto, export, rotation
 from vrm.vault.crypto import Key
-from vrm.vault.engine import MISFITS, Engine, Schema, Transaction
+from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.export import Manifest, Row, Section
 from vrm.vault.generations import open_keyring
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 from vrm.vault.naming import normal_username
 from vrm.vault.roster import Roster, open_roster, seal_roster
+from vrm.vault.sqlite import MISFITS
 from vrm.vault.vault import Vault, Vaults
 
 SECTIONS = (

@@ -16,7 +16,7 @@ from vrm.api.oauth import routes
 from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 PART: dict[str, Any] = {
     "type": "vrm_access",

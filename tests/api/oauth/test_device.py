@@ -20,7 +20,7 @@ from vrm.app import Host, create_app
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault import pairing, tools
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 JWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -26,7 +26,7 @@ from vrm.consent import documents, fetching
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, RateLimitedError, VendorNotFoundError
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 DAY = 86_400

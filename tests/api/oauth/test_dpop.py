@@ -20,7 +20,7 @@ from vrm.consent.credentials import read_token
 from vrm.consent.proofs import AROUND, NONCE_STRETCH
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 
 PATH = "/api/v1/purchases"

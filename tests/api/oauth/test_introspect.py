@@ -14,7 +14,7 @@ from tests.api.proving import Prover
 from tests.conftest import SettableClock
 from vrm.consent.credentials import read_token, write_token
 from vrm.consent.service import Consent
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"
 SHELF = "https://shelf.example/api"

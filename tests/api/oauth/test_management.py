@@ -13,7 +13,7 @@ from tests.conftest import SettableClock
 from vrm.clock import rfc3339
 from vrm.consent.service import Consent
 from vrm.errors import GrantInactiveError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"
 BOTH = "purchases.item:read grant_management_query grant_management_revoke"

@@ -15,7 +15,7 @@ from tests.conftest import SettableClock
 from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, RequestNotFoundError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 URN = "urn:ietf:params:oauth:request_uri:"
 

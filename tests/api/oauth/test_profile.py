@@ -22,7 +22,7 @@ from vrm.consent.service import Consent
 from vrm.errors import SettingsError
 from vrm.settings import PROFILES as NAMES
 from vrm.settings import Settings, load
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 METADATA = "/.well-known/oauth-authorization-server"

@@ -26,7 +26,7 @@ from tests.conftest import SettableClock
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 ROOT = Path(__file__).resolve().parents[3]
 MANY = 16

@@ -20,7 +20,7 @@ from vrm.app import Host, create_app
 from vrm.consent import registrations
 from vrm.consent.service import SCHEMA, Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 ISSUER = "http://127.0.0.1:8600"

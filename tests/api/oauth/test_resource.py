@@ -15,8 +15,8 @@ from vrm.consent.credentials import read_token
 from vrm.consent.service import Consent
 from vrm.thief.credential import open_with
 from vrm.thief.keys import Database
-from vrm.vault.engine import SqliteEngine
 from vrm.vault.serverkey import ServerKey
+from vrm.vault.sqlite import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"
 SHELF = "https://shelf.example/api"

@@ -14,7 +14,7 @@ from vrm.consent import asking
 from vrm.consent.service import Consent
 from vrm.consent.vendors import DOCUMENT, HOST, REGISTERED
 from vrm.errors import ProofError
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 BYTES = 32  # of chance in each credential; 160 bits would do
 

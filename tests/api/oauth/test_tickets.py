@@ -24,7 +24,7 @@ from vrm.consent.service import Consent
 from vrm.errors import CodeError, RequestNotFoundError, TamperedError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 GRANT_TYPE = "urn:vrm:oauth:grant-type:ticket"
 

@@ -18,7 +18,7 @@ from vrm.api.oauth.profile import PROFILES
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 
 
 @pytest.fixture

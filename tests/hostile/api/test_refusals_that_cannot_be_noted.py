@@ -11,7 +11,7 @@ from tests.conftest import SettableClock
 from vrm.app import Host, create_app
 from vrm.consent.service import Consent
 from vrm.settings import Settings
-from vrm.vault.engine import SqliteEngine
+from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
 

@@ -1,0 +1,423 @@
+"""SQLite in one file: everything acknowledged is on the disk, everything deleted is gone.
+
+Promises: a `write` block is one transaction, fsynced (`synchronous=FULL`) before it returns, wholly
+rolled back on any exception; deleted bytes are overwritten (`secure_delete`) and `purge` empties the
+write-ahead log of them. Writers of all processes queue by `flock`. Refuses what every engine refuses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from vrm.errors import BusyError, DataNewerError, StorageError
+from vrm.vault import crypto, lifting
+from vrm.vault.engine import Row, Schema, T, Transaction
+from vrm.vault.occupied import Occupied
+from vrm.vault.refusals import refused
+from vrm.vault.wholefile import make_folder
+
+_BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
+_FEW = 256  # rows fetched at once where all would be too many
+_PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
+
+_NEWER = (
+    "install that version again, or put a copy from before in its place: docs/self-hosting.md, going back"
+    " ({}: data {}, this version {})"
+)
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA busy_timeout={_BUSY}",
+    "PRAGMA cache_size=-8192",
+)
+
+MISFITS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # rows that do not fit: no fault of the storage
+_engines: weakref.WeakSet[SqliteEngine] = weakref.WeakSet()
+_inherited: list[object] = []  # of a parent process: never used here and never closed
+
+
+class _Connection:
+    """One thread's connection and the transaction it is in."""
+
+    def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
+        self.raw = raw
+        self.lock = lock  # descriptor of the write lock file
+        self.depth = 0
+        self.writing = False
+        self.doomed = False  # an inner block failed: the outer one must not commit
+        self.committed: list[Callable[[], object]] = []
+        self.rolled_back: list[Callable[[], object]] = []
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; StorageError where the storage refuses."""
+        self._require_transaction()
+        try:
+            return self.raw.execute(sql, parameters)
+        except MISFITS:
+            raise
+        except sqlite3.Error as error:
+            raise refused(error) from error
+
+    def executemany(
+        self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]
+    ) -> sqlite3.Cursor:
+        """Run one statement for every row; StorageError where the storage refuses."""
+        self._require_transaction()
+        try:
+            return self.raw.executemany(sql, rows)
+        except MISFITS:
+            raise
+        except sqlite3.Error as error:
+            raise refused(error) from error
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Every row; a damaged page shows only while rows are fetched."""
+        try:
+            return self.execute(sql, parameters).fetchall()
+        except MISFITS:
+            raise
+        except sqlite3.Error as error:
+            raise refused(error) from error
+
+    def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        """Every row, a few at a time, however many there are; to be used up within the block."""
+        cursor = self.execute(sql, parameters)
+        while True:
+            try:
+                rows: list[Row] = cursor.fetchmany(_FEW)
+            except sqlite3.Error as error:
+                raise refused(error) from error
+            if not rows:
+                return
+            yield from rows
+
+    def _require_transaction(self) -> None:
+        # A full disk makes SQLite roll back by itself; what followed would be committed row by row.
+        if self.writing and not self.raw.in_transaction:
+            raise StorageError(hint="the transaction was undone")
+
+    def on_commit(self, act: Callable[[], object]) -> None:
+        """Run `act` once the outermost block is durable."""
+        self.committed.append(act)
+
+    def on_rollback(self, act: Callable[[], object]) -> None:
+        """Run `act` if the outermost block is undone."""
+        self.rolled_back.append(act)
+
+    def finish(self, *, commit: bool) -> None:
+        """End the outermost block; the callbacks of the way it ended run afterwards."""
+        self.depth, self.writing, self.doomed = 0, False, False
+        undone = None
+        try:
+            self.raw.execute("COMMIT" if commit else "ROLLBACK")
+        except sqlite3.Error as error:
+            undone = error if commit else None
+            commit = False
+            if self.raw.in_transaction:
+                with suppress(sqlite3.Error):
+                    self.raw.execute("ROLLBACK")
+        acts = self.committed if commit else self.rolled_back
+        self.committed, self.rolled_back = [], []
+        for act in acts:
+            act()
+        if undone is not None:
+            raise refused(undone) from undone
+
+    def close(self) -> None:
+        """Give back what the connection holds."""
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+            self.raw.close()
+
+    def __del__(self) -> None:  # its thread has ended
+        self.close()
+
+
+class SqliteEngine:
+    """SQLite in one file, a connection per thread, writers of all processes queued by `flock`.
+
+    SQLite's own busy handler sleeps between tries, which gives writers long tails; a lock file hands
+    the turn over at once. Files are created 0600. SQLite must not be carried across a fork: the forking
+    thread's idle connection is closed before it, and a child that inherited any other gets RuntimeError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        make_folder(path.parent)
+        self._occupied = Occupied(path)
+        for name in (path, self._lock_path("write")):
+            os.close(_touched(name))
+        self._local = threading.local()
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._guard = threading.Lock()
+        self._inherited = False
+        self._carried: list[_Connection] = []
+        _engines.add(self)
+
+    def _lock_path(self, name: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{name}.lock")
+
+    def _connection(self) -> _Connection:
+        found: _Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            if self._inherited:
+                raise RuntimeError("forked while the engine was in use: open one in each process")
+            found = self._local.connection = self._connect()
+            with self._guard:
+                self._open.add(found)
+        return found
+
+    def _connect(self) -> _Connection:
+        try:
+            raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise refused(error, self._path) from error
+        try:
+            for pragma in _PRAGMAS:
+                raw.execute(pragma).close()
+            return _Connection(raw, _touched(self._lock_path("write")))
+        except sqlite3.Error as error:
+            raw.close()
+            raise refused(error, self._path) from error
+
+    @contextmanager
+    def write(self, of: str = "") -> Iterator[Transaction]:  # noqa: ARG002 - one file has one writer
+        """One durable transaction; a block inside a block joins it.
+
+        RuntimeError inside a `read` block, and where the failure of an inner block was swallowed.
+        """
+        connection = self._connection()
+        if connection.depth:
+            if not connection.writing:
+                raise RuntimeError("a write block inside a read block")
+            try:
+                yield connection
+            except BaseException:
+                connection.doomed = True
+                raise
+            return
+        fcntl.flock(connection.lock, fcntl.LOCK_EX)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield from self._block(connection, writing=True)
+        finally:
+            fcntl.flock(connection.lock, fcntl.LOCK_UN)
+
+    def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
+        """Run `act` in a durable transaction."""
+        with self.write(of) as transaction:
+            return act(transaction)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Several reads that see one state."""
+        connection = self._connection()
+        if connection.depth:
+            yield connection
+            return
+        connection.execute("BEGIN")
+        yield from self._block(connection, writing=False)
+
+    @staticmethod
+    def _block(connection: _Connection, *, writing: bool) -> Iterator[Transaction]:
+        connection.depth, connection.writing = 1, writing
+        try:
+            yield connection
+            if connection.doomed:
+                raise RuntimeError("an inner block failed; its outer block cannot commit")
+        except BaseException:
+            connection.finish(commit=False)
+            raise
+        connection.finish(commit=True)
+
+    def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row or None, inside this thread's transaction if there is one."""
+        row: Row | None = self._connection().execute(sql, parameters).fetchone()
+        return row
+
+    def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows, inside this thread's transaction if there is one."""
+        return self._connection().fetch(sql, parameters)
+
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a block."""
+        return self._connection().depth > 0
+
+    @contextmanager
+    def exclusive(self, name: str, of: str = "") -> Iterator[bool]:
+        """Try to be the only one, across processes, that does `name` (`of` something); yields whether we are.
+
+        The lock ends with the process, so what a killed process held is free again. Of what it is, no file
+        tells: the name is a digest, whatever stands in `of`, and the file goes with the lock.
+        """
+        path = self._lock_path(f"{name}-{crypto.digest(of.encode()).hex()[:32]}" if of else name)
+        descriptor = _locked(path)
+        try:
+            yield descriptor >= 0
+        finally:
+            if descriptor >= 0:
+                if of:
+                    path.unlink(missing_ok=True)
+                    if of.isalnum():  # as versions before 0.2 named it
+                        self._lock_path(f"{name}-{of}").unlink(missing_ok=True)
+                os.close(descriptor)
+
+    @contextmanager
+    def slot(self, name: str, count: int, wait: float) -> Iterator[None]:
+        """One of `count` places for costly work on this machine; BusyError after `wait` seconds."""
+        step = 0.01
+        tries = max(1, int(wait / step))
+        pause = threading.Event()
+        for turn in range(tries * count):
+            with self.exclusive(f"{name}.{turn % count}") as mine:
+                if mine:
+                    yield
+                    return
+            if turn % count == count - 1:
+                pause.wait(step)
+        raise BusyError()
+
+    def install(self, schemas: Sequence[Schema]) -> Path | None:
+        """Create what is missing and lift older data, in one transaction; returns the copy of older data.
+
+        Raises DataNewerError where the data knows more than this version does, and StorageError.
+        """
+        with self.write() as transaction:
+            present = self._versions()
+            for schema in schemas:
+                if present.get(schema.name, 0) > schema.version:
+                    found = present[schema.name]
+                    raise DataNewerError(hint=_NEWER.format(schema.name, found, schema.version))
+            due = [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
+            copy = lifting.keep(self._path) if any(schema.name in present for schema in due) else None
+            for schema in due:
+                for statement in schema.since(present.get(schema.name, 0)):
+                    transaction.execute(statement)
+                transaction.execute(
+                    "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
+                    (schema.name, schema.version, schema.version),
+                )
+        return copy
+
+    def _versions(self) -> dict[str, int]:
+        """Which tables the data has, and of which version."""
+        if not self.one("SELECT 1 FROM sqlite_master WHERE name = 'schemas'"):
+            self._connection().execute(
+                "CREATE TABLE schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+            )
+        return dict(self.all("SELECT name, version FROM schemas"))
+
+    def purge(self) -> bool:
+        """Empty the write-ahead log of deleted bytes; False where they may linger, so that it is tried again.
+
+        A reader or a full disk can be in the way; what was deleted stays deleted, so that is no error.
+        Inside a block it waits for the block's end.
+        """
+        connection = self._connection()
+        if connection.depth:
+            connection.on_commit(self.purge)
+            return False
+        fcntl.flock(connection.lock, fcntl.LOCK_EX)
+        try:
+            connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
+            row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+        except StorageError:
+            row = None
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
+            fcntl.flock(connection.lock, fcntl.LOCK_UN)
+        return row is not None and row[0] == 0
+
+    def integrity(self) -> list[str]:
+        """What the database says of its own structure; empty if all is well."""
+        return [row[0] for row in self.all("PRAGMA integrity_check(20)") if row[0] != "ok"]
+
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        """Every table with its columns, as they are."""
+        found: dict[str, list[str]] = {}
+        for table, column in self.all(
+            "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
+        ):
+            found.setdefault(table, []).append(column)
+        return {table: tuple(columns) for table, columns in found.items()}
+
+    def close(self) -> None:
+        """Close the connections of every thread; the engine is not used afterwards."""
+        with self._guard:
+            for connection in list(self._open):
+                connection.close()
+            self._open.clear()
+        self._local = threading.local()
+        self._occupied.leave()
+
+    def _before_fork(self) -> None:
+        own: _Connection | None = getattr(self._local, "connection", None)
+        if own is not None and not own.depth:
+            del self._local.connection
+            own.close()
+        with self._guard:  # else the child would close those of its parent's other threads, which end in it
+            self._carried = [connection for connection in self._open if connection.lock >= 0]
+
+    def _after_fork_in_parent(self) -> None:
+        self._carried = []
+
+    def _after_fork_in_child(self) -> None:
+        _inherited.extend(self._carried)
+        self._inherited, self._carried = bool(self._carried), []
+        self._guard = threading.Lock()
+        self._open = weakref.WeakSet()
+        self._local = threading.local()
+
+
+def _of_each(act: Callable[[SqliteEngine], None]) -> Callable[[], None]:
+    def acts() -> None:
+        for engine in list(_engines):
+            act(engine)
+
+    return acts
+
+
+os.register_at_fork(
+    before=_of_each(SqliteEngine._before_fork),  # noqa: SLF001 - of one file
+    after_in_parent=_of_each(SqliteEngine._after_fork_in_parent),  # noqa: SLF001
+    after_in_child=_of_each(SqliteEngine._after_fork_in_child),  # noqa: SLF001
+)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock of the file that is there; -1 where somebody else holds it."""
+    while True:
+        descriptor = _touched(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return -1
+        except FileNotFoundError:  # who held it took it away meanwhile
+            pass
+        os.close(descriptor)
+
+
+def _touched(path: Path) -> int:
+    """A descriptor of the file, made 0600 where it is missing."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise refused(error, path) from error
