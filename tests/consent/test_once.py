@@ -10,7 +10,9 @@ import pytest
 
 from tests.conftest import SettableClock
 from vrm.consent.once import Once
+from vrm.consent.proofs import Proof
 from vrm.consent.service import Consent
+from vrm.errors import ReplayError
 from vrm.vault.sqlite import SqliteEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +87,15 @@ def test_of_two_processes_exactly_one_gets_each_value(engine: SqliteEngine, fold
         rival.stdin.flush()
     won = [rival.communicate(timeout=60)[0].split() for rival in rivals]
     assert sorted(map(int, won[0] + won[1])) == list(range(200))
+
+
+def test_a_proof_whose_transaction_is_undone_is_not_spent(engine: SqliteEngine, once: Once) -> None:
+    proof = Proof("thumbprint", "", once, b"value", 2_000_000_000)
+    with pytest.raises(ValueError, match="undo"), engine.write() as transaction:
+        proof.spend(transaction)
+        proof.spend(transaction)  # this very request has spent it
+        raise ValueError("undo")
+    with engine.write() as transaction:
+        proof.spend(transaction)
+    with pytest.raises(ReplayError):
+        Proof("thumbprint", "", once, b"value", 2_000_000_000).spend()

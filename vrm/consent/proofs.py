@@ -57,6 +57,11 @@ class Proof:
         if not self._once.claim("dpop", self._value, self._ends, transaction):
             raise ReplayError()
         self.spent = True
+        if transaction is not None:
+            transaction.on_rollback(self._return)
+
+    def _return(self) -> None:
+        self.spent = False
 
 
 class Proofs:

@@ -12,7 +12,7 @@ import binascii
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from vrm.clock import Clock, rfc3339, today
 from vrm.consent import filters
@@ -26,7 +26,6 @@ from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, jkt_of
 from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
 from vrm.errors import (
-    ConsentError,
     GrantInactiveError,
     InsufficientScopeError,
     NotInViewError,
@@ -38,12 +37,21 @@ from vrm.errors import (
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Row, Transaction
+from vrm.vault.engine import Engine, Row, T, Transaction
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
 Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
+_ONE = (
+    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
+    " AND sealed IS NOT NULL"
+)
+_ALL, _SHOWN = (
+    f"SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ? AND seq > ?{kept}"
+    " AND updated >= ? ORDER BY seq LIMIT ?"
+    for kept in ("", " AND sealed IS NOT NULL")
+)
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 
 
@@ -211,16 +219,16 @@ class Reader:
         """A filtered page. Rows are judged before the write lock is taken, and once more if any changed."""
         bound = selection.wanted.bound()
         start = None if cursor is None else self._unsealed(access, opener.stream, cursor, bound)
-        try:
-            with self._engine.read():
-                state, (items, following) = self._state(access), selection.page(limit, start)
-            with self._engine.write() as transaction:
-                self._enter(transaction, access)
-                if self._state(access) != state:
-                    items, following = selection.page(limit, start)
-                self._note_read(transaction, access, opener, len(items))
-        except (GrantInactiveError, ReplayError) as error:
-            raise self._refused(access, error) from None
+        with self._engine.read():
+            state, found = self._state(access), selection.page(limit, start)
+
+        def settle(transaction: Transaction) -> tuple[list[bytes], bytes | None]:
+            self._enter(transaction, access)
+            shown = found if self._state(access) == state else selection.page(limit, start)
+            self._note_read(transaction, access, opener, len(shown[0]))
+            return shown
+
+        items, following = self._together(access, settle)
         if following is None:
             return items, None
         return items, self._sealed(access, opener.stream, following, bound)
@@ -297,41 +305,35 @@ class Reader:
         self.refuse(access, "grant ended", "")
         return GrantInactiveError()
 
-    def _refused(self, access: Access, error: ConsentError) -> ConsentError:
-        """What ended a reading before it began, once it is noted for the customer."""
-        self.refuse(access, "proof used" if isinstance(error, ReplayError) else "grant ended", "")
-        return error
-
     def _take_one(self, access: Access, opener: Opener, item: bytes) -> Row | None:
-        try:
-            with self._engine.write() as transaction:
-                self._enter(transaction, access)
-                found = self._engine.one(
-                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ?"
-                    " AND shelf = ? AND sealed IS NOT NULL",
-                    (access.grant_id, item, opener.shelf),
-                )
-                self._note_read(transaction, access, opener, 1 if found else 0)
-                return found
-        except (GrantInactiveError, ReplayError) as error:
-            raise self._refused(access, error) from None
+        def take(transaction: Transaction) -> Row | None:
+            self._enter(transaction, access)
+            found = transaction.execute(_ONE, (access.grant_id, item, opener.shelf)).fetchone()
+            self._note_read(transaction, access, opener, 1 if found else 0)
+            return cast("Row | None", found)
+
+        return self._together(access, take)
 
     def _take(
         self, access: Access, opener: Opener, count: int, after: int, since: int, *, gone: bool = False
     ) -> list[Row]:
-        kept = "" if gone else " AND sealed IS NOT NULL"
+        place = (access.grant_id, opener.shelf, after, since, count)
+
+        def take(transaction: Transaction) -> list[Row]:
+            self._enter(transaction, access)
+            rows: list[Row] = transaction.execute(_ALL if gone else _SHOWN, place).fetchall()
+            self._note_read(transaction, access, opener, min(len(rows), count - 1))
+            return rows
+
+        return self._together(access, take)
+
+    def _together(self, access: Access, act: Callable[[Transaction], T]) -> T:
+        """Do what a reading does in its one transaction; a refusal is noted for the customer."""
         try:
-            with self._engine.write() as transaction:
-                self._enter(transaction, access)
-                rows = self._engine.all(
-                    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ?"
-                    f" AND seq > ?{kept} AND updated >= ? ORDER BY seq LIMIT ?",
-                    (access.grant_id, opener.shelf, after, since, count),
-                )
-                self._note_read(transaction, access, opener, min(len(rows), count - 1))
-                return rows
+            return self._engine.together(act, access.vault)
         except (GrantInactiveError, ReplayError) as error:
-            raise self._refused(access, error) from None
+            self.refuse(access, "proof used" if isinstance(error, ReplayError) else "grant ended", "")
+            raise
 
     def _note_read(self, transaction: Transaction, access: Access, opener: Opener, count: int) -> None:
         self._log.note(

@@ -20,6 +20,7 @@ from typing import Any
 from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import crypto, lifting
 from vrm.vault.engine import Row, Schema, T, Transaction
+from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
 from vrm.vault.wholefile import make_folder
@@ -109,6 +110,11 @@ class _Connection:
         if self.writing and not self.raw.in_transaction:
             raise StorageError(hint="the transaction was undone")
 
+    @property
+    def changes(self) -> int:
+        """How many rows were written since the connection was made."""
+        return self.raw.total_changes
+
     def on_commit(self, act: Callable[[], object]) -> None:
         """Run `act` once the outermost block is durable."""
         self.committed.append(act)
@@ -166,6 +172,7 @@ class SqliteEngine:
         self._guard = threading.Lock()
         self._inherited = False
         self._carried: list[_Connection] = []
+        self._group = GroupCommit(self.write)
         _engines.add(self)
 
     def _lock_path(self, name: str) -> Path:
@@ -195,7 +202,7 @@ class SqliteEngine:
             raise refused(error, self._path) from error
 
     @contextmanager
-    def write(self, of: str = "") -> Iterator[Transaction]:  # noqa: ARG002 - one file has one writer
+    def write(self, of: str = "") -> Iterator[_Connection]:  # noqa: ARG002 - one file has one writer
         """One durable transaction; a block inside a block joins it.
 
         RuntimeError inside a `read` block, and where the failure of an inner block was swallowed.
@@ -218,9 +225,14 @@ class SqliteEngine:
             fcntl.flock(connection.lock, fcntl.LOCK_UN)
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
-        """Run `act` in a durable transaction."""
-        with self.write(of) as transaction:
-            return act(transaction)
+        """Run `act` in a durable transaction, with those of other threads that wait at the same time.
+
+        See `groupcommit`; inside a block it joins the block.
+        """
+        if self._connection().depth:
+            with self.write(of) as transaction:
+                return act(transaction)
+        return self._group.run(act)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -233,7 +245,7 @@ class SqliteEngine:
         yield from self._block(connection, writing=False)
 
     @staticmethod
-    def _block(connection: _Connection, *, writing: bool) -> Iterator[Transaction]:
+    def _block(connection: _Connection, *, writing: bool) -> Iterator[_Connection]:
         connection.depth, connection.writing = 1, writing
         try:
             yield connection
@@ -379,6 +391,7 @@ class SqliteEngine:
     def _after_fork_in_child(self) -> None:
         _inherited.extend(self._carried)
         self._inherited, self._carried = bool(self._carried), []
+        self._group = GroupCommit(self.write)
         self._guard = threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()

@@ -1,0 +1,182 @@
+"""Acts of several threads in one transaction: who gets what, and what is on the disk."""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vrm.errors import StorageError
+from vrm.vault.engine import Schema, Transaction
+from vrm.vault.sqlite import SqliteEngine
+
+NOTES = Schema("notes", 1, ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[SqliteEngine]:
+    engine = SqliteEngine(tmp_path / "data" / "vrm.db")
+    engine.install([NOTES])
+    yield engine
+    engine.close()
+
+
+@contextmanager
+def held_up(engine: SqliteEngine) -> Iterator[None]:
+    """Nobody writes while this lasts, as if another process did."""
+    lock = os.open(engine._lock_path("write"), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def insert(number: int) -> Callable[[Transaction], int]:
+    def act(transaction: Transaction) -> int:
+        transaction.execute("INSERT INTO notes VALUES (?, ?)", (number, f"note {number}"))
+        return id(transaction)
+
+    return act
+
+
+def wait_for(engine: SqliteEngine, count: int) -> None:
+    """Until so many acts wait: the leader's is among them."""
+    end = time.monotonic() + 10
+    while len(engine._group._waiting) < count:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def gather(
+    engine: SqliteEngine, acts: list[Callable[[Transaction], Any]], pool: ThreadPoolExecutor
+) -> list[Future[Any]]:
+    """All acts at once, in the order given; done when this returns."""
+    futures = []
+    with held_up(engine):
+        for number, act in enumerate(acts):
+            futures.append(pool.submit(engine.together, act))
+            wait_for(engine, number + 1)
+    for future in futures:
+        future.exception(10)
+    return futures
+
+
+def ids(engine: SqliteEngine) -> list[int]:
+    return [row[0] for row in engine.all("SELECT id FROM notes ORDER BY id")]
+
+
+def test_acts_that_wait_at_the_same_time_share_a_transaction(engine: SqliteEngine) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        done = gather(engine, [insert(number) for number in range(8)], pool)
+    assert len({future.result() for future in done}) == 1
+    assert ids(engine) == list(range(8))
+
+
+def test_every_act_of_many_threads_is_done_once_and_durable_for_other_connections(
+    engine: SqliteEngine,
+) -> None:
+    def run(first: int) -> None:
+        for number in range(first, first + 25):
+            engine.together(insert(number))
+            assert engine.one("SELECT 1 FROM notes WHERE id = ?", (number,))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(0, 200, 25)))
+    assert ids(engine) == list(range(200))
+
+
+def test_what_one_act_raises_is_its_own(engine: SqliteEngine) -> None:
+    def refuse(_: Transaction) -> None:
+        raise ValueError("not this one")
+
+    with ThreadPoolExecutor(3) as pool:
+        first, second, third = gather(engine, [insert(1), refuse, insert(3)], pool)
+    assert isinstance(second.exception(), ValueError)
+    assert first.result() == third.result()
+    assert ids(engine) == [1, 3]
+
+
+def test_what_an_act_wrote_before_it_raised_is_undone_and_the_others_stay(engine: SqliteEngine) -> None:
+    def half(transaction: Transaction) -> None:
+        insert(2)(transaction)
+        raise ValueError("half done")
+
+    with ThreadPoolExecutor(3) as pool:
+        first, second, third = gather(engine, [insert(1), half, insert(3)], pool)
+    assert isinstance(second.exception(), ValueError)
+    assert (first.exception(), third.exception()) == (None, None)
+    assert ids(engine) == [1, 3]
+
+
+def test_a_failing_act_alone_leaves_nothing(engine: SqliteEngine) -> None:
+    def half(transaction: Transaction) -> None:
+        insert(2)(transaction)
+        raise ValueError("half done")
+
+    with pytest.raises(ValueError, match="half done"):
+        engine.together(half)
+    assert ids(engine) == []
+    engine.together(insert(1))
+    assert ids(engine) == [1]
+
+
+def test_nobody_is_told_of_success_where_the_leader_was_interrupted(engine: SqliteEngine) -> None:
+    def interrupt(_: Transaction) -> None:
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(3) as pool:
+        first, second, third = gather(engine, [insert(1), interrupt, insert(3)], pool)
+    assert isinstance(first.exception(), KeyboardInterrupt)  # it led, and got what reached its thread
+    assert isinstance(second.exception(), StorageError)
+    assert isinstance(third.exception(), StorageError)
+    assert ids(engine) == []
+    engine.together(insert(4))
+    assert ids(engine) == [4]
+
+
+def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, tmp_path: Path) -> None:
+    connection = engine._connection()
+    connection.raw.execute("PRAGMA busy_timeout=1")
+    blocker = SqliteEngine(tmp_path / "data" / "vrm.db")
+    raw = blocker._connection().raw
+    raw.execute("BEGIN IMMEDIATE")  # a program that knows nothing of our lock
+    with pytest.raises(StorageError):
+        engine.together(insert(1))
+    raw.execute("ROLLBACK")
+    blocker.close()
+    engine.together(insert(2))
+    assert ids(engine) == [2]
+
+
+def test_an_act_inside_a_block_joins_it(engine: SqliteEngine) -> None:
+    with pytest.raises(ValueError, match="undo"), engine.write():  # noqa: PT012
+        engine.together(insert(1))
+        raise ValueError("undo")
+    assert ids(engine) == []
+
+
+def test_a_child_process_does_not_wait_for_its_parents_threads(engine: SqliteEngine) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> None:
+        started.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        leading = pool.submit(engine.together, slow)
+        started.wait(10)
+        assert engine._group._led
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if not engine._group._led else 1)
+        status = os.waitpid(child, 0)[1]
+        go_on.set()
+        leading.result(10)
+    assert status == 0
