@@ -182,7 +182,7 @@ class Deposits:
         cursor = transaction.execute(
             "INSERT INTO deposit_numbers (grant_id, number) SELECT grant_id, 1 FROM grants"
             " WHERE grant_id = ? AND state = 'live' AND expires > ?"
-            " ON CONFLICT (grant_id) DO UPDATE SET number = number + 1",
+            " ON CONFLICT (grant_id) DO UPDATE SET number = deposit_numbers.number + 1",
             (grant_id, self._clock.now()),
         )
         row = self._engine.one("SELECT number FROM deposit_numbers WHERE grant_id = ?", (grant_id,))

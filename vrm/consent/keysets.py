@@ -93,8 +93,9 @@ class KeySets:
         mac = self._mac(vendor, keys, expires)
         with self._engine.write() as transaction:
             transaction.execute(
-                "INSERT OR REPLACE INTO key_sets (client_id, uri, keys, expires, tried, mac)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO key_sets (client_id, uri, keys, expires, tried, mac) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (client_id) DO UPDATE SET uri = excluded.uri, keys = excluded.keys,"
+                " expires = excluded.expires, tried = excluded.tried, mac = excluded.mac",
                 (vendor.client_id, vendor.jwks_uri, keys, expires, self._clock.now(), mac),
             )
 
@@ -114,9 +115,8 @@ class KeySets:
     def sweep(self) -> None:
         """Forget what is too old to be used."""
         with self._engine.write() as transaction:
-            transaction.execute(
-                "DELETE FROM key_sets WHERE max(expires, tried) < ?", (self._clock.now() - _HOUR,)
-            )
+            old = self._clock.now() - _HOUR
+            transaction.execute("DELETE FROM key_sets WHERE expires < ? AND tried < ?", (old, old))
 
 
 def _at_hand(keys: list[dict[str, Any]], why: str) -> list[dict[str, Any]]:

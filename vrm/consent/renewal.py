@@ -16,7 +16,7 @@ from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed, place_of
+from vrm.vault.generations import Resealed, key_of, mark
 from vrm.vault.keyring import Keyring
 from vrm.vault.roster import open_roster, seal_roster
 
@@ -38,16 +38,17 @@ class GrantsPart:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of the rows."""
+        """A batch in the order of their ids."""
         rows = self._engine.all(
-            "SELECT rowid, grant_id, CAST(wrapped AS BLOB), CAST(agreement AS BLOB), CAST(reserve AS BLOB),"
+            "SELECT grant_id, CAST(wrapped AS BLOB), CAST(agreement AS BLOB), CAST(reserve AS BLOB),"
             " state IN ('live', 'paused') OR EXISTS"
             " (SELECT 1 FROM mailbox m WHERE m.vault = grants.vault AND m.origin = grants.grant_id)"
-            " FROM grants WHERE vault = ? AND rowid > ? ORDER BY rowid LIMIT ?",
-            (keyring.vault, place_of(after), limit),
+            " FROM grants WHERE vault = ? AND grant_id > ? AND CAST(grant_id AS TEXT) = grant_id"
+            " ORDER BY grant_id LIMIT ?",
+            (keyring.vault, *(key_of(after, str) or ("",)), limit),
         )
         entries, fresh = {}, []
-        for _, *row, used in rows:
+        for *row, used in rows:
             with suppress(TamperedError):  # an altered one stays so, and ends at the customer's next act
                 sealed = _resealed(keyring, *row, keep=bool(used))
                 fresh.append((*sealed, row[0]))
@@ -56,7 +57,7 @@ class GrantsPart:
             "UPDATE grants SET wrapped = ?, agreement = ?, reserve = ? WHERE grant_id = ?", fresh
         )
         self._follow(transaction, keyring, entries)
-        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))
+        return Resealed(mark(rows[-1][0]) if len(rows) == limit else None, len(rows))
 
     def _follow(self, transaction: Transaction, keyring: Keyring, entries: dict[str, str]) -> None:
         with suppress(TamperedError):
@@ -108,13 +109,13 @@ class LogPart:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of the rows."""
+        """A batch in the order of their ids."""
         rows = self._engine.all(
-            "SELECT rowid, CAST(segment AS BLOB), CAST(sealed_key AS BLOB), CAST(mac AS BLOB)"
-            " FROM log_segments WHERE vault = ? AND rowid > ? ORDER BY rowid LIMIT ?",
-            (keyring.vault, place_of(after), limit),
+            "SELECT segment, CAST(sealed_key AS BLOB), CAST(mac AS BLOB) FROM log_segments WHERE vault = ?"
+            " AND segment > ? AND CAST(segment AS BLOB) = segment ORDER BY segment LIMIT ?",
+            (keyring.vault, *(key_of(after, bytes) or (b"",)), limit),
         )
         heads = self._log.known_heads(keyring)
-        for _, segment, sealed, mac in rows:
-            self._log.reseal_segment(transaction, keyring, (segment, sealed, mac), heads)
-        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))
+        for row in rows:
+            self._log.reseal_segment(transaction, keyring, row, heads)
+        return Resealed(mark(rows[-1][0]) if len(rows) == limit else None, len(rows))

@@ -96,7 +96,7 @@ class Selection:
             return False
         [(count,)] = self._engine.all(
             "SELECT count(*) FROM (SELECT 1 FROM views WHERE grant_id = ? AND shelf = ? AND updated >= ?"
-            " LIMIT ?)",
+            " LIMIT ?) AS few",
             (self._access.grant_id, self._opener.shelf, self._since, _MANY + 1),
         )
         return bool(count <= _MANY)

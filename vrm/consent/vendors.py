@@ -54,7 +54,10 @@ _FIRST = (
 )
 _TOLD = (*_FIRST, *LATER)
 _COLUMNS = ", ".join((*_TOLD, "mac"))
-_MARKS = ", ".join("?" * (len(_TOLD) + 1))
+_PUT = (
+    f"INSERT INTO vendors ({_COLUMNS}) VALUES ({', '.join('?' * (len(_TOLD) + 1))}) ON CONFLICT (client_id)"
+    f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in (*_TOLD[1:], 'mac'))}"
+)
 _BLOCKED, _ORIGIN = _TOLD.index("blocked"), _TOLD.index("origin")
 _AS_BEFORE = tuple(default for _, default in LATER.values())
 
@@ -128,7 +131,7 @@ def carry_over(former: Callable[[str], list[Row]], transaction: Transaction) -> 
         vendor = " ".join(part for part in names if is_plain(part))
         here = now.get(row[0])
         if row[_BLOCKED] and row != here and (here or row[_ORIGIN] == DOCUMENT):
-            transaction.execute(f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({_MARKS})", row)
+            transaction.execute(_PUT, row)
             told.append(f"{vendor} was blocked since, and stays blocked")
         elif here is None and row[_ORIGIN] != DOCUMENT:
             told.append(f"{vendor} was registered since, and is not any more")
@@ -204,9 +207,7 @@ class Vendors:
     def put(self, transaction: Transaction, vendor: Vendor, secret: bytes | None) -> None:
         """Store a vendor as it is, in place of what stood there; `secret`: as hashed, None if it has none."""
         row = _row(vendor, secret)
-        transaction.execute(
-            f"INSERT OR REPLACE INTO vendors ({_COLUMNS}) VALUES ({_MARKS})", (*row, self._mac(row))
-        )
+        transaction.execute(_PUT, (*row, self._mac(row)))
 
     def get(self, client_id: str) -> Vendor:
         """The vendor, blocked or not; VendorNotFoundError, also where its row was altered."""

@@ -212,7 +212,7 @@ def _newest(engine: SqliteEngine) -> int:
     row = engine.one(
         "SELECT max(at) FROM (SELECT max(created) AS at FROM vaults UNION ALL"
         " SELECT max(created) FROM vendors UNION ALL SELECT max(at) FROM log_entries UNION ALL"
-        " SELECT max(at) FROM sweeps)"
+        " SELECT max(at) FROM sweeps) AS moments"
     )
     return int(row[0]) if row and row[0] else 0
 

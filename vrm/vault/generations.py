@@ -6,8 +6,10 @@ more: whoever stole them would read it. So every write under the root asks `requ
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vrm.errors import SessionExpiredError, TamperedError
 from vrm.vault.crypto import Key, Purpose
@@ -31,13 +33,30 @@ class Resealed(NamedTuple):
     rows: int
 
 
-def place_of(after: str) -> int:
-    """The number of the row after which a batch begins.
+def mark(*key: str | bytes | int) -> str:
+    """The note of a row, by its key, after which the next batch begins."""
+    return json.dumps([cell.hex() if isinstance(cell, bytes) else cell for cell in key])
 
-    0 for a note that was altered: what is done already is passed over, so beginning anew loses nothing.
-    Numbers and not names: those that somebody planted may stand in another order than they are read in.
+
+def key_of(after: str, *kinds: type) -> tuple[Any, ...] | None:
+    """The key that was noted, if it has cells of these kinds (str, bytes, int).
+
+    None at the beginning, and for a note that was altered: what is done already is passed over, so beginning
+    anew loses nothing.
     """
-    return int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
+    try:
+        pairs = zip(kinds, json.loads(after), strict=True)
+        key = tuple(bytes.fromhex(cell) if kind is bytes else cell for kind, cell in pairs)
+        "".join(cell for cell in key if isinstance(cell, str)).encode()  # else no database takes it
+    except (ValueError, TypeError, RecursionError):
+        return None
+    fits = all(type(cell) is kind for kind, cell in zip(kinds, key, strict=True)) and mark(*key) == after
+    return key if fits and not any(isinstance(cell, int) and cell.bit_length() > 62 for cell in key) else None
+
+
+def is_mark(after: str) -> bool:
+    """Whether a note is one of ours, at whichever row."""
+    return not after or any(key_of(after, *kinds) for kinds in ((int,), (str,), (str, str)))
 
 
 def generation_of(engine: Engine, vault: str) -> int:
@@ -60,13 +79,19 @@ def blame_renewal(engine: Engine, keyring: Keyring) -> None:
         require_current(engine, keyring)
 
 
+# What a ring is made of, of a vault `v`: for queries that find the vault by something else.
+RING = "v.generation, h.sealed, r.previous"
+RING_OF = " LEFT JOIN heirlooms h ON h.vault = v.vault LEFT JOIN rotations r ON r.vault = v.vault"
+
+
 def open_keyring(engine: Engine, vault: str, root: Key, generation: int) -> Keyring:
     """The ring of a root that a credential opened; TamperedError where the vault has another by now."""
-    row = engine.one(
-        "SELECT v.generation, h.sealed, r.previous FROM vaults v LEFT JOIN heirlooms h ON h.vault = v.vault"
-        " LEFT JOIN rotations r ON r.vault = v.vault WHERE v.vault = ?",
-        (vault,),
-    )
+    row = engine.one(f"SELECT {RING} FROM vaults v{RING_OF} WHERE v.vault = ?", (vault,))
+    return ring(vault, root, generation, row)
+
+
+def ring(vault: str, root: Key, generation: int, row: Sequence[Any] | None) -> Keyring:
+    """The same of a row of RING that was read already."""
     if row is None or row[0] != generation:
         raise TamperedError()
     heirlooms = (row[1] or b"") if generation > 1 else None  # a missing one is missed where it is used

@@ -75,10 +75,12 @@ class Invitations:
 
     def revoke(self, id: str) -> None:
         """Take an invitation back; InvitationError where none of that id could still be used."""
+        try:
+            lookup = bytes.fromhex(id)
+        except ValueError:
+            lookup = b""
         with self._engine.write() as transaction:
-            cursor = transaction.execute(
-                "DELETE FROM invitations WHERE lower(hex(lookup)) = ? AND used = 0", (id.lower(),)
-            )
+            cursor = transaction.execute("DELETE FROM invitations WHERE lookup = ? AND used = 0", (lookup,))
             if cursor.rowcount != 1:
                 raise InvitationError("there is no such invitation to take back")
 

@@ -308,14 +308,14 @@ class Mailbox:
         )
         return [_item(row) for row in rows]
 
-    def notes_after(self, vault: str, place: int, limit: int) -> list[tuple[int, str, bytes]]:
-        """(place, origin, item) of the notes behind this place."""
+    def notes_after(self, vault: str, origin: str, item: bytes, limit: int) -> list[tuple[str, bytes]]:
+        """(origin, item) of the notes behind this one."""
         rows = self._engine.all(
-            "SELECT rowid, CAST(origin AS BLOB), CAST(item AS BLOB) FROM mailbox_notes WHERE vault = ?"
-            " AND rowid > ? ORDER BY rowid LIMIT ?",
-            (vault, place, limit),
+            "SELECT origin, item FROM mailbox_notes WHERE vault = ? AND (origin, item) > (?, ?)"
+            " AND CAST(origin AS TEXT) = origin AND CAST(item AS BLOB) = item ORDER BY origin, item LIMIT ?",
+            (vault, origin, item, limit),
         )
-        return [(row[0], row[1].decode("utf-8", "replace"), row[2]) for row in rows]
+        return [(row[0], row[1]) for row in rows]
 
     def reseal(self, transaction: Transaction, keyring: Keyring, item: Item) -> None:
         """Seal one item to the newest pair; TamperedError where it opens for no pair of this vault."""

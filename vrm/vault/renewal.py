@@ -11,7 +11,7 @@ from contextlib import suppress
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed, place_of
+from vrm.vault.generations import Resealed, key_of, mark
 from vrm.vault.keyring import Keyring
 from vrm.vault.mailbox import Mailbox, Vouch
 
@@ -20,7 +20,6 @@ class MailboxPart:
     """Marks at once; items, then notes, in batches. What does not open stays, for the filing to stop it."""
 
     name = "mailbox"
-    _NOTES = 1 << 58  # places from here on are of notes, those below of items
 
     def __init__(self, engine: Engine, vouch: Vouch) -> None:
         self._engine = engine
@@ -49,17 +48,18 @@ class MailboxPart:
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
         """A batch: items in the order in which they came, then notes."""
-        place = place_of(after)
-        if place < self._NOTES:
+        noted = key_of(after, str, bytes)
+        if noted is None:
+            [place] = key_of(after, int) or (0,)
             items = self._mailbox.after(keyring.vault, place, limit)
             for item in items:
                 with suppress(TamperedError):
                     self._mailbox.reseal(transaction, keyring, item)
-            return Resealed(str(items[-1].place if len(items) == limit else self._NOTES), len(items))
-        notes = self._mailbox.notes_after(keyring.vault, place - self._NOTES, limit)
-        for _, origin, item_id in notes:
+            return Resealed(mark(items[-1].place) if len(items) == limit else mark("", b""), len(items))
+        origin, item_id = noted
+        notes = self._mailbox.notes_after(keyring.vault, origin, item_id, limit)
+        for origin, item_id in notes:
             with suppress(TamperedError):
                 note = self._mailbox.note(keyring, origin, item_id)
                 self._mailbox.set_note(transaction, keyring, origin, item_id, note or {})
-        more = len(notes) == limit
-        return Resealed(str(self._NOTES + notes[-1][0]) if more else None, len(notes))
+        return Resealed(mark(*notes[-1]) if len(notes) == limit else None, len(notes))

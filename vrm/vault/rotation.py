@@ -21,7 +21,7 @@ from vrm.errors import ConflictError, TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import Resealed, open_keyring, place_of, require_current
+from vrm.vault.generations import Resealed, is_mark, key_of, mark, open_keyring, require_current
 from vrm.vault.journal import Journal, Newest, Noted, body_hash
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, Slot, hand_over
@@ -243,7 +243,7 @@ def problems(engine: Engine, keyring: Keyring) -> list[str]:
     note = _note(engine, keyring.vault)
     if note and keyring.before is None:
         found.append("the earlier root of an unfinished renewal of the keys was altered")
-    if note and (note.parts is None or note.after != str(place_of(note.after) or "")):
+    if note and (note.parts is None or not is_mark(note.after)):
         found.append("the note of how far the renewal of the keys is was altered")
     try:
         keyring.heirlooms()
@@ -310,24 +310,27 @@ class _Records:
         return int(row[0]) if row else 0
 
     def reseal(self, transaction: Transaction, keyring: Keyring, after: str, limit: int) -> Resealed:
-        """A batch in the order of the rows; those of a running import are new already."""
+        """A batch in the order of their keys; those of a running import are new already."""
         rows = self._engine.all(
-            "SELECT rowid, collection, record, revision, CAST(body AS BLOB) FROM records WHERE vault = ?"
-            " AND rowid > ? ORDER BY rowid LIMIT ?",
-            (keyring.vault, place_of(after), limit),
+            "SELECT collection, record, revision, CAST(body AS BLOB) FROM records WHERE vault = ?"
+            " AND (collection, record) > (?, ?) AND CAST(collection AS TEXT) = collection"
+            " AND CAST(record AS TEXT) = record ORDER BY collection, record LIMIT ?",
+            (keyring.vault, *(key_of(after, str, str) or ("", "")), limit),
         )
         states, changed, noted = self._states(), [], []
-        for row, collection, record, revision, body in rows:
+        for collection, record, revision, body in rows:
             fresh = _resealed(keyring, collection, record, revision, body)
             if fresh is None:
                 continue
-            changed.append((fresh, keyring.vault, row))
+            changed.append((fresh, keyring.vault, collection, record))
             if states.get((collection, record)) == (revision, body_hash(body)):
                 noted.append(Noted(collection, record, revision, body_hash(fresh)))
-        transaction.executemany("UPDATE records SET body = ? WHERE vault = ? AND rowid = ?", changed)
+        transaction.executemany(
+            "UPDATE records SET body = ? WHERE vault = ? AND collection = ? AND record = ?", changed
+        )
         if noted:
             self._journal.append(transaction, noted)
-        return Resealed(str(rows[-1][0]) if len(rows) == limit else None, len(rows))
+        return Resealed(mark(*rows[-1][:2]) if len(rows) == limit else None, len(rows))
 
     def _states(self) -> dict[tuple[str, str], tuple[int, str]]:
         """What the journal vouches for: nothing where its chain is broken."""

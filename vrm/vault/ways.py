@@ -31,6 +31,15 @@ _SLOT = (
     " CAST(k.wrapped AS BLOB), CAST(k.generation AS INTEGER), CAST(k.handed AS BLOB),"
     " CAST(k.public_mac AS BLOB)"
 )
+_STORED = (
+    *("vault", "slot", "kind", "params", "checked", "public", "public_mac", "wrapped", "generation"),
+    *("handed", "created"),
+)
+_PUT = (
+    f"INSERT INTO keyslots ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
+    " ON CONFLICT (vault, slot) DO UPDATE"
+    f" SET {', '.join(f'{name} = excluded.{name}' for name in _STORED[2:])}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +93,7 @@ def of_kind(engine: Engine, name: str, kind: str) -> list[Slot]:
 def store(transaction: Transaction, server_key: ServerKey, slots: Sequence[Slot], now: int) -> None:
     """Insert keyslots, in the place of those with the same ids; whoever calls it notes them in the roster."""
     transaction.executemany(
-        "INSERT OR REPLACE INTO keyslots (vault, slot, kind, params, checked, public, public_mac, wrapped,"
-        " generation, handed, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _PUT,
         [
             (
                 *(one.vault, one.slot, one.kind, one.params, one.check, one.public),
