@@ -17,6 +17,20 @@ from vrm.errors import StorageError
 from vrm.settings import Settings
 
 
+def test_the_first_sweep_comes_at_once() -> None:
+    """What a server deleted before it was killed may still stand in the write-ahead log."""
+    swept = threading.Event()
+
+    def nothing() -> None:
+        """Nobody lives here."""
+
+    host: Any = SimpleNamespace(
+        consent=SimpleNamespace(sweep=swept.set), vaults=SimpleNamespace(sweep=nothing)
+    )
+    app.start_sweeper(cast(app.Host, host))
+    assert swept.wait(app.SWEEP_EVERY / 2)
+
+
 @pytest.mark.parametrize("trouble", [StorageError(), RuntimeError("our own mistake")])
 def test_the_sweep_goes_on_after_any_trouble(trouble: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "SWEEP_EVERY", 0.001)

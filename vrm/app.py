@@ -7,12 +7,12 @@ import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import vrm.api
 import vrm.web
-from vrm import bodies
+from vrm import bodies, observed
 from vrm.clock import Clock, SystemClock
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
@@ -32,7 +32,6 @@ from vrm.web.limits import SCHEMA as LIMITS_SCHEMA
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LIMITS_SCHEMA)  # all that one database holds
 SWEEP_EVERY = 20  # seconds
 _hosts = logging.getLogger("vrm.host")
-_access = logging.getLogger("vrm.access")
 _sweeps = logging.getLogger("vrm.sweep")
 
 
@@ -119,7 +118,8 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
     vrm.api.register(app, host.consent, host.vaults, settings)
     vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
     app.wsgi_app = bodies.WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
-    app.after_request(_log_access)
+    observed.name_rules(app)
+    app.wsgi_app = observed.Observed(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -129,22 +129,18 @@ def _trusted_hosts(settings: Settings) -> list[str]:
     return [*LOOPBACK, "[::1]"] if own in LOOPBACK else [own]
 
 
-def _log_access(response: Response) -> Response:
-    # the rule, not the path: handles of requests stand in paths, codes and searches in query strings
-    rule = request.url_rule.rule if request.url_rule else "-"
-    _access.info("%s %s %d", request.method, rule, response.status_code)
-    return response
-
-
 def start_sweeper(host: Host) -> threading.Thread:
-    """A thread that ends what has expired, in each server process; harmless when several do it."""
+    """A thread that ends what has expired, in each server process; harmless when several do it.
+
+    It begins at once: what a killed server had deleted may still stand in the write-ahead log.
+    """
 
     def forget() -> None:
         lifting.forget(host.settings.database_path, host.clock.now())
 
     def sweep() -> None:
         pause = threading.Event()
-        while not pause.wait(SWEEP_EVERY):
+        while True:
             for part in (host.consent.sweep, host.vaults.sweep, forget):
                 try:
                     part()
@@ -152,6 +148,7 @@ def start_sweeper(host: Host) -> threading.Thread:
                     _sweeps.warning("sweep put off: %s", error.slug)
                 except Exception:  # noqa: BLE001 - our own mistake must not end all deletion
                     _sweeps.exception("sweep failed")
+            pause.wait(SWEEP_EVERY)
 
     thread = threading.Thread(target=sweep, name="vrm-sweep", daemon=True)
     thread.start()

@@ -210,12 +210,25 @@ def test_spent_code_wrap_is_nowhere_on_the_disk(
     [(gone,)] = engine.all("SELECT wrapped FROM tokens WHERE kind = 'code'")
     assert on_disk(folder, [gone])
     vendor.redeem(code)
+    assert customer.consent.sweep()
     assert not on_disk(folder, [gone])
 
 
 def test_spent_refresh_wrap_is_nowhere_on_the_disk(story: Story, engine: SqliteEngine, folder: Path) -> None:
     [(gone,)] = engine.all("SELECT wrapped FROM tokens WHERE kind = 'refresh'")
     story.vendor.refresh(story.tokens.refresh_token)
+    assert story.customer.consent.sweep()
+    assert not on_disk(folder, [gone])
+
+
+def test_a_clock_that_jumped_keeps_no_spent_wrap_on_the_disk(
+    story: Story, engine: SqliteEngine, folder: Path, clock: SettableClock
+) -> None:
+    [(gone,)] = engine.all("SELECT wrapped FROM tokens WHERE kind = 'refresh'")
+    assert story.customer.consent.sweep()
+    story.vendor.refresh(story.tokens.refresh_token)
+    clock.forward(YEAR)
+    assert story.customer.consent.sweep()
     assert not on_disk(folder, [gone])
 
 

@@ -75,12 +75,18 @@ class Sweeping:
     def run(self) -> bool:
         """End expired grants and delete expired wraps; needs no way in. False if deleted bytes may linger.
 
+        The write-ahead log is emptied of what was deleted since the last sweep: wraps of spent codes and
+        refresh tokens, too.
+
         Where the clock jumped by more than a day since the last sweep, reading is refused by the expiry
         itself, and nothing is deleted until the clock has gone on steadily for an hour.
         """
         now = self._clock.now()
-        if not self._steady(now):
-            return True
+        if self._steady(now):
+            self._end_expired(now)
+        return self._engine.purge()
+
+    def _end_expired(self, now: int) -> None:
         for grant_id, routing in self._engine.all(
             "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
         ):
@@ -93,7 +99,6 @@ class Sweeping:
             )
             transaction.execute("DELETE FROM tokens WHERE expires <= ?", (now - _FORGET,))
             transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
-        return self._engine.purge()
 
     def _steady(self, now: int) -> bool:
         with self._engine.write() as transaction:

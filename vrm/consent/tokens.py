@@ -4,7 +4,8 @@ The server keeps a lookup id and a wrap, both derived from the token and salted 
 has the tables alone opens nothing. Promises: a code and a refresh token are spent by one conditional
 update in the transaction that inserts what follows from them, so of many tries at once exactly one wins;
 reuse commits the end of the grant before it is answered; a lost refresh answer can be fetched again for
-a short while by the same client.
+a short while by the same client. The wrap of what is spent is deleted with it, and leaves the disk with the
+next sweep, as the copy of a lost answer does, which opens the same (docs/adr/0033).
 """
 
 from __future__ import annotations
@@ -164,11 +165,7 @@ class Tokens:
         keys = GrantKeys(grant_id, Key(key))
         with self._engine.write() as transaction:
             self._spend(transaction, lookup)
-            answer = self.first_pair(
-                transaction, keys, vendor, resource=resource, details=details, proof=proof
-            )
-        self._engine.purge()
-        return answer
+            return self.first_pair(transaction, keys, vendor, resource=resource, details=details, proof=proof)
 
     def first_pair(
         self,
@@ -211,7 +208,6 @@ class Tokens:
             wanted = (scope, resource, details)
             answer = self._rotate(row, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
             if answer is not None:
-                self._engine.purge()
                 return answer
             row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
             if row[4] is None:  # or nobody: it ran out since the first look, which is no reuse
