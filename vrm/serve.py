@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import resource
 import signal
@@ -20,7 +19,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from vrm import bodies, worker
+from vrm import bodies, logs, meters, metrics, observed, worker
 from vrm import settings as settings_module
 from vrm.app import create_app, open_host, start_sweeper
 from vrm.errors import SettingsError
@@ -41,12 +40,16 @@ def application() -> Flask:
     settings = settings_module.load()
     forbid_core_dumps()
     leave_interrupts_to_the_parent()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
+    logs.setup(settings.log_level, settings.log_format)
     host = open_host(settings)
+    app = create_app(settings, host=host)
+    meters.BOARD.share(settings.state_path)
     start_sweeper(host)
     if settings.send_events:
         worker.start(host)
-    return create_app(settings, host=host)
+    if settings.metrics_address:
+        metrics.start(host, observed.series_of(app), settings.metrics_address)
+    return app
 
 
 def forbid_core_dumps() -> None:

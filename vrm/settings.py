@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -23,10 +23,12 @@ SIGNUP = ("closed", "invite", "open")
 REGISTRATION = ("closed", "open")
 PROFILES = ("baseline", "fapi2")
 LOG_LEVELS = ("info", "warning", "error")
+LOG_FORMATS = ("plain", "json")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
 Network = IPv4Network | IPv6Network
 _DAY = 86_400  # seconds
+_MANY = 10_000_000  # a minute; more than one machine answers
 _RANGES = {
     "trusted_proxies": (0, 8),
     "port": (1, 65_535),
@@ -41,6 +43,11 @@ _RANGES = {
     "kdf_memory": (64 * 1024, 512 * 1024),
     "kdf_passes": (1, 10),
     "send_events": (0, 1),
+    "drain": (0, 300),
+    "readings_per_minute": (0, _MANY),
+    "tokens_per_minute": (0, _MANY),
+    "introspections_per_minute": (0, _MANY),
+    "logins_per_minute": (0, _MANY),
 }
 
 
@@ -113,6 +120,34 @@ class Settings:
     log_level: str = _setting(
         "VRM_LOG_LEVEL", "what the server writes to standard error: info, warning, error", "warning"
     )
+    log_format: str = _setting(
+        "VRM_LOG_FORMAT", "how it is written: plain, or json for one object a line", "plain"
+    )
+    metrics: str = _setting(
+        "VRM_METRICS",
+        "address and port where /metrics answers Prometheus, such as 127.0.0.1:9600; empty: nowhere",
+        "",
+    )
+    drain: int = _setting(
+        "VRM_DRAIN",
+        "how long /readyz says no before the server stops taking connections, for load balancers",
+        0,
+        unit="seconds",
+    )
+    readings_per_minute: int = _setting(
+        "VRM_READINGS_PER_MINUTE", "readings of one vendor, of all vaults together; 0: no limit", 12_000
+    )
+    tokens_per_minute: int = _setting(
+        "VRM_TOKENS_PER_MINUTE", "tokens that one vendor fetches or renews; 0: no limit", 6_000
+    )
+    introspections_per_minute: int = _setting(
+        "VRM_INTROSPECTIONS_PER_MINUTE", "tokens that one vendor or server asks about; 0: no limit", 12_000
+    )
+    logins_per_minute: int = _setting(
+        "VRM_LOGINS_PER_MINUTE",
+        "log-ins from one address with the right passphrase; 0: no limit; wrong ones have their own",
+        60,
+    )
 
     registration: str = _setting(
         "VRM_REGISTRATION",
@@ -135,6 +170,21 @@ class Settings:
     def outbound_networks(self) -> tuple[Network, ...]:
         """`outbound_allow`, read."""
         return tuple(ip_network(one.strip()) for one in self.outbound_allow.split(",") if one.strip())
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Where numbers are told, None for nowhere; ValueError where that is no address and port."""
+        if not self.metrics:
+            return None
+        host, _, port = self.metrics.rpartition(":")
+        if not 0 < int(port) < 65_536:
+            raise ValueError(port)
+        return str(ip_address(host.strip("[]"))), int(port)
+
+    @property
+    def state_path(self) -> Path:
+        """What the names begin with of the files that tell the workers of one server about each other."""
+        return self.data_dir / f"serve-{self.port}"
 
     @property
     def database_path(self) -> Path:
@@ -236,6 +286,8 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError(f"VRM_REGISTRATION: {settings.registration!r}", hint="closed or open")
     if settings.log_level not in LOG_LEVELS:  # no debug: libraries print secrets there
         raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
+    if settings.log_format not in LOG_FORMATS:
+        raise SettingsError(f"VRM_LOG_FORMAT: {settings.log_format!r}", hint="plain or json")
     if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):
         raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
     for item in fields(Settings):
@@ -247,6 +299,7 @@ def checked(settings: Settings) -> Settings:
     if settings.session_idle > settings.session_absolute:
         raise SettingsError(f"VRM_SESSION_IDLE: {settings.session_idle}", hint="at most VRM_SESSION_ABSOLUTE")
     _check_networks(settings)
+    _check_metrics(settings)
     _check_url(settings.issuer)
     return settings
 
@@ -256,6 +309,13 @@ def _check_networks(settings: Settings) -> None:
         settings.outbound_networks  # noqa: B018 - reading is the check
     except ValueError as error:
         raise SettingsError(f"VRM_OUTBOUND_ALLOW: {error}", hint="such as 10.1.2.0/24, 127.0.0.1") from None
+
+
+def _check_metrics(settings: Settings) -> None:
+    try:
+        settings.metrics_address  # noqa: B018 - reading is the check
+    except ValueError:
+        raise SettingsError(f"VRM_METRICS: {settings.metrics!r}", hint="such as 127.0.0.1:9600") from None
 
 
 def _check_url(issuer: str) -> None:

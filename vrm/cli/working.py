@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 import threading
 from typing import Any
 
-from vrm import worker
+from vrm import logs, worker
 from vrm.app import Host
 from vrm.cli.frame import add_json, command, host_of, show
 from vrm.consent import outbox
@@ -37,7 +36,7 @@ def add(commands: Any) -> None:
 def _run(chosen: argparse.Namespace) -> int:
     host = host_of(chosen)
     forbid_core_dumps()
-    logging.basicConfig(level=host.settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
+    logs.setup(host.settings.log_level, host.settings.log_format)
     if chosen.test is not None:
         return _test(host, chosen)
     if chosen.once:
