@@ -18,6 +18,18 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
+class MisfitError(Exception):
+    """Rows that do not fit the tables: no fault of the storage."""
+
+
+def as_text(cell: str | bytes) -> str:
+    """What stands in a column of text that was read as bytes, in case somebody wrote bytes there.
+
+    Only SQLite lets him, and only there the cast to bytes is done.
+    """
+    return cell if isinstance(cell, str) else cell.decode("utf-8", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """The tables of one part of the project; `version` grows with every change of them.
@@ -44,6 +56,14 @@ class Schema:
         if not found:
             return self.statements
         return tuple(one for version in range(found + 1, self.version + 1) for one in self.steps[version])
+
+
+def newer(schema: Schema, found: int) -> str:
+    """What to do about data of version `found`, which is newer than ours."""
+    return (
+        "install that version again, or put a copy from before in its place: docs/self-hosting.md, going back"
+        f" ({schema.name}: data {found}, this version {schema.version})"
+    )
 
 
 class Transaction(Protocol):

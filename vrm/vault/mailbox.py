@@ -17,7 +17,7 @@ from typing import Any
 from vrm.errors import StorageError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
-from vrm.vault.engine import Engine, Row, Transaction
+from vrm.vault.engine import Engine, Row, Transaction, as_text
 from vrm.vault.envelope import pad
 from vrm.vault.keyring import Keyring
 
@@ -113,15 +113,7 @@ def _mac(key: Key, vault: str, origin: str, number: int, item: bytes, text: byte
 
 def _item(row: Row) -> Item:
     place, origin, number, item, mac, sealed, stopped = row
-    return Item(
-        place,
-        origin.decode("utf-8", "replace"),
-        number,
-        item,
-        mac,
-        sealed,
-        stopped.decode("utf-8", "replace"),
-    )
+    return Item(place, as_text(origin), number, item, mac, sealed, as_text(stopped))
 
 
 class Mailbox:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from vrm.errors import ConflictError, TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Key, Purpose
-from vrm.vault.engine import Engine, Transaction
+from vrm.vault.engine import Engine, Transaction, as_text
 from vrm.vault.generations import Resealed, is_mark, key_of, mark, open_keyring, require_current
 from vrm.vault.journal import Journal, Newest, Noted, body_hash
 from vrm.vault.keyring import Keyring
@@ -228,7 +228,7 @@ def _note(engine: Engine, vault: str) -> _Note | None:
     )
     if row is None:
         return None
-    part, after, parts = (cell.decode("utf-8", "replace") for cell in row)
+    part, after, parts = map(as_text, row)
     try:
         names = json.loads(parts)
     except (ValueError, RecursionError):
@@ -353,8 +353,8 @@ def _resealed(keyring: Keyring, collection: str, record: str, revision: int, bod
         if {envelope.parse(blob).generation for blob in named.values()} <= {keyring.generation}:
             return None
         ciphers = {facet.name: cipher for facet, cipher in keyring.record_ciphers(collection)}
-        bound = (record, revision, envelope.pack(*named))
-        texts = [(ciphers[name], ciphers[name].unseal(blob, *bound)) for name, blob in named.items()]
+        bound = envelope.pack_record(record, revision) + envelope.lp(envelope.pack(*named))
+        texts = [(ciphers[name], ciphers[name].unseal_packed(blob, bound)) for name, blob in named.items()]
     except (TamperedError, KeyError):
         return None
-    return envelope.pack_named(dict(zip(named, crypto.seal_all(texts, *bound), strict=True)))
+    return envelope.pack_named(dict(zip(named, crypto.seal_all(texts, bound), strict=True)))
