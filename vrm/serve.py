@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -11,13 +13,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
-from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
+from granian.server.mp import MPServer, WorkerProcess
 
 from vrm import bodies, logs, meters, metrics, observed, worker
 from vrm import settings as settings_module
@@ -27,6 +32,12 @@ from vrm.settings import Settings
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
 
+_CONNECTIONS = 1024  # at a time for each worker; others wait with the system, as many again
+_HEAD_WITHIN = 10_000  # milliseconds from the first byte of a request to the end of its head, or between two
+_HEAD_MOST = 64 * 1024  # bytes of a request's head
+_FINISH_WITHIN = 30  # seconds that running requests have after TERM
+_FIXED = ("data_dir", "database_url", "host", "port", "workers", "metrics", "drain")  # until a restart
+_log = logging.getLogger("vrm.serve")
 _FILES = 4096  # more than a server has open as it starts
 _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
@@ -49,7 +60,13 @@ def application() -> Flask:
         worker.start(host)
     if settings.metrics_address:
         metrics.start(host, observed.series_of(app), settings.metrics_address)
+    tell_ready(settings)
     return app
+
+
+def tell_ready(settings: Settings) -> None:
+    """This worker is about to take requests: who serves in its place may go."""
+    _ready(settings.state_path, os.getpid()).touch(mode=0o600)
 
 
 def forbid_core_dumps() -> None:
@@ -96,19 +113,24 @@ def serve(
     self_signed: bool = False,
     listening: Callable[[], object] = lambda: None,
     target: str = "vrm.serve:application",
+    again: Callable[[], Settings] | None = None,
 ) -> None:
     """Serve until a signal ends it: TERM finishes running requests, a killed worker is replaced.
 
-    `listening` is called once connections are taken, in another process. `target` makes a worker's
-    application.
+    HUP replaces one worker after the other by one that runs what is installed now, with the settings that
+    `again` finds. `listening` is called once connections are taken, in another process. `target` makes a
+    worker's application.
     """
     forbid_core_dumps()
+    logs.setup(settings.log_level, settings.log_format)
+    outside = dict(os.environ)
     export(settings)
     with (
         Occupied(settings.database_path),  # also between two workers: nobody replaces the data of a server
+        _state(settings),
         _certificate(settings.host) if self_signed else nullcontext((None, None)) as certificate,
     ):
-        server = Granian(
+        server = _Server(
             target,
             factory=True,
             interface=Interfaces.WSGI,
@@ -116,16 +138,110 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             blocking_threads=bodies.THREADS,
+            backlog=_CONNECTIONS,
+            backpressure=_CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=_HEAD_WITHIN, max_buffer_size=_HEAD_MOST),
+            http=HTTPModes.http1,
             respawn_failed_workers=True,
             respawn_interval=0.5,
             websockets=False,
             log_level=LogLevels.warning,
+            log_dictconfig={"loggers": {"_granian": {"propagate": True}}, "handlers": {}},
             ssl_cert=certificate[0],
             ssl_key=certificate[1],
-            workers_kill_timeout=10,
+            workers_kill_timeout=_FINISH_WITHIN,
         )
+        server.state, server.drain = settings.state_path, settings.drain
         server.on_startup(lambda: _announce(settings, listening))
+        server.on_reload(lambda: _read_again(settings, again, outside))
         server.serve()
+
+
+class _Server(MPServer):
+    """Granian that says at /readyz when it goes, and lets no worker go before the next takes requests."""
+
+    state: Path
+    drain = 0  # seconds
+    reloading = False
+
+    def signal_handler_interrupt(self, *_: object) -> None:
+        """The first signal begins to drain; the end of that, or a second one, ends the server."""
+        drains = draining(self.state)
+        drained = drains.exists()
+        drains.touch(mode=0o600)
+        if self.drain and not drained:
+            signal.signal(signal.SIGALRM, self.signal_handler_interrupt)
+            signal.alarm(self.drain)
+        else:
+            self.interrupt_signal = True
+            self.main_loop_interrupt.set()
+
+    def _respawn_workers(self, *given: Any, **named: Any) -> None:
+        self.reloading = True
+        try:
+            super()._respawn_workers(*given, **named)
+        finally:
+            self.reloading = False
+
+    def _spawn_worker(self, *given: Any, **named: Any) -> WorkerProcess:
+        made = super()._spawn_worker(*given, **named)
+        if self.reloading:
+            made.start = partial(self._start_wholly, made, made.start)  # type: ignore[method-assign]
+        return made
+
+    def _start_wholly(self, made: WorkerProcess, start: Callable[[], None]) -> None:
+        start()
+        for _ in range(_PATIENCE):
+            if _ready(self.state, made.inner.pid).exists() or not made.inner.is_alive():
+                return
+            time.sleep(0.05)
+
+
+def draining(state: Path) -> Path:
+    """The file that is there once this server is about to stop."""
+    return state.with_name(f"{state.name}.draining")
+
+
+def _ready(state: Path, pid: int) -> Path:
+    """The file that is there once this worker is about to take requests."""
+    return state.with_name(f"{state.name}.{pid}.ready")
+
+
+def _read_again(before: Settings, again: Callable[[], Settings] | None, outside: dict[str, str]) -> None:
+    """Hand the next workers the settings as they are now; what cannot be used changes nothing.
+
+    They begin in a fresh interpreter, so that they run the code as it is installed now.
+    """
+    multiprocessing.set_start_method("spawn", force=True)
+    if again is None:
+        return
+    inside = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(outside)
+    try:
+        found = again()
+    except SettingsError as error:
+        _log.error("settings stay as they are: %s", error)
+        found = None
+    os.environ.clear()
+    os.environ.update(inside)
+    if found is not None:
+        for name in _FIXED:
+            if getattr(found, name) != getattr(before, name):
+                _log.warning("%s stays as it is until a restart", name)
+        export(replace(found, **{name: getattr(before, name) for name in _FIXED}))
+
+
+@contextmanager
+def _state(settings: Settings) -> Iterator[None]:
+    """Away with what a server on this port left behind; and with ours in the end."""
+    for name in settings.data_dir.glob(f"{settings.state_path.name}.*"):
+        name.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        for name in settings.data_dir.glob(f"{settings.state_path.name}.*"):
+            name.unlink(missing_ok=True)
 
 
 def _announce(settings: Settings, listening: Callable[[], object]) -> None:

@@ -1,7 +1,7 @@
 """Limits and defaults in one frozen dataclass; sources: flag > VRM_* > vrm.toml.
 
 Every setting has its environment name, unit and meaning beside it; docs/settings.md is made from them.
-Nothing here is a secret: the server key is named by its path.
+The one secret, a password in `database_url`, is in no repr; the server key is named by its path.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LOG_LEVELS = ("info", "warning", "error")
 LOG_FORMATS = ("plain", "json")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
+POSTGRESQL = "postgresql+psycopg://"
+_DATABASES = rf"sqlite:///.+|{re.escape(POSTGRESQL)}[^/?#]*/[^/?#]+(\?[^#]*)?"
 Network = IPv4Network | IPv6Network
 _DAY = 86_400  # seconds
 _MANY = 10_000_000  # a minute; more than one machine answers
@@ -57,11 +59,13 @@ def _default_folder() -> Path:
     return Path(base) / "vrm"
 
 
-def _setting(env: str, help: str, default: Any = None, *, unit: str = "", factory: Any = None) -> Any:
+def _setting(
+    env: str, help: str, default: Any = None, *, unit: str = "", factory: Any = None, repr: bool = True
+) -> Any:
     metadata = {"env": env, "help": help, "unit": unit}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=repr)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,13 @@ class Settings:
     """One host's settings. Build with `load`, which checks them."""
 
     data_dir: Path = _setting("VRM_DATA_DIR", "folder of the database, mode 0700", factory=_default_folder)
-    database_url: str = _setting("VRM_DATABASE_URL", "sqlite:///PATH; empty: vrm.db in the data folder", "")
+    database_url: str = _setting(
+        "VRM_DATABASE_URL",
+        "sqlite:///PATH, or postgresql+psycopg://ROLE:PASSWORD@HOST:PORT/DATABASE; empty: vrm.db in the data"
+        " folder",
+        "",
+        repr=False,  # a password may stand in it
+    )
     server_key_file: str = _setting(
         "VRM_SERVER_KEY_FILE", "the server key; empty: server.key in the data folder", ""
     )
@@ -187,8 +197,15 @@ class Settings:
         return self.data_dir / f"serve-{self.port}"
 
     @property
+    def on_postgresql(self) -> bool:
+        """Whether the data is kept by PostgreSQL and not in a file."""
+        return self.database_url.startswith(POSTGRESQL)
+
+    @property
     def database_path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file; ValueError where there is none."""
+        if self.on_postgresql:
+            raise ValueError("PostgreSQL keeps the data, not a file")
         if not self.database_url:
             return self.data_dir / "vrm.db"
         return Path(self.database_url.removeprefix("sqlite:///"))
@@ -288,8 +305,11 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError(f"VRM_LOG_LEVEL: {settings.log_level!r}", hint="info, warning or error")
     if settings.log_format not in LOG_FORMATS:
         raise SettingsError(f"VRM_LOG_FORMAT: {settings.log_format!r}", hint="plain or json")
-    if settings.database_url and not re.fullmatch(r"sqlite:///.+", settings.database_url):
-        raise SettingsError("VRM_DATABASE_URL: not a database I know", hint="sqlite:///PATH")
+    if settings.database_url and not re.fullmatch(_DATABASES, settings.database_url):
+        raise SettingsError(
+            "VRM_DATABASE_URL: not a database I know",
+            hint="sqlite:///PATH or postgresql+psycopg://ROLE:PASSWORD@HOST:PORT/DATABASE",
+        )
     for item in fields(Settings):
         least, most = _RANGES.get(item.name, (None, None))
         value = getattr(settings, item.name)

@@ -13,6 +13,7 @@ from vrm import __version__, serve
 from vrm import settings as settings_module
 from vrm.api import openapi
 from vrm.cli.frame import command, settings_of
+from vrm.settings import Settings
 
 
 def add(commands: Any) -> None:
@@ -42,11 +43,16 @@ def add(commands: Any) -> None:
     command(commands, "openapi", _run_openapi, "print the OpenAPI document", "vrm openapi > openapi.json")
 
 
-def _run_serve(chosen: argparse.Namespace) -> int:
+def _settings(chosen: argparse.Namespace) -> Settings:
     settings = settings_of(chosen)
     if chosen.tls_self_signed and not settings.public_url:
         https = settings.issuer.replace("http://", "https://")
         settings = settings_module.checked(replace(settings, public_url=https))
+    return settings
+
+
+def _run_serve(chosen: argparse.Namespace) -> int:
+    settings = _settings(chosen)
     for name, meant in settings_module.misspelt(os.environ):
         print(f"warning: {name} is not a setting{meant and f'; did you mean {meant}?'}", file=sys.stderr)
     serve.prepare(settings)
@@ -58,7 +64,12 @@ def _run_serve(chosen: argparse.Namespace) -> int:
             flush=True,
         )
 
-    serve.serve(settings, self_signed=chosen.tls_self_signed, listening=listening)
+    serve.serve(
+        settings,
+        self_signed=chosen.tls_self_signed,
+        listening=listening,
+        again=lambda: _settings(chosen),
+    )
     return 0
 
 

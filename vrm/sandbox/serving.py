@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from vrm import serve, worker
+from vrm import logs, serve, worker
 from vrm import settings as settings_module
 from vrm.app import Host, create_app, open_host, start_sweeper
 from vrm.errors import SettingsError
@@ -72,11 +71,13 @@ def application() -> Flask:
     """What the one process serves; its settings come through the environment from `run`."""
     settings = settings_module.load()
     serve.leave_interrupts_to_the_parent()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
+    logs.setup(settings.log_level, settings.log_format)
     host = _open(settings)
     start_sweeper(host)
     worker.start(host)
-    return staged(host)
+    app = staged(host)
+    serve.tell_ready(settings)
+    return app
 
 
 def staged(host: Host) -> Flask:
