@@ -1,7 +1,7 @@
 """Load that remembers what it was told: each acknowledged write, and when writes and reads were answered.
 
 A write counts as acknowledged when its COMMIT has returned without a warning. PostgreSQL answers a COMMIT
-whose wait for the second member was cut short (by statement_timeout, say) with success and a warning: that
+whose wait for the second member was cut short (by pg_cancel_backend, say) with success and a warning: that
 is not counted, and whoever keeps promises must not count it either.
 """
 
