@@ -17,14 +17,13 @@ from typing import Any, BinaryIO
 from vrm.errors import ConflictError, DataNewerError, TamperedError, UnlockError, UsernameTakenError
 from vrm.vault import crypto, export, rotation
 from vrm.vault.crypto import Key
-from vrm.vault.engine import Engine, Schema, Transaction
+from vrm.vault.engine import Engine, MisfitError, Schema, Transaction
 from vrm.vault.export import Manifest, Row, Section
 from vrm.vault.generations import open_keyring
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 from vrm.vault.naming import normal_username
 from vrm.vault.roster import Roster, open_roster, seal_roster
-from vrm.vault.sqlite import MISFITS
 from vrm.vault.vault import Vault, Vaults
 
 SECTIONS = (
@@ -62,7 +61,10 @@ SECTIONS = (
 _BATCH = 500  # rows written at once
 Keep = Mapping[str, Callable[[Mapping[str, Any]], bool]]  # table → which of its rows travel
 Progress = Callable[[str, int, int], None]
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error)
+_MALFORMED = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error),
+    MisfitError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def _whatever_is_in_it() -> Iterator[None]:
     """Who holds a vault can seal anything into an export of it: what fits nowhere is damage."""
     try:
         yield
-    except (*_MALFORMED, *MISFITS) as error:
+    except _MALFORMED as error:
         raise export.damaged() from error
 
 

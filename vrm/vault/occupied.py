@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -27,22 +29,41 @@ class Occupied:
             )
         except OSError as error:
             raise refused(error, database) from error
+        self._descriptor = descriptor
         self.leave = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             self.leave()
             if alone:
-                raise ConflictError(
-                    "the data is in use by a server or another command",
-                    hint="stop `vrm serve` (and what else uses the data), then try again",
-                ) from None
+                raise in_use() from None
             raise StorageError(
                 "the data is being replaced by another command", hint="try again when it has finished"
             ) from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Alone for a while; ConflictError while the database is in use."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)  # which a failed try gives away
+            raise in_use() from None
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.leave()
+
+
+def in_use() -> ConflictError:
+    """What is said to who wants a database alone that others work with."""
+    return ConflictError(
+        "the data is in use by a server or another command",
+        hint="stop `vrm serve` (and what else uses the data), then try again",
+    )
