@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from vrm.clock import Clock
 from vrm.errors import SessionExpiredError, TamperedError
 from vrm.vault import crypto
-from vrm.vault.crypto import Key
 from vrm.vault.engine import Engine
 from vrm.vault.envelope import parse
-from vrm.vault.generations import open_keyring, require_current
+from vrm.vault.generations import RING, RING_OF, require_current, ring
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
 from vrm.vault.serverkey import ServerKey
@@ -55,7 +54,7 @@ class Sessions:
         wrapped = SessionSlot.wrap(
             keyring.vault, wrapping, lookup, expires, keyring.root(), keyring.generation
         )
-        with self._engine.write() as transaction:
+        with self._engine.write(of=keyring.vault) as transaction:
             require_current(self._engine, keyring)
             require_there(self._engine, keyring.vault, way)
             transaction.execute(
@@ -69,8 +68,8 @@ class Sessions:
         """(the vault's name, its keys) of a running session; SessionExpiredError for any other secret."""
         lookup, wrapping = SessionSlot.lookup(_bytes_of(secret), self._pepper)
         row = self._engine.one(
-            "SELECT s.vault, s.wrapped, s.expires, s.used, v.username FROM sessions s"
-            " JOIN vaults v ON v.vault = s.vault WHERE s.lookup = ?",
+            f"SELECT s.vault, s.wrapped, s.expires, s.used, v.username, {RING} FROM sessions s"
+            f" JOIN vaults v ON v.vault = s.vault{RING_OF} WHERE s.lookup = ?",
             (lookup,),
         )
         now = self._clock.now()
@@ -82,17 +81,14 @@ class Sessions:
         ):
             raise SessionExpiredError()
         root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
-        keyring = self._ring(row[0], root, row[1])
-        if now >= row[3] + _TOUCH:
-            with self._engine.write() as transaction:
-                transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
-        return str(row[4]), keyring
-
-    def _ring(self, vault: str, root: Key, wrapped: bytes) -> Keyring:
         try:
-            return open_keyring(self._engine, vault, root, parse(wrapped).generation)
+            keyring = ring(row[0], root, parse(row[1]).generation, row[5:])
         except TamperedError:
             raise SessionExpiredError() from None
+        if now >= row[3] + _TOUCH:
+            with self._engine.write(of=row[0]) as transaction:
+                transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
+        return str(row[4]), keyring
 
     def close(self, vault: str, secret: str) -> None:
         """End one session: its wrap is deleted."""
@@ -100,13 +96,13 @@ class Sessions:
             lookup, _ = SessionSlot.lookup(_bytes_of(secret), self._pepper)
         except SessionExpiredError:
             return
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault) as transaction:
             transaction.execute("DELETE FROM sessions WHERE lookup = ? AND vault = ?", (lookup, vault))
         self._engine.purge()
 
     def close_all(self, vault: str) -> int:
         """End every session and tool of a vault; returns how many sessions there were."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault) as transaction:
             ended = end_all(transaction, vault)
         self._engine.purge()
         return ended

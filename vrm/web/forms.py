@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from vrm.errors import ValidationError
 from vrm.vault import schemas
-from vrm.vault.catalog import Collection, Facet, Field
+from vrm.vault.catalog import CATALOG_BY_NAME, Collection, Facet, Field
 from vrm.vault.importers.categories import CATEGORIES
 
 Document = dict[str, dict[str, Any]]
@@ -127,17 +128,27 @@ def read(
     """`document` with the posted inputs written over it, not yet validated."""
     made: Document = {name: dict(fields) for name, fields in deepcopy(dict(document or {})).items()}
     for facet in collection.facets:
-        fields = made.setdefault(facet.name, {})
-        for field in editable(facet):
-            name = f"{facet.name}.{field.name}"
-            if name not in form:
-                continue
-            value = _value(field, clean(form[name]))
-            if value is None:
-                fields.pop(field.name, None)
-            else:
-                fields[field.name] = value
+        made.setdefault(facet.name, {})
+    for facet_name, field, name in _inputs(collection.name):
+        text = form.get(name)
+        if text is None:
+            continue
+        value = _value(field, clean(text)) if text else None
+        if value is None:
+            made[facet_name].pop(field.name, None)
+        else:
+            made[facet_name][field.name] = value
     return made
+
+
+@cache
+def _inputs(collection: str) -> tuple[tuple[str, Field, str], ...]:
+    """(facet, field, name of the input) of everything that a customer may write."""
+    return tuple(
+        (facet.name, field, f"{facet.name}.{field.name}")
+        for facet in CATALOG_BY_NAME[collection].facets
+        for field in editable(facet)
+    )
 
 
 def checked(collection: Collection, document: Document) -> tuple[Document, dict[str, list[str]]]:

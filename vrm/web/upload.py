@@ -6,18 +6,53 @@ stays in memory, and each page says how much it accepts before the body is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
-from typing import IO
+from typing import IO, Any
+from urllib.parse import unquote_plus
 
 from flask import Request
+from werkzeug.formparser import FormDataParser
 
 FORM_BYTES = 768 * 1024  # a form without files; the longest catalog text fits many times
 FORM_PARTS = 2_000
 
 
+class FormParser(FormDataParser):
+    """Werkzeug's parser; a form of many inputs, most of them empty, in a third of its time."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str] | None = None,
+    ) -> Any:
+        """(stream, form, files); what is no text at all is an empty form."""
+        if mimetype != "application/x-www-form-urlencoded":
+            return super().parse(stream, mimetype, content_length, options)
+        try:
+            pairs = list(_pairs(stream.read().decode()))
+        except UnicodeDecodeError:
+            pairs = []
+        return stream, self.cls(pairs), self.cls()
+
+
+def _pairs(body: str) -> Iterator[tuple[str, str]]:
+    for pair in body.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            yield _plain(name), _plain(value)
+
+
+def _plain(text: str) -> str:
+    return unquote_plus(text, errors="werkzeug.url_quote") if "%" in text or "+" in text else text
+
+
 class InMemoryRequest(Request):
     """Flask's request with uploads in memory and a small body unless a page asks for more."""
 
+    form_data_parser_class = FormParser
     max_form_memory_size = FORM_BYTES
     max_form_parts = FORM_PARTS
 
