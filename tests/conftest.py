@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import compiled
+from tests import compiled, postgres
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import serverkey
 from vrm.vault.crypto import KdfLimits
+from vrm.vault.engine import Engine
 from vrm.vault.keyring import Keyring
 from vrm.vault.layout import SCHEMA
 from vrm.vault.serverkey import ServerKey
@@ -56,23 +57,57 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
+Opened = Callable[[Path], Engine]
+
+
+def _on_sqlite(made: Path) -> Opened:
+    """Copies of a file with every table and no row."""
+    first = SqliteEngine(made / "vrm.db")
+    first.install([SCHEMA, CONSENT_SCHEMA])
+    first.close()  # whatever its log holds goes into the file
+    installed = (made / "vrm.db").read_bytes()
+
+    def open_copy(folder: Path) -> Engine:
+        opened = SqliteEngine(folder / "vrm.db")
+        (folder / "vrm.db").write_bytes(installed)
+        return opened
+
+    return open_copy
+
+
+def _on_postgresql(made: Path) -> Opened:
+    """Databases after one with every table and no row."""
+    postgres.make(made)
+    first = postgres.opened(made)
+    first.install([SCHEMA, CONSENT_SCHEMA])
+    first.close()  # nobody may be in it while it is copied
+
+    def open_copy(folder: Path) -> Engine:
+        postgres.make(folder, made)
+        return postgres.opened(folder)
+
+    return open_copy
+
+
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database with every table and no row."""
-    path = tmp_path_factory.mktemp("installed") / "vrm.db"
-    made = SqliteEngine(path)
-    made.install([SCHEMA, CONSENT_SCHEMA])
-    made.close()  # whatever its log holds goes into the file
-    return path.read_bytes()
+def opening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """Opens a database of its own for a folder, on the engine that VRM_TEST_ENGINE names (sqlite)."""
+    made = tmp_path_factory.mktemp("installed")
+    if postgres.ENGINE != "postgresql":
+        yield _on_sqlite(made)
+        return
+    with postgres.running():
+        yield _on_postgresql(made)
 
 
 @pytest.fixture
-def engine(folder: Path, installed: bytes) -> Iterator[SqliteEngine]:
-    opened = SqliteEngine(folder / "vrm.db")
-    (folder / "vrm.db").write_bytes(installed)
+def engine(folder: Path, opening: Opened) -> Iterator[Engine]:
+    opened = opening(folder)
     opened.install([SCHEMA, CONSENT_SCHEMA])
     yield opened
     opened.close()
+    if postgres.ENGINE == "postgresql":
+        postgres.drop(folder)
 
 
 @dataclass(frozen=True)
@@ -113,7 +148,7 @@ def newborn(tmp_path_factory: pytest.TempPathFactory) -> Newborn:
 
 
 @pytest.fixture
-def server_key(folder: Path, engine: SqliteEngine, newborn: Newborn) -> ServerKey:
+def server_key(folder: Path, engine: Engine, newborn: Newborn) -> ServerKey:
     path = folder / "server.key"
     path.touch(0o600)
     path.write_bytes(newborn.server_key)
@@ -121,7 +156,7 @@ def server_key(folder: Path, engine: SqliteEngine, newborn: Newborn) -> ServerKe
 
 
 @pytest.fixture
-def vaults(engine: SqliteEngine, server_key: ServerKey, clock: SettableClock) -> Vaults:
+def vaults(engine: Engine, server_key: ServerKey, clock: SettableClock) -> Vaults:
     return Vaults(engine, server_key, clock=clock, limits=CHEAP)
 
 
@@ -131,5 +166,5 @@ def vault(vaults: Vaults, newborn: Newborn) -> Vault:
 
 
 @pytest.fixture
-def consent(engine: SqliteEngine, vaults: Vaults, clock: SettableClock) -> Consent:
+def consent(engine: Engine, vaults: Vaults, clock: SettableClock) -> Consent:
     return Consent(engine, vaults, clock)

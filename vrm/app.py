@@ -16,7 +16,7 @@ from vrm import bodies, observed
 from vrm.clock import Clock, SystemClock
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
-from vrm.errors import VrmError
+from vrm.errors import SettingsError, VrmError
 from vrm.outbound import Outbound
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
@@ -53,7 +53,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     """
     clock = clock or SystemClock()
     make_folder(settings.data_dir)
-    engine = SqliteEngine(settings.database_path)
+    engine = open_engine(settings)
     copy = engine.install(SCHEMAS)  # at once: one copy, one transaction
     if copy:
         _hosts.warning(
@@ -95,6 +95,19 @@ def adopt(vaults: Vaults) -> list[str]:
         _hosts.warning(
             "%s has two ways in of one kind, one may be planted: nothing is left for or logged of this vault"
             " until it is imported anew (vrm vault export, delete, import)",
+def open_engine(settings: Settings) -> Engine:
+    """The database that the settings name."""
+    if not settings.on_postgresql:
+        return SqliteEngine(settings.database_path)
+    try:
+        from vrm.vault.postgres import PostgresEngine
+    except ImportError:
+        raise SettingsError(
+            "VRM_DATABASE_URL: PostgreSQL needs psycopg", hint="pip install 'vrm[postgresql]'"
+        ) from None
+    return PostgresEngine(settings.database_url, settings.data_dir)
+
+
             name,
         )
     return left
@@ -136,7 +149,8 @@ def start_sweeper(host: Host) -> threading.Thread:
     """
 
     def forget() -> None:
-        lifting.forget(host.settings.database_path, host.clock.now())
+        if not host.settings.on_postgresql:
+            lifting.forget(host.settings.database_path, host.clock.now())
 
     def sweep() -> None:
         pause = threading.Event()

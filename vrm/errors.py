@@ -10,6 +10,8 @@
     │  ├─ TamperedError         stored bytes are not what was written
     │  ├─ BusyError             too many expensive requests at once
     │  ├─ StorageError          the disk or database refused
+    │  │  ├─ StorageConflictError   undone for another change's sake; can be tried again
+    │  │  └─ UncertainError         whether it was stored is not known
     │  ├─ DataNewerError        written by a newer version
     │  ├─ PairingError          a program's code: unknown, used or ended: one and the same
     │  ├─ UsernameTakenError
@@ -127,6 +129,18 @@ class StorageError(VaultError):
     """The storage refused; nothing was changed."""
 
     slug = "storage-unavailable"
+
+
+class StorageConflictError(StorageError):
+    """Somebody else changed the same at the same time; nothing was changed, try again."""
+
+    slug = "storage-conflict"
+
+
+class UncertainError(StorageError):
+    """The storage went away while it stored this; look whether it is there before you try again."""
+
+    slug = "outcome-unknown"
 
 
 class DataNewerError(VaultError):

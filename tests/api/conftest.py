@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests import postgres
 from tests.api.actors import CALLBACK, Customer, Shop
 from vrm.app import Host, create_app
 from vrm.clock import Clock
@@ -23,7 +24,7 @@ GIFT = "Model Railway Almanac"
 
 @pytest.fixture
 def settings(folder: Path) -> Settings:
-    return Settings(data_dir=folder, public_url="http://127.0.0.1:8600")
+    return Settings(data_dir=folder, database_url=postgres.chosen(folder), public_url="http://127.0.0.1:8600")
 
 
 @pytest.fixture

