@@ -22,6 +22,7 @@ _UNROUTED: Final = Series("-", "-")
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Naming = Callable[[Environ, str, str], None]
 
 
 class Observed:
@@ -59,24 +60,31 @@ def note(series: Series, status: int, seconds: float) -> None:
         )
 
 
-def name_rules(app: Flask) -> None:
-    """Tell the middleware which rule Flask found; to be called once all rules are there."""
+def name_rules(app: Flask) -> Naming:
+    """Tell the middleware which rule Flask found; to be called once all rules are there.
+
+    Returns what whoever answers beside Flask tells it with: (environ, method, rule).
+    """
     known = {
         (method, rule.rule): Series(method, rule.rule)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 
+    def name(environ: Environ, method: str, rule: str) -> None:
+        series = known.get((method, rule))
+        if series is not None:
+            environ[SERIES] = series
+
     def name_rule(response: Response) -> Response:
         if request.url_rule is not None:
             method = "GET" if request.method == "HEAD" else request.method
-            series = known.get((method, request.url_rule.rule))
-            if series is not None:
-                request.environ[SERIES] = series
+            name(request.environ, method, request.url_rule.rule)
         return response
 
     app.after_request(name_rule)
     app.extensions[SERIES] = [_UNROUTED, *known.values()]
+    return name
 
 
 def series_of(app: Flask) -> list[Series]:

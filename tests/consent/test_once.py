@@ -91,7 +91,7 @@ def test_of_two_processes_exactly_one_gets_each_value(engine: SqliteEngine, fold
 
 def test_a_proof_whose_transaction_is_undone_is_not_spent(engine: SqliteEngine, once: Once) -> None:
     proof = Proof("thumbprint", "", once, b"value", 2_000_000_000)
-    with pytest.raises(ValueError, match="undo"), engine.write() as transaction:
+    with pytest.raises(ValueError, match="undo"), engine.write() as transaction:  # noqa: PT012
         proof.spend(transaction)
         proof.spend(transaction)  # this very request has spent it
         raise ValueError("undo")

@@ -13,12 +13,14 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
 from vrm.api import finding, guards, operations, problems, tools, v1
+from vrm.api.direct import Direct, Naming
+from vrm.api.gate import Gate
 from vrm.api.oauth import routes as oauth
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault.vault import Vaults
 
-__all__ = ["register"]
+__all__ = ["readings_first", "register"]
 
 _OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|docs|healthz|readyz)$")
 
@@ -32,6 +34,13 @@ def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -
     app.register_blueprint(operations.blueprint(vaults, settings))
     app.register_blueprint(finding.blueprint(settings))
     app.before_request(refuse_unrouted)
+
+
+def readings_first(app: Flask, consent: Consent, settings: Settings, named: Naming) -> Direct:
+    """The application behind what answers vendors' plain readings without it."""
+    hosts = app.config["TRUSTED_HOSTS"]
+    gate = Gate(consent.reader, consent.proofs, settings.issuer, constrained=consent.constrained)
+    return Direct(app.wsgi_app, gate, consent.reader, hosts, named)
 
 
 def refuse_unrouted() -> Response | None:

@@ -39,13 +39,18 @@ _CODES: tuple[tuple[type[VrmError], str], ...] = (
 
 
 def presented(sent: Request) -> tuple[str, str] | None:
+    """What `token_in` finds in a request; ParameterError where a token stands in its address."""
+    if "access_token" in sent.args:
+        raise ParameterError("an access token belongs in the Authorization header")
+    return token_in(sent.headers.get("Authorization", ""))
+
+
+def token_in(authorization: str) -> tuple[str, str] | None:
     """(scheme in small letters, token) of the one Authorization header; None where it is no access token.
 
     A server joins repeated headers with a comma, which no token contains: two headers are refused here too.
     """
-    if "access_token" in sent.args:
-        raise ParameterError("an access token belongs in the Authorization header")
-    found = _TOKEN.fullmatch(sent.headers.get("Authorization", ""))
+    found = _TOKEN.fullmatch(authorization)
     return (found[1].lower(), found[2]) if found else None
 
 
@@ -61,15 +66,22 @@ class Gate:
 
     def access(self, sent: Request) -> Access:
         """The token of this request, opened. Raises TokenError, ProofError, ParameterError."""
-        found = presented(sent)
+        access = self._opened(presented(sent), sent.headers.get("DPoP", ""), sent.method, sent.path)
+        g.proof = access.proof
+        return access
+
+    def opened(self, authorization: str, proved: str, path: str) -> Access:
+        """The same for a GET that Flask has not seen; its reader spends the proof."""
+        return self._opened(token_in(authorization), proved, "GET", path)
+
+    def _opened(self, found: tuple[str, str] | None, proved: str, method: str, path: str) -> Access:
         if found is None:
             raise TokenError("no access token in the Authorization header")
         scheme, token = found
         if scheme == "bearer":
             return self._reader.authenticate(token)
-        address, proved = self._public_url + sent.path, sent.headers.get("DPoP", "")
-        proof = self._proofs.check(proved, sent.method, address, token=token, nonce=self._constrained)
-        g.proof = proof
+        address = self._public_url + path
+        proof = self._proofs.check(proved, method, address, token=token, nonce=self._constrained)
         return self._reader.authenticate(token, proof)
 
     def settle(self, response: Response) -> Response:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import deposits, guards, problems
@@ -24,6 +24,13 @@ from vrm.settings import Settings
 
 PREFIX = "/api/v1"
 JSON = "application/json"
+REFUSED = "vrm.refused"  # in an environ: the error that `direct` met with, and the proof of the request
+
+
+def list_of(rows: list[bytes], following: str | None) -> bytes:
+    """The body of one page."""
+    end = b'"%b"' % following.encode() if following else b"null"
+    return b'{"items":[%b],"next":%b}' % (b",".join(rows), end)
 
 
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
@@ -40,6 +47,7 @@ def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     routes.add_url_rule("/<collection>", "submit", writings.submit, methods=["POST"])
     routes.add_url_rule("/<collection>/<id>", "replace", writings.replace, methods=["PUT"])
     routes.add_url_rule("/<collection>/<id>", "withdraw", writings.withdraw, methods=["DELETE"])
+    routes.before_request(_refused_before)
     routes.after_request(guards.protect)
     routes.after_request(gate.finish)
     routes.register_error_handler(VrmError, lambda error: gate.refusal(request, error, _scope()))
@@ -76,8 +84,7 @@ class Readings:
             updated_since=query.updated_since,
             wanted=query.wanted,
         )
-        end = json.dumps(following).encode() if following else b"null"
-        return Response(b'{"items":[' + b",".join(rows) + b'],"next":' + end + b"}", content_type=JSON)
+        return Response(list_of(rows, following), content_type=JSON)
 
     def changes(self, collection: str) -> Response:
         """What this grant sees changed since a cursor; a row that left is named as gone."""
@@ -116,6 +123,13 @@ class Readings:
     def _access(self) -> Access:
         guards.no_body(request)
         return self._gate.access(request)
+
+
+def _refused_before() -> None:
+    """Raise what this request was refused for before it came here: it is not tried twice."""
+    if REFUSED in request.environ:
+        error, g.proof = request.environ[REFUSED]
+        raise error
 
 
 def _scope() -> str:

@@ -70,6 +70,11 @@ class Access:
     jkt: str = ""  # thumbprint of the key that it is bound to; empty: a bearer token
     proof: Proof | None = None  # of that key, for this one request
 
+    @property
+    def writes(self) -> bool:
+        """Whether it may leave something, too."""
+        return any(scope.endswith(":write") for scope in self.scopes)
+
     def stream_scopes(self, stream: str) -> list[str]:
         """The token's scopes in one collection or answer."""
         return [scope for scope in self.scopes if stream_of(scope.removesuffix(":read")) == stream]

@@ -173,7 +173,7 @@ class SqliteEngine:
         self._guard = threading.Lock()
         self._inherited = False
         self._carried: list[_Connection] = []
-        self._group = GroupCommit(lambda: self.write())
+        self._group = GroupCommit(lambda: self.write())  # noqa: PLW0108 - by its name, at each call
         _engines.add(self)
 
     def _lock_path(self, name: str) -> Path:
@@ -401,7 +401,7 @@ class SqliteEngine:
     def _after_fork_in_child(self) -> None:
         _inherited.extend(self._carried)
         self._inherited, self._carried = bool(self._carried), []
-        self._group = GroupCommit(lambda: self.write())
+        self._group = GroupCommit(lambda: self.write())  # noqa: PLW0108 - by its name, at each call
         self._guard = threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()

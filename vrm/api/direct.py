@@ -1,0 +1,80 @@
+"""A vendor's plain reading, answered before Flask is asked: most requests are one, and need nothing of it.
+
+Takes `GET /api/v1/<collection>` with at most `limit` and `cursor`, and `GET /api/v1/<collection>/<id>`,
+without body and condition, to our own host, by a token that reads only. Promises: what it answers is byte
+for byte what the routes in `v1` answer, and its refusals are theirs: a request that is refused goes on to
+Flask with the error that was raised, and everything else goes on as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from vrm.api import guards
+from vrm.api.gate import NONCE_HEADER, Gate
+from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of
+from vrm.consent.reader import Access, Reader
+from vrm.vault.catalog import CATALOG_BY_NAME
+
+PAGE, ONE = "/<collection>", "/<collection>/<id>"  # rules of `v1`
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Naming = Callable[[Environ, str, str], None]
+Header = tuple[str, str]
+
+_PATH = re.compile(f"{PREFIX}/({'|'.join(map(re.escape, CATALOG_BY_NAME))})(?:/([0-9a-f]{{32}}))?")
+_QUERY = re.compile(
+    rf"(?:limit=([1-9][0-9]{{0,2}}))?(?:(?:^|&)cursor=([A-Za-z0-9_=-]{{1,{guards.MAX_CURSOR}}}))?"
+)
+_HEADERS: Final = [("Content-Type", JSON), *guards.SECURITY_HEADERS.items()]
+
+
+class Direct:
+    """WSGI middleware right around Flask."""
+
+    def __init__(self, app: Wsgi, gate: Gate, reader: Reader, hosts: Iterable[str], named: Naming) -> None:
+        """`hosts` are our own names; `named` is told the method and the rule of what was answered."""
+        self._app, self._gate, self._reader, self._named = app, gate, reader, named
+        self._our_host = re.compile(f"(?:{'|'.join(map(re.escape, hosts))})(?::[0-9]{{1,5}})?").fullmatch
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = _PATH.fullmatch(environ["PATH_INFO"])
+        if path is None or not self._is_plain(environ):
+            return self._app(environ, start_response)
+        query = _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
+        if query is None or (path[2] and query[0]) or int(query[1] or 1) > guards.LIMIT_MAX:
+            return self._app(environ, start_response)
+        access = None
+        try:
+            access = self._gate.opened(environ["HTTP_AUTHORIZATION"], environ.get("HTTP_DPOP", ""), path[0])
+            if access.writes:  # it may mean what it left itself
+                return self._app(environ, start_response)
+            body, headers = self._read(access, path, query)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Flask answers it
+            environ[REFUSED] = error, access and access.proof
+            return self._app(environ, start_response)
+        self._named(environ, "GET", PREFIX + (ONE if path[2] else PAGE))
+        start_response("200 OK", [*_HEADERS, ("Content-Length", str(len(body))), *headers])
+        return [body]
+
+    def _is_plain(self, environ: Environ) -> bool:
+        return (
+            environ["REQUEST_METHOD"] == "GET"
+            and "HTTP_AUTHORIZATION" in environ
+            and self._our_host(environ.get("HTTP_HOST", "")) is not None
+            and environ.get("CONTENT_LENGTH", "") in ("", "0")
+            and "HTTP_TRANSFER_ENCODING" not in environ
+            and "HTTP_IF_NONE_MATCH" not in environ
+        )
+
+    def _read(self, access: Access, path: re.Match[str], query: re.Match[str]) -> tuple[bytes, list[Header]]:
+        """The body, and the headers that are not the same for all."""
+        fresh = access.proof.fresh_nonce if access.proof else ""
+        headers = [(NONCE_HEADER, fresh)] if fresh else []
+        if path[2]:
+            body, etag = self._reader.one(access, path[1], path[2])
+            return body, [*headers, ("ETag", etag)]
+        limit = int(query[1] or guards.LIMIT_DEFAULT)
+        return list_of(*self._reader.page(access, path[1], limit=limit, cursor=query[2])), headers
