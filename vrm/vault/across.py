@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from vrm.errors import ConflictError, StorageError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, MisfitError, Row, Schema, Transaction
+
+
+class Writer(Protocol):
+    """What rows are written to."""
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> Any: ...
+
 
 Progress = Callable[[str, int, int], None]
 Columns = Mapping[str, tuple[str, ...]]  # table → its columns
@@ -55,7 +63,7 @@ def move(
 
 
 def copy_rows(
-    source: Transaction, target: Transaction, columns: Columns, progress: Progress | None = None
+    source: Transaction, target: Writer, columns: Columns, progress: Progress | None = None
 ) -> dict[str, Tally]:
     """Every row of these tables, read and written as it goes; table → what was read."""
     total = sum(source.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in columns)
@@ -85,7 +93,7 @@ def _select(table: str, names: Collection[str]) -> str:
     return f"SELECT {', '.join(names)} FROM {table}"
 
 
-def _write(target: Transaction, table: str, sql: str, batch: Sequence[Row]) -> None:
+def _write(target: Writer, table: str, sql: str, batch: Sequence[Row]) -> None:
     try:
         target.executemany(sql, batch)
     except (MisfitError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""Backup and restore of a whole SQLite database: a copy that carries no credential, put back whole or not.
+"""Backup and restore of a whole database: a copy that carries no credential, put back whole or not.
 
 `take` writes what one moment of the running database says into a new file. Rows that open something
 (sessions, tokens, requests) are never written to it, so no byte of them can be left in it; grants stand in
@@ -22,6 +22,7 @@ from typing import Final
 
 from vrm import __version__
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
+from vrm.vault import across
 from vrm.vault.engine import Engine, Schema, Transaction
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
@@ -93,6 +94,30 @@ def take(
     with suppress(OSError):  # a note for `vrm doctor`; the backup is good without it
         _note_of(database).write_text(f"{now}\n", encoding="ascii")
         _note_of(database).chmod(0o600)
+    return Taken(target, target.stat().st_size, vaults, now)
+
+
+def take_of_server(
+    engine: Engine,
+    schemas: Sequence[Schema],
+    target: Path,
+    now: int,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Taken:
+    """The same of a database that is no file: the same kind of backup, which fits either engine."""
+    with whole_file(target, force=force) as part, _sqlite_errors():
+        _make_empty(part, schemas)
+        left_out = {"schemas", *(table for schema in schemas for table in schema.left_out)}
+        with engine.read() as rows, closing(_connect(part)) as raw:
+            raw.execute("PRAGMA journal_mode=OFF").close()
+            raw.execute("PRAGMA synchronous=OFF")
+            raw.execute("BEGIN")
+            tables = {table: names for table, names in engine.tables().items() if table not in left_out}
+            across.copy_rows(rows, raw, tables, progress)
+            raw.execute("COMMIT")
+        vaults = _finish_copy(part, schemas, now)
     return Taken(target, target.stat().st_size, vaults, now)
 
 
@@ -218,24 +243,61 @@ def put_back(
         raise ConflictError(
             f"there is a database already: {database}", hint="--force keeps it under another name"
         )
-    with Occupied(database, alone=True), _sqlite_errors():
-        work = folder / "restoring"
-        shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed: never the only copy
-        work.mkdir(mode=0o700)
-        try:
-            fresh = work / database.name
-            _copy_file(file, fresh, progress)
-            taken = _read_marker(fresh, schemas)
-            if database.exists():
-                _bring_in_log(database)
-            vaults, changed = _prepare(fresh, database, schemas, taken, now)
-            aside = _keep_aside(database, now) if database.exists() else None
-            _drop_logs(database)
-            fresh.replace(database)
-            sync(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    with Occupied(database, alone=True), _sqlite_errors(), _workplace(folder) as work:
+        fresh = work / database.name
+        _copy_file(file, fresh, progress)
+        taken = _read_marker(fresh, schemas)
+        if database.exists():
+            _bring_in_log(database)
+        vaults, changed = _prepare(fresh, database, schemas, taken, now)
+        aside = _keep_aside(database, now) if database.exists() else None
+        _drop_logs(database)
+        fresh.replace(database)
+        sync(folder)
     return PutBack(vaults, taken, aside, changed)
+
+
+def put_back_to_server(
+    file: Path,
+    engine: Engine,
+    folder: Path,
+    schemas: Sequence[Schema],
+    now: int,
+    *,
+    progress: Progress | None = None,
+) -> PutBack:
+    """Fill an empty database that is no file with a backup, made ready in `folder`.
+
+    Raises what `put_back` does, and ConflictError where anything is in the database.
+    """
+    require_backup(file)
+    if engine.tables():
+        raise ConflictError(
+            "there is something in this database already",
+            hint="make an empty one (createdb) and name it in VRM_DATABASE_URL; this one stays as it is",
+        )
+    with _workplace(folder) as work, _sqlite_errors():
+        fresh = work / "vrm.db"
+        _copy_file(file, fresh, progress)
+        taken = _read_marker(fresh, schemas)
+        vaults, _ = _prepare(fresh, work / "none", schemas, taken, now)
+        source = SqliteEngine(fresh)
+        try:
+            across.move(source, engine, schemas, progress)
+        finally:
+            source.close()
+    return PutBack(vaults, taken, None)
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    work = folder / "restoring"
+    shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed: never the only copy
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _copy_file(file: Path, fresh: Path, progress: Progress | None) -> None:
