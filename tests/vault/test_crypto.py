@@ -168,13 +168,13 @@ class TestEnvelopes:
     def test_many_sealed_at_once_open_one_by_one_and_share_no_nonce(self) -> None:
         other = Cipher(KEY, Purpose.RECORD, "another vault")
         sealings = [(self.cipher, b"text"), (other, b"text"), (self.cipher, b""), (other, bytes(5000))]
-        sealed = crypto.seal_all(sealings, "id", 7)
+        sealed = crypto.seal_all(sealings, envelope.pack("id", 7))
         for (cipher, text), blob in zip(sealings, sealed, strict=True):
             assert cipher.unseal(blob, "id", 7) == text
             with pytest.raises(TamperedError):
                 cipher.unseal(blob, "id", 8)
         assert len({blob[6:18] for blob in sealed}) == len(sealed)
-        assert crypto.seal_all([]) == []
+        assert crypto.seal_all([], b"") == []
 
     def test_a_probe_opens_what_a_cipher_of_its_key_would_and_nothing_else(self) -> None:
         earlier = Cipher(KEY, Purpose.RECORD, "vault", generation=3)

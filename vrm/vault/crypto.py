@@ -126,6 +126,9 @@ class Purpose(StrEnum):
     SERVER_USER_CODE = "server-user-code"
 
 
+_NAMED: Final = {purpose: envelope.lp("vrm/1/" + purpose) for purpose in Purpose}
+
+
 class Key:
     """32 secret bytes that hide themselves. `reveal` is called where a key must be wrapped."""
 
@@ -177,7 +180,7 @@ def digest(blob: bytes) -> bytes:
 
 def context(purpose: Purpose, *parts: Part) -> bytes:
     """Info and associated data: lp("vrm/1/<purpose>") ‖ lp of each part."""
-    return envelope.pack("vrm/1/" + purpose, *parts)
+    return _NAMED[purpose] + envelope.pack(*parts)
 
 
 def derive(key: Key, purpose: Purpose, *parts: Part) -> Key:
@@ -276,16 +279,16 @@ class Cipher:
         raise TypeError("a cipher is neither pickled nor copied")
 
 
-def seal_all(sealings: Sequence[tuple[Cipher, bytes]], *parts: Part) -> list[bytes]:
-    """Several texts, each under its own cipher, bound to the same parts: the facets of a record.
+def seal_all(sealings: Sequence[tuple[Cipher, bytes]], packed: bytes) -> list[bytes]:
+    """Several texts, each under its own cipher, bound to the same packed parts: the facets of a record.
 
     Each has a random nonce of its own, all drawn from the system in one call.
     """
-    packed, size = envelope.pack(*parts), envelope.NONCE
+    size = envelope.NONCE
     nonces = os.urandom(size * len(sealings))
     return [
-        cipher._seal(nonces[number * size : (number + 1) * size], text, packed)  # noqa: SLF001 - of this file
-        for number, (cipher, text) in enumerate(sealings)
+        cipher._seal(nonces[at : at + size], text, packed)  # noqa: SLF001 - of this file
+        for at, (cipher, text) in zip(range(0, len(nonces), size), sealings, strict=True)
     ]
 
 

@@ -22,6 +22,7 @@ _HEADER = struct.Struct(">BBI")
 _LENGTH = struct.Struct(">H")
 _INTEGER = struct.Struct(">HQ")
 _PLACE = struct.Struct(">H16sHQ")
+_RECORD = struct.Struct(">H32sHQ")
 _SIZE = struct.Struct(">I")
 HEADER = _HEADER.size
 SMALLEST = HEADER + NONCE + TAG
@@ -99,6 +100,17 @@ def pack_place(item: bytes, seq: int) -> bytes:
         raise TamperedError() from None
 
 
+def pack_record(record: str, revision: int) -> bytes:
+    """`pack_stored` of a record's id (32 ASCII characters, else the long way) and its revision, in one step."""
+    try:
+        name = record.encode()
+        if len(name) == len(record) == 32:
+            return _RECORD.pack(32, name, 8, revision)
+        return pack(record, revision)
+    except (AttributeError, TypeError, ValueError, struct.error):
+        raise TamperedError() from None
+
+
 def unpack(blob: bytes) -> list[bytes]:
     """The parts of `pack`; TamperedError where the lengths do not add up."""
     require_bytes(blob)
@@ -142,6 +154,19 @@ def unpack_named(blob: bytes) -> dict[str, bytes]:
     except struct.error:  # a length itself is cut
         raise TamperedError() from None
     return named
+
+
+def unpack_headed(blob: bytes, heads: Sequence[bytes]) -> list[bytes] | None:
+    """The parts of a `pack_headed` with these heads, in their order; None for anything else."""
+    require_bytes(blob)
+    parts, at, end = [], 0, len(blob)
+    for head in heads:
+        body_at = at + len(head) + _SIZE.size
+        if not blob.startswith(head, at) or body_at > end:
+            return None
+        at = body_at + _SIZE.unpack_from(blob, body_at - _SIZE.size)[0]
+        parts.append(blob[body_at:at])
+    return parts if at == end else None
 
 
 def sole(blob: bytes, head: bytes) -> bytes | None:

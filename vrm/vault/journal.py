@@ -10,12 +10,11 @@ the newest states; it counts on, so that no position comes twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vrm.errors import TamperedError
-from vrm.vault import crypto
+from vrm.vault import compact, crypto
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pad
@@ -66,10 +65,13 @@ class Journal:
 
     def _head(self) -> Place:
         row = self._engine.one("SELECT sealed FROM journal_heads WHERE vault = ?", (self._vault,))
-        if row is None:
+        return self._place(row[0] if row else None)
+
+    def _place(self, sealed: bytes | None) -> Place:
+        if sealed is None:
             raise TamperedError()
         try:
-            seq, link, *base = json.loads(self._heads.unseal(row[0]))
+            seq, link, *base = compact.loads(self._heads.unseal(sealed))
         except TamperedError:
             blame_renewal(self._engine, self._keyring)
             raise
@@ -84,14 +86,20 @@ class Journal:
 
         SessionExpiredError where the root was replaced since the vault was opened.
         """
-        require_current(self._engine, self._keyring)
-        self._write(transaction, self._head(), changes)
+        row = self._engine.one(
+            "SELECT v.generation, h.sealed FROM vaults v LEFT JOIN journal_heads h ON h.vault = v.vault"
+            " WHERE v.vault = ?",
+            (self._vault,),
+        )
+        if row is None or row[0] != self._keyring.generation:
+            require_current(self._engine, self._keyring)
+        self._write(transaction, self._place(row[1] if row else None), changes)
 
     def _write(self, transaction: Transaction, place: Place, changes: Sequence[Noted]) -> None:
         seq, link, base = place
         for at in range(0, len(changes), _BATCH):
             seq += 1
-            text = json.dumps(changes[at : at + _BATCH], separators=(",", ":")).encode()
+            text = compact.dumps([list(change) for change in changes[at : at + _BATCH]])
             sealed = self._entries.seal(pad(text, _BUCKET), seq, link)
             transaction.execute(
                 "INSERT INTO journal (vault, seq, sealed) VALUES (?, ?, ?)", (self._vault, seq, sealed)
@@ -101,7 +109,7 @@ class Journal:
 
     def _seal_head(self, transaction: Transaction, place: Place) -> None:
         values = [place.seq, place.link.hex(), *([place.base] if place.base else [])]
-        head = self._heads.seal(json.dumps(values).encode())
+        head = self._heads.seal(compact.dumps(values))
         transaction.execute(
             "INSERT INTO journal_heads (vault, sealed) VALUES (?, ?)"
             " ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
@@ -154,7 +162,7 @@ class Journal:
         for expected, (seq, sealed) in enumerate(rows, start=place.seq + 1):
             if seq != expected:
                 raise TamperedError()
-            found += [Noted(*one) for one in json.loads(self._entries.unseal(sealed, seq, link))]
+            found += [Noted(*one) for one in compact.loads(self._entries.unseal(sealed, seq, link))]
             link = crypto.digest(sealed)
         if seq != end.seq or not crypto.equal(link, end.link):
             raise TamperedError()

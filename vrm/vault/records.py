@@ -8,7 +8,6 @@ live grants while nobody keeps their views.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
-from vrm.vault import crypto, envelope, schemas
+from vrm.vault import compact, crypto, envelope, schemas
 from vrm.vault.catalog import CATALOG, STAMPED, Facet
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import blame_renewal, require_current
@@ -60,7 +59,6 @@ class Watcher(Protocol):
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None: ...
 
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EMPTY = {
     facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
 }
@@ -75,7 +73,11 @@ def _first_revision() -> int:
 
 
 def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
-    return _EMPTY[facet.bucket] if not values else envelope.pad(_compact(values).encode(), facet.bucket)
+    return _EMPTY[facet.bucket] if not values else envelope.pad(compact.dumps(values), facet.bucket)
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    return {} if text.startswith(b"{}") else compact.loads(text)
 
 
 def _arriving(document: Document, now: int) -> Document:
@@ -99,7 +101,7 @@ class Records:
         self._vault = keyring.vault
         self._ciphers = keyring.record_ciphers(collection)
         self._facets = tuple(facet.name for facet, _ in self._ciphers)
-        self._names = envelope.pack(*self._facets)
+        self._names = envelope.lp(envelope.pack(*self._facets))
         self._heads = [envelope.lp(name) for name in self._facets]
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
@@ -111,12 +113,12 @@ class Records:
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A durable transaction that several calls can share."""
-        return self._engine.write()
+        return self._engine.write(of=self._vault)
 
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
         texts = [(cipher, _padded(document.get(facet.name), facet)) for facet, cipher in self._ciphers]
-        sealed = crypto.seal_all(texts, record, revision, self._names)
+        sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._names)
         return envelope.pack_headed(self._heads, sealed)
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
@@ -125,20 +127,25 @@ class Records:
         The list of facets is part of what each facet is bound to: none can be dropped, added or moved.
         A facet that came into the catalog after the record was written is empty.
         """
-        named = envelope.unpack_named(body)
-        if not named or not named.keys() <= set(self._facets):
-            raise TamperedError()
-        packed = envelope.pack_stored(record, revision, envelope.pack(*named))
-        document: Document = {}
+        bound, parts = self._parts(record, revision, body)
         try:
-            for facet, cipher in self._ciphers:
-                blob = named.get(facet.name)
-                text = b"{}" if blob is None else cipher.unseal_packed(blob, packed)
-                document[facet.name] = {} if text.startswith(b"{}") else json.loads(text)
+            return {
+                facet.name: {} if part is None else _read(cipher.unseal_packed(part, bound))
+                for (facet, cipher), part in zip(self._ciphers, parts, strict=True)
+            }
         except TamperedError:
             blame_renewal(self._engine, self._keyring)
             raise
-        return document
+
+    def _parts(self, record: str, revision: int, body: bytes) -> tuple[bytes, Sequence[bytes | None]]:
+        """What the facets of a body are bound to, and the envelope of each; None for one it has not."""
+        place, parts = envelope.pack_record(record, revision), envelope.unpack_headed(body, self._heads)
+        if parts is not None:
+            return place + self._names, parts
+        named = envelope.unpack_named(body)  # written when the catalog had fewer facets
+        if not named or not named.keys() <= set(self._facets):
+            raise TamperedError()
+        return place + envelope.lp(envelope.pack(*named)), [named.get(name) for name in self._facets]
 
     def read(self, record: str) -> tuple[Document, int]:
         """(document, revision); RecordNotFoundError."""
@@ -209,11 +216,13 @@ class Records:
 
     def facets(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every (id, values of one facet): half the work of opening all of each record."""
-        cipher = next(cipher for facet, cipher in self._ciphers if facet.name == name)
+        at, cipher = next(
+            (at, cipher) for at, (facet, cipher) in enumerate(self._ciphers) if facet.name == name
+        )
         for record, revision, body in self.stored():
-            named = envelope.unpack_named(body)
-            packed = envelope.pack_stored(record, revision, envelope.pack(*named))
-            yield record, json.loads(cipher.unseal_packed(named[name], packed)) if name in named else {}
+            bound, parts = self._parts(record, revision, body)
+            part = parts[at]
+            yield record, {} if part is None else _read(cipher.unseal_packed(part, bound))
 
     def put(
         self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None
@@ -251,24 +260,38 @@ class Records:
         Documents must be valid already (`put` and the tables validate); ConflictError where a revision
         differs from the expected one.
         """
-        with self._engine.write() as transaction:
-            now = self._stamping()
-            stored = {
-                record: document if document is None or not now else self._stamped(record, document, now)
-                for record, document in changes.items()
-            }
-            noted = [
-                self._write(transaction, record, document, expected or {}, fingerprints or {})
-                for record, document in stored.items()
-            ]
-            self._journal.append(transaction, noted)
+
+        def act(transaction: Transaction) -> None:
+            self._apply(transaction, changes, expected or {}, fingerprints or {})
+
+        self._engine.together(act, of=self._vault)
+
+    def _apply(
+        self,
+        transaction: Transaction,
+        changes: Mapping[str, Document | None],
+        expected: Mapping[str, int],
+        fingerprints: Mapping[str, bytes],
+    ) -> None:
+        watched = self._watched()
+        now = self._stamping(watched=watched)
+        stored = {
+            record: document if document is None or not now else self._stamped(record, document, now)
+            for record, document in changes.items()
+        }
+        noted = [
+            self._write(transaction, record, document, expected, fingerprints)
+            for record, document in stored.items()
+        ]
+        self._journal.append(transaction, noted)
+        if watched:
             self._tell(
                 transaction, [Change(self.name, record, document) for record, document in stored.items()]
             )
 
-    def _stamping(self) -> int:
+    def _stamping(self, *, watched: bool) -> int:
         """The time at which new records come in; 0 where nobody asks when: before any grant is made."""
-        return self._clock.now() if self.name == STAMPED and self._watched() else 0
+        return self._clock.now() if self.name == STAMPED and watched else 0
 
     def _stamped(self, record: str, document: Document, now: int) -> Document:
         """The document with when it came in: what is stored counts, an edit moves nothing."""
@@ -310,8 +333,6 @@ class Records:
         return bool(row and row[0])
 
     def _tell(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        if not self._watched():
-            return
         if self._watcher is None:
             raise RuntimeError("this vault has live grants and nobody keeps their views")
         self._watcher.changed(transaction, self._keyring, changes)
@@ -336,7 +357,7 @@ class Records:
             if not mine:
                 raise ConflictError("another import is running", hint="wait until it has finished")
             self._sweep()
-            with self._engine.write() as transaction:
+            with self._engine.write(of=self._vault) as transaction:
                 row = transaction.execute(
                     "SELECT coalesce(max(import), 0) + 1 FROM records WHERE vault = ? AND import > 0",
                     (self._vault,),
@@ -352,7 +373,7 @@ class Records:
 
     def _sweep(self) -> None:
         """Delete what imports left that did not finish; the caller holds the import lock."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=self._vault) as transaction:
             for (number,) in self._engine.all("SELECT import FROM imports WHERE vault = ?", (self._vault,)):
                 for table in ("records", "staged", "imports"):
                     transaction.execute(
@@ -381,7 +402,7 @@ class Staging:
     def add(self, rows: Sequence[tuple[bytes, Document]]) -> list[str]:
         """Store a batch of new records in one transaction; the documents must be valid. Returns their ids."""
         records, sealed, ids = self._records, [], []
-        now = records._stamping()
+        now = records._stamping(watched=records._watched())
         for fingerprint, document in rows:
             record, revision = records.new_id(), _first_revision()
             body = records.seal(record, revision, _arriving(document, now))
