@@ -116,6 +116,7 @@ SCHEMA = Schema(
             *documents.TABLES,
             *registrations.TABLES,
             *vendors.STEPS,
+            *tokens.STEPS,
         ),
     },
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vrm.clock import Clock
 from vrm.consent import endings, narrowing
@@ -46,9 +46,24 @@ TABLES = (
     "CREATE TABLE tokens (lookup BLOB PRIMARY KEY, kind TEXT NOT NULL, grant_id TEXT NOT NULL,"
     " expires INTEGER NOT NULL, wrapped BLOB, spent INTEGER, replay BLOB, parent BLOB)",
     "CREATE INDEX tokens_grant ON tokens (grant_id)",
-    "CREATE INDEX tokens_parent ON tokens (parent) WHERE parent IS NOT NULL",
     "CREATE INDEX tokens_expires ON tokens (expires)",
 )
+STEPS = ("DROP INDEX tokens_parent",)
+_FIND = (  # the agreement only while the grant is live
+    "SELECT t.lookup, t.grant_id, t.expires, t.wrapped, t.spent, t.replay, t.parent, g.vault,"
+    " CASE WHEN g.state = 'live' AND g.expires > ? THEN g.agreement END"
+    " FROM tokens t JOIN grants g ON g.grant_id = t.grant_id WHERE t.lookup = ? AND t.kind = ?"
+)
+_INSERT = "INSERT INTO tokens (lookup, kind, grant_id, expires, wrapped, parent) VALUES (?, ?, ?, ?, ?, ?)"
+# Of many that try at once, one meets these:
+_UNSPENT = "lookup = ? AND spent IS NULL AND expires > ?"
+_AS_FOUND = (
+    f"{_UNSPENT} AND EXISTS"
+    " (SELECT 1 FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ? AND agreement = ?)"
+)
+_SPEND = f"UPDATE tokens SET spent = ?, wrapped = NULL WHERE {_UNSPENT}"
+_REPLACE = f"UPDATE tokens SET spent = ?, wrapped = NULL, replay = ?, parent = NULL WHERE {_AS_FOUND}"
+_KEEP = f"UPDATE tokens SET wrapped = ?, expires = ?, parent = NULL WHERE {_AS_FOUND}"
 CODE_LIFE = 60  # seconds
 REFRESH_IDLE = 90 * 86_400  # seconds
 
@@ -79,13 +94,32 @@ class _For:
     jkt: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Minted:
+class _Found(NamedTuple):
+    """A token as the table has it, whose it is, and what is agreed with its vendor while that is live."""
+
+    lookup: bytes
+    grant_id: str
+    expires: int
+    wrapped: bytes | None
+    spent: int | None
+    replay: bytes | None
+    parent: bytes | None
+    vault: str
+    agreement: bytes | None
+
+
+class _Minted(NamedTuple):
     """A token that exists only in memory until its row is inserted."""
 
     text: str
-    lookup: bytes
     row: tuple[Any, ...]
+
+
+class _Pair(NamedTuple):
+    """Tokens that exist only in memory until their rows are inserted."""
+
+    answer: TokenSet
+    rows: list[tuple[Any, ...]]
 
 
 class Tokens:
@@ -123,7 +157,7 @@ class Tokens:
         """A code for a grant that was inserted in this transaction; with `jkt`, for who proves that key."""
         carried = pack(keys.key.reveal(), vendor.client_id, redirect_uri, challenge, jkt)
         code = self._mint("code", keys.grant_id, self._clock.now() + CODE_LIFE, carried)
-        self._insert(transaction, code)
+        transaction.execute(_INSERT, code.row)
         return code.text
 
     def redeem(
@@ -148,12 +182,11 @@ class Tokens:
         """
         self._require_proof(vendor, proof)
         raw = read_token("code", code)
-        row, wrapping = self._find("code", raw)
-        lookup, grant_id, spent = row[0], row[1], row[4]
-        if spent is not None:
-            self._end_after_reuse(grant_id, "code-reused", spent)
+        found, wrapping = self._find("code", raw)
+        if found.spent is not None:
+            self._end_after_reuse(found, "code-reused")
             raise CodeError()
-        key, client, uri, challenge, *bound = self._carried("code", row, wrapping)
+        key, client, uri, challenge, *bound = self._carried("code", found, wrapping)
         good = (
             crypto.equal(client, vendor.client_id.encode())
             and crypto.equal(uri, redirect_uri.encode("utf-8", "replace"))
@@ -162,10 +195,15 @@ class Tokens:
         )
         if not good:
             raise CodeError()
-        keys = GrantKeys(grant_id, Key(key))
-        with self._engine.write() as transaction:
-            self._spend(transaction, lookup)
+        keys = GrantKeys(found.grant_id, Key(key))
+
+        def exchange(transaction: Transaction) -> TokenSet:
+            now = self._clock.now()
+            if transaction.execute(_SPEND, (now, found.lookup, now)).rowcount != 1:
+                raise CodeError()
             return self.first_pair(transaction, keys, vendor, resource=resource, details=details, proof=proof)
+
+        return self._engine.together(exchange, found.vault)
 
     def first_pair(
         self,
@@ -181,10 +219,11 @@ class Tokens:
         self._require_proof(vendor, proof)
         _spend_proof(proof, transaction)
         wanted = _For(keys, vendor, None, resource, details, jkt_of(proof))
-        answer = self._new_tokens(transaction, wanted, None)
-        vault = self._vault_of(keys.grant_id)
+        vault, agreement = self._agreed(keys.grant_id)
+        pair = self._new_tokens(vault, agreement, wanted, None)
+        transaction.executemany(_INSERT, pair.rows)
         self._log.note(transaction, vault, "connected", grant_id=keys.grant_id, **_named(vendor))
-        return answer
+        return pair.answer
 
     def refresh(
         self,
@@ -203,20 +242,18 @@ class Tokens:
         """
         self._require_proof(vendor, proof)
         raw = read_token("refresh", refresh_token)
-        row, wrapping = self._find("refresh", raw)
-        if row[4] is None:
+        while True:
+            found, wrapping = self._find("refresh", raw)
+            if found.spent is not None:
+                return self._again(found, wrapping, vendor, resource, proof)
             wanted = (scope, resource, details)
-            answer = self._rotate(row, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
+            answer = self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
             if answer is not None:
                 return answer
-            row, wrapping = self._find("refresh", raw)  # somebody else was faster: this is now a retry
-            if row[4] is None:  # or nobody: it ran out since the first look, which is no reuse
-                raise CodeError()
-        return self._again(row, wrapping, vendor, resource, proof)
 
     def _rotate(
         self,
-        row: tuple[Any, ...],
+        found: _Found,
         wrapping: Key,
         vendor: Vendor,
         scope: str | None,
@@ -226,86 +263,82 @@ class Tokens:
         proof: Proof | None = None,
         text: str = "",
     ) -> TokenSet | None:
-        """What follows the refresh token `text`; None where somebody else was faster, or it has ended."""
-        carried = self._refreshing(row, wrapping, vendor, proof)
-        keys = GrantKeys(row[1], Key(carried[0]))
-        wanted = _For(keys, vendor, scope, resource, details, jkt_of(proof))
-        with self._engine.write() as transaction:
-            _spend_proof(proof, transaction)
-            return self._replace(transaction, row, wrapping, wanted, text)
+        """What follows the refresh token `text`; None where token or grant are not as they were found.
 
-    def _refreshing(
-        self, row: tuple[Any, ...], wrapping: Key, vendor: Vendor, proof: Proof | None
-    ) -> list[bytes]:
+        All keys are opened and all tokens sealed before the database is asked to wait for the disk.
+        """
+        carried = self._refreshing(found, wrapping, vendor, proof)
+        if found.agreement is None:
+            raise CodeError()
+        keys = GrantKeys(found.grant_id, Key(carried[0]))
+        wanted = _For(keys, vendor, scope, resource, details, jkt_of(proof))
+        if self._constrained and not vendor.public:  # bound by client authentication: it stays the same one
+            pair = self._new_tokens(found.vault, found.agreement, wanted, None, kept=text)
+            change: tuple[Any, ...] = (_KEEP, *self._kept(found, wrapping, wanted))
+        else:
+            pair = self._new_tokens(found.vault, found.agreement, wanted, found.lookup)
+            replay = self._seal_replay(wrapping, found.lookup, vendor, pair.answer) if self._grace else None
+            change = (_REPLACE, self._clock.now(), replay)
+
+        def exchange(transaction: Transaction) -> TokenSet | None:
+            _spend_proof(proof, transaction)
+            if not self._as_found(transaction, found, *change):
+                return None
+            transaction.executemany(_INSERT, pair.rows)
+            if found.parent is not None:
+                self._answered(transaction, found.parent)
+            self._log.note(transaction, found.vault, "refreshed", grant_id=found.grant_id, **_named(vendor))
+            return pair.answer
+
+        return self._engine.together(exchange, found.vault)
+
+    def _as_found(self, transaction: Transaction, found: _Found, change: str, *values: Any) -> bool:
+        """Change the token's row, if token and grant are still as they were found."""
+        now = self._clock.now()
+        same = (found.lookup, now, found.grant_id, now, found.agreement)
+        return bool(transaction.execute(change, (*values, *same)).rowcount == 1)
+
+    def _refreshing(self, found: _Found, wrapping: Key, vendor: Vendor, proof: Proof | None) -> list[bytes]:
         """What an unspent refresh token carries, for the vendor it was given to, by the key it is bound to.
 
         A public vendor's token is bound to that very key (RFC 9449 section 5); who proves itself otherwise
         may take a new key, but not do without. A try without the key is noted for the customer.
         """
-        carried = self._carried("refresh", row, wrapping)
+        carried = self._carried("refresh", found, wrapping)
         if not crypto.equal(carried[1], vendor.client_id.encode()):
             raise CodeError()
         bound, given = bound_to("refresh", carried), jkt_of(proof)
         if bound and (bound != given if vendor.public else not given):
-            with self._engine.write() as transaction:
-                self._log.note_refusal(
-                    transaction, self._vault_of(row[1]), row[1], "no key", vendor.client_id
-                )
+            with self._engine.write(found.vault) as transaction:
+                self._log.note_refusal(transaction, found.vault, found.grant_id, "no key", vendor.client_id)
             raise CodeError()
         return carried
 
-    def _replace(
-        self, transaction: Transaction, row: tuple[Any, ...], wrapping: Key, wanted: _For, text: str
-    ) -> TokenSet | None:
-        lookup, vendor = row[0], wanted.vendor
-        if self._constrained and not vendor.public:  # bound by client authentication: it stays the same one
-            if not self._keep(transaction, row, wrapping, wanted):
-                return None
-            answer = self._new_tokens(transaction, wanted, None, kept=text)
-        else:
-            if not self._try_spend(transaction, lookup):
-                return None
-            answer = self._new_tokens(transaction, wanted, lookup)
-            if self._grace:
-                replay = self._seal_replay(wrapping, lookup, vendor, answer)
-                transaction.execute("UPDATE tokens SET replay = ? WHERE lookup = ?", (replay, lookup))
-        if row[6] is not None:
-            self.first_use(transaction, lookup, row[6])
-        vault = self._vault_of(row[1])
-        self._log.note(transaction, vault, "refreshed", grant_id=row[1], **_named(vendor))
-        return answer
-
-    def _keep(self, transaction: Transaction, row: tuple[Any, ...], wrapping: Key, wanted: _For) -> bool:
-        """Let a refresh token live on for as long as a new one would; False if it is none any more."""
-        lookup, grant_id = row[0], row[1]
+    def _kept(self, found: _Found, wrapping: Key, wanted: _For) -> tuple[bytes, int]:
+        """(wrap, end) of a refresh token that lives on for as long as a new one would."""
         expires = self._clock.now() + REFRESH_IDLE
         carried = pack(wanted.keys.key.reveal(), wanted.vendor.client_id, wanted.jkt)
-        wrapped = wrap_cipher(wrapping, "refresh", lookup, grant_id, expires).seal(carried)
-        cursor = transaction.execute(
-            "UPDATE tokens SET wrapped = ?, expires = ? WHERE lookup = ? AND spent IS NULL"
-            " AND wrapped IS NOT NULL AND expires > ?",
-            (wrapped, expires, lookup, self._clock.now()),
-        )
-        return bool(cursor.rowcount == 1)
+        cipher = wrap_cipher(wrapping, "refresh", found.lookup, found.grant_id, expires)
+        return cipher.seal(carried), expires
 
     def _again(
         self,
-        row: tuple[Any, ...],
+        found: _Found,
         wrapping: Key,
         vendor: Vendor,
         resource: str | None,
         proof: Proof | None,
     ) -> TokenSet:
         _spend_proof(proof, None)
-        lookup, grant_id, _, _, spent, replay = row[:6]
-        if replay is not None and abs(self._clock.now() - (spent or 0)) <= self._grace:
-            client, answer = unpack(Cipher(wrapping, Purpose.REPLAY, lookup).unseal(replay))
-            found = TokenSet(**json.loads(answer))
-            if crypto.equal(client, vendor.client_id.encode()) and found.jkt == jkt_of(proof):
-                if resource not in (None, found.audience):  # no answer for one place is one for another
+        if found.replay is not None and abs(self._clock.now() - (found.spent or 0)) <= self._grace:
+            lost = Cipher(wrapping, Purpose.REPLAY, found.lookup).unseal(found.replay)
+            client, text = unpack(lost)
+            answer = TokenSet(**json.loads(text))
+            if crypto.equal(client, vendor.client_id.encode()) and answer.jkt == jkt_of(proof):
+                if resource not in (None, answer.audience):  # no answer for one place is one for another
                     raise TargetError()
-                return found
-        self._end_after_reuse(grant_id, "token-reused", spent)
+                return answer
+        self._end_after_reuse(found, "token-reused")
         raise CodeError()
 
     def _seal_replay(self, wrapping: Key, lookup: bytes, vendor: Vendor, answer: TokenSet) -> bytes:
@@ -314,10 +347,12 @@ class Tokens:
 
     def first_use(self, transaction: Transaction, lookup: bytes, parent: bytes) -> None:
         """A token of a new pair was used: the lost-answer copy of the pair is deleted."""
+        self._answered(transaction, parent)
+        transaction.execute("UPDATE tokens SET parent = NULL WHERE lookup = ?", (lookup,))
+
+    @staticmethod
+    def _answered(transaction: Transaction, parent: bytes) -> None:
         transaction.execute("UPDATE tokens SET replay = NULL WHERE lookup = ?", (parent,))
-        transaction.execute(
-            "UPDATE tokens SET parent = NULL WHERE lookup = ? OR parent = ?", (lookup, parent)
-        )
 
     def revoke(self, token: str, vendor: Vendor) -> None:
         """RFC 7009: end an access token, or with a refresh token the grant itself.
@@ -329,58 +364,51 @@ class Tokens:
             if raw is None:
                 continue
             try:
-                row, wrapping = self._find(kind, raw)
-                carried = self._carried(kind, row, wrapping)
+                found, wrapping = self._find(kind, raw)
+                carried = self._carried(kind, found, wrapping)
             except CodeError:
                 continue
             if crypto.equal(carried[1], vendor.client_id.encode()):
-                self._give_back(kind, row[0], row[1], vendor)
+                self._give_back(kind, found, vendor)
 
-    def _give_back(self, kind: str, lookup: bytes, grant_id: str, vendor: Vendor) -> None:
-        with self._engine.write() as transaction:
+    def _give_back(self, kind: str, found: _Found, vendor: Vendor) -> None:
+        lookup, grant_id = found.lookup, found.grant_id
+        with self._engine.write(found.vault) as transaction:
             if kind == "refresh":  # without tokens nobody could use the grant: it ends, and she sees that
                 endings.end(transaction, grant_id, "revoked", self._clock.now(), tell=False)
             else:
                 transaction.execute("UPDATE tokens SET wrapped = NULL, spent = 0 WHERE lookup = ?", (lookup,))
             self._log.note(
-                transaction,
-                self._vault_of(grant_id),
-                "given-back",
-                grant_id=grant_id,
-                detail=kind,
-                **_named(vendor),
+                transaction, found.vault, "given-back", grant_id=grant_id, detail=kind, **_named(vendor)
             )
         self._engine.purge()
 
-    def _end_after_reuse(self, grant_id: str, event: str, spent: int | None) -> None:
+    def _end_after_reuse(self, found: _Found, event: str) -> None:
         """End the grant; where it had ended, say what was tried: 0 is one that never was used but ended."""
-        with self._engine.write() as transaction:
+        vault, grant_id = found.vault, found.grant_id
+        with self._engine.write(vault) as transaction:
             if endings.end(transaction, grant_id, "revoked", self._clock.now()):
-                self._log.note(transaction, self._vault_of(grant_id), event, grant_id=grant_id)
+                self._log.note(transaction, vault, event, grant_id=grant_id)
             else:
-                reason = event if spent else "grant ended"
-                self._log.note_refusal(transaction, self._vault_of(grant_id), grant_id, reason)
+                reason = event if found.spent else "grant ended"
+                self._log.note_refusal(transaction, vault, grant_id, reason)
         self._engine.purge()
 
-    def _find(self, kind: str, raw: bytes | None) -> tuple[tuple[Any, ...], Key]:
+    def _find(self, kind: str, raw: bytes | None) -> tuple[_Found, Key]:
         if raw is None:
             raise CodeError()
         lookup, wrapping = split(kind, raw, self._pepper)
-        row = self._engine.one(
-            "SELECT lookup, grant_id, expires, wrapped, spent, replay, parent FROM tokens"
-            " WHERE lookup = ? AND kind = ?",
-            (lookup, kind),
-        )
+        row = self._engine.one(_FIND, (self._clock.now(), lookup, kind))
         if row is None:
             raise CodeError()
-        return row, wrapping
+        return _Found(*row), wrapping
 
-    def _carried(self, kind: str, row: tuple[Any, ...], wrapping: Key) -> list[bytes]:
-        lookup, grant_id, expires, wrapped = row[:4]
-        if wrapped is None or self._clock.now() >= expires:
+    def _carried(self, kind: str, found: _Found, wrapping: Key) -> list[bytes]:
+        if found.wrapped is None or self._clock.now() >= found.expires:
             raise CodeError()
+        cipher = wrap_cipher(wrapping, kind, found.lookup, found.grant_id, found.expires)
         try:
-            return unpack(wrap_cipher(wrapping, kind, lookup, grant_id, expires).unseal(wrapped))
+            return unpack(cipher.unseal(found.wrapped))
         except TamperedError:
             raise CodeError() from None
 
@@ -389,12 +417,14 @@ class Tokens:
             raise ProofError("a proof of possession (DPoP) is asked for here")
 
     def _new_tokens(
-        self, transaction: Transaction, wanted: _For, parent: bytes | None, kept: str = ""
-    ) -> TokenSet:
-        """An access token, and a refresh token unless one is kept."""
+        self, vault: str, sealed: bytes, wanted: _For, parent: bytes | None, kept: str = ""
+    ) -> _Pair:
+        """An access token, and a refresh token unless one is kept, by what is sealed as agreed; CodeError."""
         now, keys, vendor, details = self._clock.now(), wanted.keys, wanted.vendor, wanted.details
-        vault, agreement = self._agreed(keys, now)
+        agreement = _opened(keys, sealed)
         ends = agreement.expires
+        if now >= ends:  # the sealed end: the column beside it could be edited
+            raise CodeError()
         scope = wanted.scope if details is None else narrowing.by_details(agreement.parts, details)
         audience = narrowing.by_resource(agreement.audiences, wanted.resource)
         granted = agreement.granted if audience == HERE else agreement.scopes
@@ -408,30 +438,27 @@ class Tokens:
         else:
             kind, about = ELSEWHERE, without_keys(audience, made, scopes, parts, told)
         carried = pack(vault, vendor.client_id, *about)
-        access = self._mint(kind, keys.grant_id, access_ends, carried, parent)
-        self._insert(transaction, access)
-        refresh = kept or self._new_refresh(transaction, wanted, min(now + REFRESH_IDLE, ends), parent)
+        minted = [self._mint(kind, keys.grant_id, access_ends, carried, parent)]
+        if not kept:
+            minted.append(self._new_refresh(wanted, min(now + REFRESH_IDLE, ends), parent))
+        access, refresh = minted[0].text, kept or minted[1].text
         words, life = " ".join(scopes), access_ends - now
-        return TokenSet(access.text, refresh, life, words, parts, told, audience, wanted.jkt)
+        answer = TokenSet(access, refresh, life, words, parts, told, audience, wanted.jkt)
+        return _Pair(answer, [one.row for one in minted])
 
-    def _new_refresh(self, transaction: Transaction, wanted: _For, expires: int, parent: bytes | None) -> str:
+    def _new_refresh(self, wanted: _For, expires: int, parent: bytes | None) -> _Minted:
         carried = pack(wanted.keys.key.reveal(), wanted.vendor.client_id, wanted.jkt)
-        refresh = self._mint("refresh", wanted.keys.grant_id, expires, carried, parent)
-        self._insert(transaction, refresh)
-        return refresh.text
+        return self._mint("refresh", wanted.keys.grant_id, expires, carried, parent)
 
-    def _agreed(self, keys: GrantKeys, now: int) -> tuple[str, Agreement]:
-        """(vault, agreement) of a live grant; CodeError."""
+    def _agreed(self, grant_id: str) -> tuple[str, bytes]:
+        """(vault, what is sealed as agreed) of a live grant; CodeError."""
         row = self._engine.one(
             "SELECT vault, agreement FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
-            (keys.grant_id, now),
+            (grant_id, self._clock.now()),
         )
         if row is None:
             raise CodeError()
-        agreement = _opened(keys, row[1])
-        if now >= agreement.expires:  # the sealed end: the column beside it could be edited
-            raise CodeError()
-        return row[0], agreement
+        return row[0], row[1]
 
     def _mint(
         self, kind: str, grant_id: str, expires: int, carried: bytes, parent: bytes | None = None
@@ -439,35 +466,7 @@ class Tokens:
         raw = crypto.random_bytes(32)
         lookup, wrapping = split(kind, raw, self._pepper)
         wrapped = wrap_cipher(wrapping, kind, lookup, grant_id, expires).seal(carried)
-        return _Minted(
-            write_token(written(kind), raw), lookup, (lookup, kind, grant_id, expires, wrapped, parent)
-        )
-
-    def _insert(self, transaction: Transaction, minted: _Minted) -> None:
-        cursor = transaction.execute(
-            "INSERT INTO tokens (lookup, kind, grant_id, expires, wrapped, parent) SELECT ?, ?, ?, ?, ?, ?"
-            " FROM grants WHERE grant_id = ? AND state = 'live' AND expires > ?",
-            (*minted.row, minted.row[2], self._clock.now()),
-        )
-        if cursor.rowcount != 1:
-            raise CodeError()
-
-    def _try_spend(self, transaction: Transaction, lookup: bytes) -> bool:
-        cursor = transaction.execute(
-            "UPDATE tokens SET spent = ?, wrapped = NULL WHERE lookup = ? AND spent IS NULL AND expires > ?",
-            (self._clock.now(), lookup, self._clock.now()),
-        )
-        return bool(cursor.rowcount == 1)
-
-    def _spend(self, transaction: Transaction, lookup: bytes) -> None:
-        if not self._try_spend(transaction, lookup):
-            raise CodeError()
-
-    def _vault_of(self, grant_id: str) -> str:
-        row = self._engine.one("SELECT vault FROM grants WHERE grant_id = ?", (grant_id,))
-        if row is None:
-            raise CodeError()
-        return str(row[0])
+        return _Minted(write_token(written(kind), raw), (lookup, kind, grant_id, expires, wrapped, parent))
 
 
 def _opened(keys: GrantKeys, sealed: bytes) -> Agreement:
