@@ -88,13 +88,6 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
     return Host(settings, engine, vaults, consent, clock)
 
 
-def adopt(vaults: Vaults) -> list[str]:
-    """Take the vaults over under a new server key; returns the names of those that somebody must look at."""
-    left = vaults.adopt()
-    for name in left:
-        _hosts.warning(
-            "%s has two ways in of one kind, one may be planted: nothing is left for or logged of this vault"
-            " until it is imported anew (vrm vault export, delete, import)",
 def open_engine(settings: Settings) -> Engine:
     """The database that the settings name."""
     if not settings.on_postgresql:
@@ -108,6 +101,13 @@ def open_engine(settings: Settings) -> Engine:
     return PostgresEngine(settings.database_url, settings.data_dir)
 
 
+def adopt(vaults: Vaults) -> list[str]:
+    """Take the vaults over under a new server key; returns the names of those that somebody must look at."""
+    left = vaults.adopt()
+    for name in left:
+        _hosts.warning(
+            "%s has two ways in of one kind, one may be planted: nothing is left for or logged of this vault"
+            " until it is imported anew (vrm vault export, delete, import)",
             name,
         )
     return left
