@@ -35,7 +35,7 @@ _NEWER = (
 )
 
 _PRAGMAS = (
-    "PRAGMA page_size=8192",  # of new files: a record of 2.5 KB in every third of a page, not one in each of 4 KB
+    "PRAGMA page_size=8192",  # of new files: three records to a page; of 4 KB each would fill one, in part
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA secure_delete=ON",
