@@ -14,10 +14,12 @@ import vrm.api
 import vrm.web
 from vrm import bodies, observed
 from vrm.clock import Clock, SystemClock
+from vrm.consent.counting import Rates
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import SettingsError, VrmError
 from vrm.outbound import Outbound
+from vrm.retrying import Retrying
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
@@ -84,6 +86,12 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         request_life=settings.request_life,
         outbound=Outbound(settings.outbound_networks),
         constrained=settings.profile == "fapi2",
+        rates=Rates(
+            readings=settings.readings_per_minute,
+            tokens=settings.tokens_per_minute,
+            introspections=settings.introspections_per_minute,
+            logins=settings.logins_per_minute,
+        ),
     )
     return Host(settings, engine, vaults, consent, clock)
 
@@ -131,7 +139,10 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
     vrm.api.register(app, host.consent, host.vaults, settings)
     vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
     app.wsgi_app = bodies.WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
-    observed.name_rules(app)
+    named = observed.name_rules(app)
+    app.wsgi_app = vrm.api.readings_first(app, host.consent, settings, named)  # type: ignore[method-assign]
+    if settings.on_postgresql:
+        app.wsgi_app = Retrying(app.wsgi_app, host.engine)  # type: ignore[method-assign]
     app.wsgi_app = observed.Observed(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

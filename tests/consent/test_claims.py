@@ -236,6 +236,7 @@ def test_of_many_no_more_than_allowed_pass_an_hour(engine: Any, server_key: Any,
     rows = engine.all("SELECT tag FROM counts")
     assert all(b"alice" not in bytes(row[0]) for row in rows)
     clock.forward(caught.value.retry_after)
+    counting.sweep()
     counting.count("x", ("alice", 3), ("", 4))
     assert len(engine.all("SELECT tag FROM counts")) == 2
 

@@ -27,7 +27,7 @@ from vrm.consent import (
 )
 from vrm.consent.amendments import Amendments
 from vrm.consent.arrivals import Arrivals
-from vrm.consent.counting import Counting
+from vrm.consent.counting import Counting, Permits, Rates
 from vrm.consent.deposits import Deposits, Quota
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.documents import Documents
@@ -152,6 +152,7 @@ class Consent:
         quota: Quota | None = None,
         outbound: Outbound | None = None,
         constrained: bool = False,
+        rates: Rates | None = None,
     ) -> None:
         key = vaults.server_key
         self._grace = refresh_grace
@@ -160,6 +161,7 @@ class Consent:
         self.constrained = constrained  # tokens are bound to keys, for all vendors (FAPI 2.0)
         self.vendors = Vendors(engine, key, clock)
         self._let_strangers_in(vaults, outbound or Outbound())
+        self.permits = Permits(self.counting, clock, rates or Rates())
         self.log = Disclosures(engine, vaults, clock)
         self.once = Once(engine, clock)
         self.proofs = Proofs(key, self.once, clock)
@@ -279,6 +281,7 @@ class Consent:
         self.sweeping.drop_old_replays(self._grace)
         self.deposits.sweep()
         self.once.sweep()
+        self.counting.sweep()
         self.keys.sweep()
         self.documents.sweep()
         self.registrations.sweep()

@@ -8,25 +8,16 @@ can hardly lock a customer out, and nobody can guess for long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vrm.clock import Clock
+from vrm import meters
+from vrm.consent.counting import Counting, Limited, Permits
 from vrm.consent.counting import network as network_of
 from vrm.errors import RateLimitedError
-from vrm.vault.engine import Engine, Schema
+from vrm.vault.engine import Schema
 
-SCHEMA: Final = Schema(
-    "web-limits",
-    1,
-    (
-        "CREATE TABLE tries (tag BLOB NOT NULL, period INTEGER NOT NULL, count INTEGER NOT NULL,"
-        " PRIMARY KEY (tag, period)) WITHOUT ROWID",
-    ),
-    left_out=("tries",),
-)
-
+SCHEMA: Final = Schema("web-limits", 2, (), steps={2: ("DROP TABLE tries",)})  # since then among `counts`
 WINDOW: Final = 15 * 60  # seconds
 
 
@@ -47,68 +38,48 @@ CODES_OF_ADDRESS: Final = Rule("codes-of-address", 30)
 
 
 class Limits:
-    """Counts tries; `hash_key` turns their subject into a tag that tells nothing."""
+    """Counts tries; their subjects are stored as tags that tell nothing."""
 
-    def __init__(self, engine: Engine, hash_key: Callable[..., bytes], clock: Clock) -> None:
-        self._engine = engine
-        self._hash_key = hash_key
-        self._clock = clock
+    def __init__(self, counting: Counting, permits: Permits) -> None:
+        self._counting = counting
+        self._permits = permits
 
     def count_entry(self, name: str, address: str) -> None:
         """Count one try to get in; RateLimitedError, with the time to wait, beyond the limits."""
-        self._count(self._entry(name, address))
+        try:
+            self._permits.login(address)
+            self._counting.spend(self._entry(name, address), WINDOW)
+        except RateLimitedError:
+            meters.LOGINS_REFUSED.add()
+            raise
 
     def count_code(self, vault: str, address: str) -> None:
         """Count one try to name a program by its code; RateLimitedError beyond the limits."""
-        self._count(self._code(vault, address))
+        self._counting.spend(self._code(vault, address), WINDOW)
 
     def give_code_back(self, vault: str, address: str) -> None:
         """There was a program with that code."""
-        self._uncount(self._code(vault, address))
+        self._counting.give_back(self._code(vault, address), WINDOW)
 
     def give_back(self, name: str, address: str) -> None:
         """The try was the customer's own and succeeded: it counts no more."""
-        self._uncount(self._entry(name, address))
-
-    def _uncount(self, tags: list[tuple[bytes, int]]) -> None:
-        with self._engine.write() as transaction:
-            for tag, _ in tags:
-                transaction.execute(
-                    "UPDATE tries SET count = count - 1 WHERE tag = ? AND period = ? AND count > 0",
-                    (tag, self._period()),
-                )
+        self._counting.give_back(self._entry(name, address), WINDOW)
 
     def count_creation(self, address: str) -> None:
         """Count one new vault."""
-        self._count([(self._hash_key(CREATIONS.kind, network_of(address)), CREATIONS.most)])
+        self._counting.spend([self._limited(CREATIONS, network_of(address))], WINDOW)
 
-    def _entry(self, name: str, address: str) -> list[tuple[bytes, int]]:
+    def _entry(self, name: str, address: str) -> list[Limited]:
         # Case and spaces around it are dropped: variants of one name share their count.
         name, network = name.strip().casefold()[:200], network_of(address)
         return [
-            (self._hash_key(PER_PAIR.kind, name, network), PER_PAIR.most),
-            (self._hash_key(PER_ADDRESS.kind, network), PER_ADDRESS.most),
-            (self._hash_key(PER_NAME.kind, name), PER_NAME.most),
+            self._limited(PER_PAIR, name, network),
+            self._limited(PER_ADDRESS, network),
+            self._limited(PER_NAME, name),
         ]
 
-    def _code(self, vault: str, address: str) -> list[tuple[bytes, int]]:
-        return [
-            (self._hash_key(CODES_OF_VAULT.kind, vault), CODES_OF_VAULT.most),
-            (self._hash_key(CODES_OF_ADDRESS.kind, network_of(address)), CODES_OF_ADDRESS.most),
-        ]
+    def _code(self, vault: str, address: str) -> list[Limited]:
+        return [self._limited(CODES_OF_VAULT, vault), self._limited(CODES_OF_ADDRESS, network_of(address))]
 
-    def _count(self, tags: list[tuple[bytes, int]]) -> None:
-        period = self._period()
-        with self._engine.write() as transaction:
-            transaction.execute("DELETE FROM tries WHERE period < ?", (period,))
-            for tag, most in tags:
-                row = transaction.execute(
-                    "INSERT INTO tries VALUES (?, ?, 1) ON CONFLICT (tag, period)"
-                    " DO UPDATE SET count = tries.count + 1 RETURNING count",
-                    (tag, period),
-                ).fetchone()
-                if row[0] > most:  # rolls back: a refused try does not count further
-                    raise RateLimitedError(retry_after=(period + 1) * WINDOW - self._clock.now())
-
-    def _period(self) -> int:
-        return self._clock.now() // WINDOW
+    def _limited(self, rule: Rule, *subject: str) -> Limited:
+        return self._counting.tag(rule.kind, *subject), rule.most

@@ -81,7 +81,7 @@ __all__ = ["PAGES", "register"]
 def register(app: Flask, vaults: Vaults, consent: Consent, settings: Settings, clock: Clock) -> None:
     """Serve the customer's pages from `app`."""
     vaults.engine.install([SCHEMA])
-    limits = Limits(vaults.engine, vaults.server_key.limit_key, clock)
+    limits = Limits(consent.counting, consent.permits)
     app.extensions[EXTENSION] = Desk(vaults, consent, settings, clock, limits)
     app.request_class = InMemoryRequest
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -31,6 +31,7 @@ class Introspecting(IntrospectionEndpoint):
         refuse_repeated(request.payload)
         client: OAuthClient = self.authenticate_endpoint_client(request)  # type: ignore[no-untyped-call]
         token = required(request.payload, "token")
+        self.server.consent.permits.introspection(client.vendor.client_id)
         told = self.server.consent.introspection.look(token, client.vendor)
         inactive: dict[str, object] = {"active": False}
         body = inactive if told is None else members(told, self.server.public_url)

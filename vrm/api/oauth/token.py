@@ -54,6 +54,7 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
     def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client
         assert isinstance(client, OAuthClient)
+        self.server.consent.permits.token(client.vendor.client_id)
         with oauth_errors(), dpop.proof_errors():
             token_set = self.exchange(self.server.tokens, client)
         self.server.consent.remember(client.vendor)

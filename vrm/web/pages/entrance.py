@@ -13,6 +13,7 @@ from flask import g, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
+from vrm import meters
 from vrm.errors import (
     BusyError,
     InvitationError,
@@ -137,6 +138,7 @@ def log_in() -> Page:
     try:
         opened = desk().vaults.unlock(name, request.form.get("passphrase", ""))
     except (UnlockError, ValidationError, TamperedError) as refused:
+        meters.LOGINS_REFUSED.add()
         _log_tampering(refused)
         wrong = [gettext("This name and passphrase open no vault here.")]
         return render_template("login.html", wrong=wrong, **shown), 403
@@ -173,6 +175,7 @@ def recover_vault() -> Page:
     try:
         opened = desk().vaults.recover(name, request.form.get("code", "")[:200], passphrase)
     except (UnlockError, SessionExpiredError, ValidationError, TamperedError) as refused:
+        meters.LOGINS_REFUSED.add()
         _log_tampering(refused)
         wrong = {"code": [gettext("This name and recovery code open no vault here.")]}
         return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
