@@ -156,7 +156,7 @@ class Settings:
     logins_per_minute: int = _setting(
         "VRM_LOGINS_PER_MINUTE",
         "log-ins from one address, right or wrong; 0: no limit but that of wrong ones",
-        60,
+        120,
     )
 
     registration: str = _setting(

@@ -68,7 +68,8 @@ def test_a_token_in_the_address_is_refused_even_beside_a_good_header() -> None:
 def challenges(
     consent: Consent, value: str, error: VrmError, scope: str = "", *, constrained: bool = False
 ) -> list[str]:
-    made = Gate(consent.reader, consent.proofs, URL, constrained=constrained)
+    consent.constrained = constrained
+    made = Gate(consent, URL)
     told = made.challenges(authorized(value) if value else request(), error, scope)
     assert {name for name, _ in told} - {"DPoP-Nonce"} == {"WWW-Authenticate"}
     return [text for name, text in told if name == "WWW-Authenticate"]

@@ -39,7 +39,7 @@ def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -
 def readings_first(app: Flask, consent: Consent, settings: Settings, named: Naming) -> Direct:
     """The application behind what answers vendors' plain readings without it."""
     hosts = app.config["TRUSTED_HOSTS"]
-    gate = Gate(consent.reader, consent.proofs, settings.issuer, constrained=consent.constrained)
+    gate = Gate(consent, settings.issuer)
     return Direct(app.wsgi_app, gate, consent.reader, hosts, named)
 
 

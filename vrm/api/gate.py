@@ -15,8 +15,9 @@ from flask import Request, Response, g, request
 
 from vrm import jose
 from vrm.api import problems
-from vrm.consent.proofs import Proof, Proofs
-from vrm.consent.reader import Access, Reader
+from vrm.consent.proofs import Proof
+from vrm.consent.reader import Access
+from vrm.consent.service import Consent
 from vrm.errors import (
     InsufficientScopeError,
     NonceError,
@@ -57,15 +58,15 @@ def token_in(authorization: str) -> tuple[str, str] | None:
 class Gate:
     """One for each application."""
 
-    def __init__(self, reader: Reader, proofs: Proofs, public_url: str, *, constrained: bool) -> None:
-        """`constrained`: only bound tokens count, and their proofs need a nonce of ours."""
-        self._reader = reader
-        self._proofs = proofs
+    def __init__(self, consent: Consent, public_url: str) -> None:
+        self._reader = consent.reader
+        self._proofs = consent.proofs
+        self._permits = consent.permits
         self._public_url = public_url
-        self._constrained = constrained
+        self._constrained = consent.constrained  # only bound tokens count, with a nonce of ours in the proof
 
     def access(self, sent: Request) -> Access:
-        """The token of this request, opened. Raises TokenError, ProofError, ParameterError."""
+        """The token of this request, opened. Raises TokenError, ProofError, ParameterError, RateLimitedError."""
         access = self._opened(presented(sent), sent.headers.get("DPoP", ""), sent.method, sent.path)
         g.proof = access.proof
         return access
@@ -78,11 +79,13 @@ class Gate:
         if found is None:
             raise TokenError("no access token in the Authorization header")
         scheme, token = found
-        if scheme == "bearer":
-            return self._reader.authenticate(token)
-        address = self._public_url + path
-        proof = self._proofs.check(proved, method, address, token=token, nonce=self._constrained)
-        return self._reader.authenticate(token, proof)
+        proof = None
+        if scheme != "bearer":
+            address = self._public_url + path
+            proof = self._proofs.check(proved, method, address, token=token, nonce=self._constrained)
+        access = self._reader.authenticate(token, proof)
+        self._permits.reading(access.client_id)
+        return access
 
     def settle(self, response: Response) -> Response:
         """Spend what nothing else did; ReplayError. Brings a new nonce before the old one ends."""

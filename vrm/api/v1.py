@@ -36,7 +36,7 @@ def list_of(rows: list[bytes], following: str | None) -> bytes:
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
     """The routes under /api/v1."""
     routes = Blueprint("api_v1", __name__, url_prefix=PREFIX)
-    gate = Gate(consent.reader, consent.proofs, settings.issuer, constrained=consent.constrained)
+    gate = Gate(consent, settings.issuer)
     writings = deposits.Writings(gate, consent.deposits)
     views = Readings(gate, consent.reader, writings)
     routes.add_url_rule("/grant", "grant", views.grant)

@@ -107,7 +107,7 @@ class Rates:
     readings: int = 12_000  # of one vendor
     tokens: int = 6_000  # of one vendor
     introspections: int = 12_000  # of one vendor or resource server
-    logins: int = 60  # of one address
+    logins: int = 120  # of one address
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class Management:
     def __init__(self, consent: Consent, public_url: str) -> None:
         self._consent = consent
         self._public_url = public_url
-        self._gate = Gate(consent.reader, consent.proofs, public_url, constrained=consent.constrained)
+        self._gate = Gate(consent, public_url)
 
     def query(self, grant_id: str) -> Response:
         """What the grant says now."""
