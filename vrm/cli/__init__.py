@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from vrm import __version__
 from vrm.cli import (
     checking,
+    copying,
     doctor,
     importing,
     moving,
@@ -34,6 +35,7 @@ _GROUPS = (
     working,
     sandboxing,
     moving,
+    copying,
     checking,
     tooling,
     doctor,

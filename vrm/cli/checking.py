@@ -7,9 +7,9 @@ from typing import Any
 
 from vrm import thief
 from vrm.app import Host
-from vrm.cli.frame import add_json, add_passphrase, command, host_of, settings_of, show, unlock
+from vrm.cli.frame import add_json, add_passphrase, command, database_of, host_of, show, unlock
 from vrm.consent import chains
-from vrm.errors import StorageError, ValidationError
+from vrm.errors import ValidationError
 from vrm.vault import chains as vault_chains
 
 
@@ -40,9 +40,7 @@ def add(commands: Any) -> None:
 
 
 def _run_check(chosen: argparse.Namespace) -> int:
-    settings = settings_of(chosen)
-    if not settings.database_path.exists():
-        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+    database_of(chosen)
     if chosen.passphrase_file and not chosen.vault:
         raise ValidationError("a passphrase, but no vault to open", hint="add --vault NAME")
     host = host_of(chosen)

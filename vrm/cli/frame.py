@@ -13,8 +13,9 @@ from typing import Any, BinaryIO, NoReturn
 
 from vrm import settings as settings_module
 from vrm.app import Host, open_host
-from vrm.errors import SettingsError, UnlockError, ValidationError
+from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
+from vrm.vault import lifting
 from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN
 from vrm.vault.vault import Vault
 
@@ -73,13 +74,21 @@ def add_passphrase(made: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(chosen: argparse.Namespace) -> Settings:
-    """Settings with the flags of this command; SettingsError."""
-    flags = {name: getattr(chosen, name, None) for name in _FLAGS}
+def settings_of(chosen: argparse.Namespace, **more: Any) -> Settings:
+    """Settings with the flags of this command, and `more` as if it were flags; SettingsError."""
+    flags = {name: getattr(chosen, name, None) for name in _FLAGS} | more
     toml = chosen.config or Path("vrm.toml")
     if chosen.config and not chosen.config.exists():
         raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
     return settings_module.load(flags, toml=toml)
+
+
+def database_of(chosen: argparse.Namespace) -> Settings:
+    """Settings of a command that makes no database where there is none; StorageError."""
+    settings = settings_of(chosen)
+    if not settings.on_postgresql and not settings.database_path.exists():
+        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+    return settings
 
 
 def host_of(chosen: argparse.Namespace) -> Host:
@@ -87,6 +96,11 @@ def host_of(chosen: argparse.Namespace) -> Host:
     host = open_host(settings_of(chosen))
     chosen.opened = [*getattr(chosen, "opened", ()), host]
     return host
+
+
+def older_copies(settings: Settings) -> list[str]:
+    """Copies that an upgrade or a restore left beside a database that is a file."""
+    return [] if settings.on_postgresql else [str(path) for path in lifting.older(settings.database_path)]
 
 
 def close(chosen: argparse.Namespace) -> None:

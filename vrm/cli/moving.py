@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vrm.app import SCHEMAS
+from vrm.app import SCHEMAS, open_engine
 from vrm.cli.frame import (
     add_json,
     add_passphrase,
     command,
+    database_of,
     host_of,
+    older_copies,
     passphrase_of,
     progress,
     settings_of,
@@ -20,13 +22,12 @@ from vrm.cli.frame import (
     unlock,
 )
 from vrm.clock import SystemClock, rfc3339
-from vrm.errors import StorageError, UnlockError, ValidationError
+from vrm.errors import UnlockError, ValidationError
 from vrm.settings import Settings
-from vrm.vault import copies, export, lifting, removal, serverkey
+from vrm.vault import copies, export, removal, serverkey
 from vrm.vault.moving import Credential
 from vrm.vault.naming import normal_username
-from vrm.vault.sqlite import SqliteEngine
-from vrm.vault.wholefile import whole_file
+from vrm.vault.wholefile import make_folder, whole_file
 
 
 def add(commands: Any) -> None:
@@ -124,18 +125,15 @@ def end_progress() -> None:
 
 
 def _run_backup(chosen: argparse.Namespace) -> int:
-    settings = settings_of(chosen)
-    if not settings.database_path.exists():
-        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+    settings = database_of(chosen)
     host = host_of(chosen)  # lifts older data first
-    taken = copies.take(
-        settings.database_path,
-        SCHEMAS,
-        chosen.target,
-        host.clock.now(),
-        force=chosen.force,
-        progress=shown_progress(),
-    )
+    where, now = (SCHEMAS, chosen.target), host.clock.now()
+    if settings.on_postgresql:
+        taken = copies.take_of_server(host.engine, *where, now, force=chosen.force, progress=shown_progress())
+    else:
+        taken = copies.take(
+            settings.database_path, *where, now, force=chosen.force, progress=shown_progress()
+        )
     host.engine.close()
     end_progress()
     values = {
@@ -156,14 +154,7 @@ def _run_backup(chosen: argparse.Namespace) -> int:
 
 def _run_restore(chosen: argparse.Namespace) -> int:
     settings = settings_of(chosen)
-    back = copies.put_back(
-        chosen.file,
-        settings.database_path,
-        SCHEMAS,
-        SystemClock().now(),
-        force=chosen.force,
-        progress=shown_progress(),
-    )
+    back = _put_back(chosen, settings)
     end_progress()
     key = _server_key(settings)
     values = {
@@ -180,6 +171,20 @@ def _run_restore(chosen: argparse.Namespace) -> int:
     lines += [_KEYS[key].format(path=settings.server_key_path), "Every connection with a vendor has ended."]
     show(chosen, values, "\n".join(lines))
     return 0
+
+
+def _put_back(chosen: argparse.Namespace, settings: Settings) -> copies.PutBack:
+    now, shown = SystemClock().now(), shown_progress()
+    if not settings.on_postgresql:
+        return copies.put_back(
+            chosen.file, settings.database_path, SCHEMAS, now, force=chosen.force, progress=shown
+        )
+    make_folder(settings.data_dir)
+    engine = open_engine(settings)
+    try:
+        return copies.put_back_to_server(chosen.file, engine, settings.data_dir, SCHEMAS, now, progress=shown)
+    finally:
+        engine.close()
 
 
 def _about_vendors(back: copies.PutBack, taken: object) -> list[str]:
@@ -204,7 +209,7 @@ def _server_key(settings: Settings) -> str:
     if not settings.server_key_path.exists():
         return "none"
     key = serverkey.load(settings.server_key_path)
-    engine = SqliteEngine(settings.database_path)
+    engine = open_engine(settings)
     try:
         rows = engine.all("SELECT vault, log_public, log_mac FROM vaults")
     finally:
@@ -285,7 +290,7 @@ def _run_delete(chosen: argparse.Namespace) -> int:
         unlock(host, chosen)
     _require_confirmed(chosen, name)
     deleted = removal.delete(host.engine, found[0].id)
-    older = [str(path) for path in lifting.older(host.settings.database_path)]
+    older = older_copies(host.settings)
     values = {"vault": found[0].id, "username": name, "deleted": deleted, "copies": older}
     rows = sum(deleted.values())
     lines = [

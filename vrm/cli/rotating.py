@@ -12,13 +12,13 @@ from vrm.cli.frame import (
     add_passphrase,
     command,
     host_of,
+    older_copies,
     passphrase_of,
     progress,
     read_passphrase,
     show,
 )
 from vrm.errors import ConflictError, UnlockError
-from vrm.vault import lifting
 from vrm.vault.rotation import Progress, Rotated
 from vrm.vault.vault import Vault
 
@@ -72,7 +72,7 @@ def _run(chosen: argparse.Namespace) -> int:
         ]
     else:
         told = _lines(rotated, ended, renamed=new is not None)
-    older = [str(path) for path in lifting.older(host.settings.database_path)]
+    older = older_copies(host.settings)
     values["copies"] = older
     told += [f"The old keys still open this copy of the data; delete it: {path}" for path in older]
     show(chosen, values, "\n".join(told))
