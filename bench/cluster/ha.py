@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from bench.cluster import stage
-from bench.cluster.ledger import Load
-from bench.cluster.stage import Cluster, Member
+from bench.cluster.ledger import Load, PlainLoad
+from bench.cluster.served import ServedLoad
+from bench.cluster.stage import Cluster, Member, Stage
 
 KINDS = ("crash", "vanish")
 
@@ -39,7 +40,7 @@ def fall(cluster: Cluster, load: Load, kind: str) -> Round:
     begun = time.monotonic()
     was.crash() if kind == "crash" else was.vanish()
     answers = (load.written, load.read)
-    stage.until("answers", lambda: all(_since(one.times, begun + 1) > 20 for one in answers))
+    stage.until("answers", lambda: all(one.since(begun + 1) > 20 for one in answers))
     if kind == "vanish":
         was.begin()
     stage.until("it has come back", lambda: _serves(was))
@@ -49,32 +50,29 @@ def fall(cluster: Cluster, load: Load, kind: str) -> Round:
     return Round(kind, was.name, cluster.primary().name, writes, reads, round(whole, 1))
 
 
-def _since(times: list[float], moment: float) -> int:
-    return sum(1 for one in times[-200:] if one > moment)
-
-
 def _serves(member: Member) -> bool:
     return stage.ask(member.rest, "/health")[0] == 200
 
 
-def trial(rounds: int, seconds: float) -> tuple[list[Round], dict[str, object]]:
+def load_on(place: Stage, cluster: Cluster, *, served: bool) -> Load:
+    """Clients of the database itself, or of two nodes that it serves."""
+    return ServedLoad(place, cluster.url()) if served else PlainLoad(cluster.url())
+
+
+def trial(rounds: int, seconds: float, *, served: bool) -> tuple[list[Round], dict[str, object]]:
     """So many kills under load; what each took, and what was lost on any member in the end."""
     with stage.set_up() as place:
         cluster = Cluster(place)
         found = []
-        with Load(cluster.url()) as load:
+        with load_on(place, cluster, served=served) as load:
             for turn in range(rounds):
                 time.sleep(seconds)
                 found.append(fall(cluster, load, KINDS[turn % len(KINDS)]))
                 print(json.dumps(asdict(found[-1])), flush=True)
             time.sleep(seconds)
         cluster.settle()
-        lost = {one.name: len(load.lost(cluster.url_of(one))) for one in cluster.members}
-        told = {
-            "acknowledged": len(load.acknowledged), "lost_on": lost, "doubtful": load.doubtful,
-            "failures": load.written.failures + load.read.failures,
-        }  # fmt: skip
-        return found, told
+        lost = {one.name: load.lost(cluster.url_of(one)) for one in cluster.members}
+        return found, {"lost": sum(lost.values()), "lost_on": lost, **load.told()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,16 +80,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = argparse.ArgumentParser(prog="python -m bench.cluster.ha", description=__doc__)
     made.add_argument("--rounds", type=int, default=4)
     made.add_argument("--seconds", type=float, default=3.0, help="of load before each kill")
+    made.add_argument("--served", action="store_true", help="load on two nodes of vrm instead of psycopg")
     chosen = made.parse_args(arguments)
     if wanting := stage.missing("initdb", "etcd", "patroni"):
-        print(
-            f"error: not here: {', '.join(wanting)}\nhint: apt-get install {' '.join(wanting)}",
-            file=sys.stderr,
-        )
+        wanted = " ".join(wanting)
+        print(f"error: not here: {wanted}\nhint: apt-get install {wanted}", file=sys.stderr)
         return 2
-    _, told = trial(chosen.rounds, chosen.seconds)
+    _, told = trial(chosen.rounds, chosen.seconds, served=chosen.served)
     print(json.dumps(told))
-    return 1 if any(dict(told["lost_on"]).values()) else 0  # type: ignore[call-overload]
+    return 1 if told["lost"] else 0
 
 
 if __name__ == "__main__":

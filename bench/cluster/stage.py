@@ -202,6 +202,10 @@ class Instance:
         """Stop it as an operator does."""
         self.stage.run(program("pg_ctl"), "stop", "--mode", "fast", "--pgdata", str(self.files))
 
+    def kill(self) -> None:
+        """With -9, all its processes in one moment."""
+        self.stage.kill(self.stage.postmaster(self.files))
+
     def cpu(self) -> float:
         """Seconds of CPU of all its processes that still run."""
         pid = self.stage.postmaster(self.files)
