@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -107,6 +107,11 @@ def prepare(settings: Settings) -> None:
     open_host(settings).engine.close()  # here, not once per worker
 
 
+def _place(settings: Settings) -> AbstractContextManager[object]:
+    """A place at the database, if it is a file; connections to PostgreSQL are their own."""
+    return nullcontext() if settings.on_postgresql else Occupied(settings.database_path)
+
+
 def serve(
     settings: Settings,
     *,
@@ -126,7 +131,7 @@ def serve(
     outside = dict(os.environ)
     export(settings)
     with (
-        Occupied(settings.database_path),  # also between two workers: nobody replaces the data of a server
+        _place(settings),  # also between two workers: nobody replaces the data of a server
         _state(settings),
         _certificate(settings.host) if self_signed else nullcontext((None, None)) as certificate,
     ):
