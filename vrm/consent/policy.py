@@ -18,6 +18,8 @@ from typing import Any
 from vrm.clock import day_of
 from vrm.consent.scopes import CORRECTIONS, Part, is_stored_part, scopes_of, stream_of, writes
 from vrm.errors import TamperedError
+from vrm.vault import compact
+from vrm.vault.catalog import STAMPED
 from vrm.vault.tables import Query, QueryInstance, where
 
 Document = Mapping[str, Mapping[str, Any]]
@@ -179,18 +181,85 @@ def decide(
     stream: str, record: str, document: Document, agreement: Agreement, reserve: Reserve, today: date
 ) -> Verdict:
     """What of this record leaves on `today`, or why nothing does."""
-    if record in reserve.exclude:
-        return Verdict("excluded")
-    if stream == CORRECTIONS:
-        return _correction(document, reserve)
-    if stream == "purchases":
-        if not reserve_filter(reserve)(document):
-            return Verdict(document.get("context", {}).get("for") or UNSORTED)
-        if _left_unsorted(document):
-            return Verdict(UNSORTED)
-        if record not in reserve.admitted and waits(document, agreement, reserve, today):
-            return Verdict(NEW)
-    return _facets(stream, document, agreement, today)
+    return Rules(agreement, reserve, today).decide(stream, record, document)
+
+
+class Rules:
+    """`decide` for many records: what an agreement and a reserve say is put together once."""
+
+    def __init__(self, agreement: Agreement, reserve: Reserve, today: date) -> None:
+        self._agreement, self._reserve, self._today = agreement, reserve, today
+        self._hers = reserve_filter(reserve)
+        self._parts: dict[str, list[_Limits]] = {stream: [] for stream in agreement.streams}
+        for part in agreement.parts:
+            if not writes(part):
+                self._parts[stream_of(part["datatypes"][0])].append(_Limits(part))
+
+    def facets(self, collection: str) -> frozenset[str]:
+        """The facets of a collection's records that are looked at: without the others it decides the same."""
+        found = {"item", "order", "context", "notes"} if collection == STAMPED else set[str]()
+        granted = (name for part in self._agreement.parts if not writes(part) for name in part["datatypes"])
+        return frozenset(found.union(datatype.partition(".")[2] for datatype in granted))
+
+    def decide(self, stream: str, record: str, document: Document) -> Verdict:
+        """What of this record leaves, or why nothing does."""
+        reserve = self._reserve
+        if record in reserve.exclude:
+            return Verdict("excluded")
+        if stream == CORRECTIONS:
+            return _correction(document, reserve)
+        if stream == STAMPED:
+            if not self._hers(document):
+                return Verdict(document.get("context", {}).get("for") or UNSORTED)
+            if _left_unsorted(document):
+                return Verdict(UNSORTED)
+            if record not in reserve.admitted and waits(document, self._agreement, reserve, self._today):
+                return Verdict(NEW)
+        return self._facets(stream, document)
+
+    def _facets(self, stream: str, document: Document) -> Verdict:
+        """Per scope the part that lasts longest: a verdict holds, unchanged, until the day that it names."""
+        scopes: dict[str, bytes] = {}
+        ends: dict[str, int] = {}
+        reason, day = "filter", self._today.toordinal()
+        for part in self._parts.get(stream, ()):
+            if not part.lets_in(document):
+                continue
+            last = part.last_day(document)
+            if last != FOREVER and last < day:
+                reason = "period"
+                continue
+            for scope, facet in part.cuts:
+                if scope not in ends or _outlasts(last, ends[scope]):
+                    scopes[scope] = _cut(document.get(facet, {}), part.fields)
+                    ends[scope] = last
+        return Verdict(SHARED, scopes, ends) if scopes else Verdict(reason)
+
+
+class _Limits:
+    """A part that reads, taken apart: its scopes and their facets, which fields, rows and days."""
+
+    def __init__(self, part: Part) -> None:
+        self.cuts = [(f"{datatype}:read", datatype.partition(".")[2]) for datatype in part["datatypes"]]
+        self.fields: list[str] | None = part.get("fields")
+        self._rows = row_filter(part) if "filter" in part else None
+        self._period: str = part.get("period", "")
+        self._ends: dict[str, int] = {}  # day of the order → last day within the period
+
+    def lets_in(self, document: Document) -> bool:
+        """Whether the part asks for this row."""
+        return self._rows is None or bool(self._rows(document))
+
+    def last_day(self, document: Document) -> int:
+        """The number of the last day on which the row lies within the period; FOREVER without one."""
+        if not self._period:
+            return FOREVER
+        ordered = document.get("order", {}).get("ordered")
+        if not ordered:
+            return date.min.toordinal()  # without a date nothing proves that it lies within
+        if ordered not in self._ends:
+            self._ends[ordered] = period_end(date.fromisoformat(ordered), self._period).toordinal()
+        return self._ends[ordered]
 
 
 def _left_unsorted(document: Document) -> bool:
@@ -215,43 +284,13 @@ def leaves_on(arrived: int) -> date:
     return day_of(arrived) + timedelta(days=WAITING_DAYS)
 
 
-def _facets(stream: str, document: Document, agreement: Agreement, today: date) -> Verdict:
-    """Per scope the part that lasts longest: so a verdict holds, unchanged, until the day that it names."""
-    scopes: dict[str, bytes] = {}
-    ends: dict[str, int] = {}
-    reason = "filter"
-    for part in agreement.parts:
-        if writes(part) or stream_of(part["datatypes"][0]) != stream or not row_filter(part)(document):
-            continue
-        end = _end(document, part)
-        if end is not None and end < today:
-            reason = "period"
-            continue
-        last = FOREVER if end is None else end.toordinal()
-        for datatype in part["datatypes"]:
-            scope = f"{datatype}:read"
-            if scope not in ends or _outlasts(last, ends[scope]):
-                scopes[scope] = _cut(document.get(datatype.partition(".")[2], {}), part.get("fields"))
-                ends[scope] = last
-    return Verdict(SHARED, scopes, ends) if scopes else Verdict(reason)
-
-
 def _outlasts(one: int, other: int) -> bool:
     return other != FOREVER and (one == FOREVER or one > other)
 
 
-def _end(document: Document, part: Part) -> date | None:
-    if "period" not in part:
-        return None
-    ordered = document.get("order", {}).get("ordered")
-    if not ordered:
-        return date.min  # without a date nothing proves that it lies within
-    return period_end(date.fromisoformat(ordered), part["period"])
-
-
 def _cut(values: Mapping[str, Any], names: list[str] | None) -> bytes:
     kept = values if names is None else {name: value for name, value in values.items() if name in names}
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact.dumps(kept)
 
 
 def _correction(document: Document, reserve: Reserve) -> Verdict:

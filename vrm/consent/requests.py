@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ from vrm.vault.vault import Vault
 
 DAYS = (1, 365)  # how long a grant may last, in days
 _WORDS = frozenset(value for value, _ in FOR_WHOM)
+_NAMED_BY = {"item", "order", "statement"}  # facets by which the page names a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,17 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class PreviewRow:
-    """A row that would leave: `document` is exactly what the vendor would read."""
+    """A row that would leave; `leaves`: scope → exactly what the vendor would read."""
 
     record_id: str
     title: str
     ordered: str
-    document: dict[str, Any]
+    leaves: Mapping[str, bytes]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same, read: only few of many rows are looked at one by one."""
+        return {member_of(scope): json.loads(text) for scope, text in self.leaves.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,17 +301,12 @@ class Requests(Asking):
     def _decided(
         self, vault: Vault, agreement: Agreement, reserve: Reserve
     ) -> Iterator[tuple[str, str, policy.Document, Verdict]]:
-        day = today(self._clock)
+        rules = policy.Rules(agreement, reserve, today(self._clock))
         for collection in dict.fromkeys(source_of(stream) for stream in agreement.streams):
             streams = [stream for stream in agreement.streams if source_of(stream) == collection]
-            for record, document in vault.records(collection).scan():
+            for record, document in vault.records(collection).scan(rules.facets(collection) | _NAMED_BY):
                 for stream in streams:
-                    yield (
-                        stream,
-                        record,
-                        document,
-                        policy.decide(stream, record, document, agreement, reserve, day),
-                    )
+                    yield stream, record, document, rules.decide(stream, record, document)
 
     def _agreement(self, request: StoredRequest, choices: Choices) -> Agreement:
         parts = []
@@ -365,7 +366,6 @@ def _parts(request: StoredRequest, choices: Choices) -> list[PartView]:
 
 
 def _row(record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
-    leaves = {member_of(scope): json.loads(text) for scope, text in verdict.scopes.items()}
     item, statement = document.get("item", {}), document.get("statement", {})
     title = item.get("title") or statement.get("topic") or ""
-    return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), leaves)
+    return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), verdict.scopes)

@@ -101,7 +101,7 @@ def pack_place(item: bytes, seq: int) -> bytes:
 
 
 def pack_record(record: str, revision: int) -> bytes:
-    """`pack_stored` of a record's id (32 ASCII characters, else the long way) and its revision, in one step."""
+    """`pack_stored` of a record's id and its revision; in one step for ids of 32 ASCII characters."""
     try:
         name = record.encode()
         if len(name) == len(record) == 32:
@@ -132,11 +132,6 @@ def pack_named(named: dict[str, bytes]) -> bytes:
     return b"".join([lp(name) + _SIZE.pack(len(blob)) + blob for name, blob in named.items()])
 
 
-def pack_headed(heads: Sequence[bytes], blobs: Sequence[bytes]) -> bytes:
-    """`pack_named` where the names are packed already, as `lp(name)`; ValueError where the numbers differ."""
-    return b"".join([head + _SIZE.pack(len(blob)) + blob for head, blob in zip(heads, blobs, strict=True)])
-
-
 def unpack_named(blob: bytes) -> dict[str, bytes]:
     """The parts of `pack_named`; TamperedError where lengths do not add up or a name comes twice."""
     require_bytes(blob)
@@ -156,17 +151,41 @@ def unpack_named(blob: bytes) -> dict[str, bytes]:
     return named
 
 
-def unpack_headed(blob: bytes, heads: Sequence[bytes]) -> list[bytes] | None:
-    """The parts of a `pack_headed` with these heads, in their order; None for anything else."""
-    require_bytes(blob)
-    parts, at, end = [], 0, len(blob)
-    for head in heads:
-        body_at = at + len(head) + _SIZE.size
-        if not blob.startswith(head, at) or body_at > end:
-            return None
-        at = body_at + _SIZE.unpack_from(blob, body_at - _SIZE.size)[0]
-        parts.append(blob[body_at:at])
-    return parts if at == end else None
+class Layout:
+    """`pack_named` of parts whose names are always the same: the facets of a record.
+
+    `usual` are the sizes that most parts have: where all have them, they are taken apart in one step.
+    """
+
+    def __init__(self, names: Sequence[str], usual: Sequence[int]) -> None:
+        self.names = tuple(names)
+        self.packed = lp(pack(*names))
+        self._heads = [lp(name) for name in names]
+        self._marks = tuple(head + _SIZE.pack(size) for head, size in zip(self._heads, usual, strict=True))
+        self._usual = struct.Struct(
+            "".join(f"{len(mark)}s{size}s" for mark, size in zip(self._marks, usual, strict=True))
+        )
+
+    def pack(self, blobs: Sequence[bytes]) -> bytes:
+        """Named parts, in the order of the names; ValueError where the numbers differ."""
+        pairs = zip(self._heads, blobs, strict=True)
+        return b"".join([head + _SIZE.pack(len(blob)) + blob for head, blob in pairs])
+
+    def unpack(self, blob: bytes) -> Sequence[bytes] | None:
+        """The parts of `pack`, in the order of the names; None for anything else."""
+        require_bytes(blob)
+        if len(blob) == self._usual.size:
+            found = self._usual.unpack(blob)
+            if found[::2] == self._marks:
+                return found[1::2]
+        parts, at, end = [], 0, len(blob)
+        for head in self._heads:
+            body_at = at + len(head) + _SIZE.size
+            if not blob.startswith(head, at) or body_at > end:
+                return None
+            at = body_at + _SIZE.unpack_from(blob, body_at - _SIZE.size)[0]
+            parts.append(blob[body_at:at])
+        return parts if at == end else None
 
 
 def sole(blob: bytes, head: bytes) -> bytes | None:

@@ -9,15 +9,19 @@ live grants while nobody keeps their views.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
+from functools import cache
 from typing import Any, Protocol
 
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import compact, crypto, envelope, schemas
-from vrm.vault.catalog import CATALOG, STAMPED, Facet
+from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED, Facet
+from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import blame_renewal, require_current
 from vrm.vault.journal import Journal, Noted, body_hash
@@ -64,12 +68,13 @@ _EMPTY = {
 }
 
 
-def _first_revision() -> int:
-    """Where a record starts to count: at random, so that no number tells how often it was touched.
+def _first_revisions(count: int) -> list[int]:
+    """Where records start to count: at random, so that no number tells how often one was touched.
 
     What she has not sorted yet, and what she first sorted wrongly, would show otherwise.
     """
-    return _LEAST_REVISION + secrets.randbelow(_LEAST_REVISION)
+    drawn = struct.unpack(f"={count}I", crypto.random_bytes(4 * count))
+    return [_LEAST_REVISION + number % _LEAST_REVISION for number in drawn]
 
 
 def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
@@ -78,6 +83,15 @@ def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
 
 def _read(text: bytes) -> dict[str, Any]:
     return {} if text.startswith(b"{}") else compact.loads(text)
+
+
+@cache
+def _layout(collection: str) -> envelope.Layout:
+    """How the facets of a record stand in its body: usually one bucket each."""
+    facets = CATALOG_BY_NAME[collection].facets
+    return envelope.Layout(
+        [facet.name for facet in facets], [envelope.SMALLEST + facet.bucket for facet in facets]
+    )
 
 
 def _arriving(document: Document, now: int) -> Document:
@@ -100,9 +114,7 @@ class Records:
         self._keyring = keyring
         self._vault = keyring.vault
         self._ciphers = keyring.record_ciphers(collection)
-        self._facets = tuple(facet.name for facet, _ in self._ciphers)
-        self._names = envelope.lp(envelope.pack(*self._facets))
-        self._heads = [envelope.lp(name) for name in self._facets]
+        self._layout = _layout(collection)
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
         self._clock = clock
@@ -118,8 +130,8 @@ class Records:
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
         texts = [(cipher, _padded(document.get(facet.name), facet)) for facet, cipher in self._ciphers]
-        sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._names)
-        return envelope.pack_headed(self._heads, sealed)
+        sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._layout.packed)
+        return self._layout.pack(sealed)
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
         """The document of a stored body; TamperedError where anything is not as it was written.
@@ -127,11 +139,17 @@ class Records:
         The list of facets is part of what each facet is bound to: none can be dropped, added or moved.
         A facet that came into the catalog after the record was written is empty.
         """
+        every = [(at, facet.name, cipher) for at, (facet, cipher) in enumerate(self._ciphers)]
+        return self._unsealed(record, revision, body, every)
+
+    def _unsealed(
+        self, record: str, revision: int, body: bytes, wanted: Iterable[tuple[int, str, Cipher]]
+    ) -> Document:
         bound, parts = self._parts(record, revision, body)
         try:
             return {
-                facet.name: {} if part is None else _read(cipher.unseal_packed(part, bound))
-                for (facet, cipher), part in zip(self._ciphers, parts, strict=True)
+                name: {} if (part := parts[at]) is None else _read(cipher.unseal_packed(part, bound))
+                for at, name, cipher in wanted
             }
         except TamperedError:
             blame_renewal(self._engine, self._keyring)
@@ -139,13 +157,13 @@ class Records:
 
     def _parts(self, record: str, revision: int, body: bytes) -> tuple[bytes, Sequence[bytes | None]]:
         """What the facets of a body are bound to, and the envelope of each; None for one it has not."""
-        place, parts = envelope.pack_record(record, revision), envelope.unpack_headed(body, self._heads)
+        place, parts = envelope.pack_record(record, revision), self._layout.unpack(body)
         if parts is not None:
-            return place + self._names, parts
+            return place + self._layout.packed, parts
         named = envelope.unpack_named(body)  # written when the catalog had fewer facets
-        if not named or not named.keys() <= set(self._facets):
+        if not named or not named.keys() <= set(self._layout.names):
             raise TamperedError()
-        return place + envelope.lp(envelope.pack(*named)), [named.get(name) for name in self._facets]
+        return place + envelope.lp(envelope.pack(*named)), [named.get(name) for name in self._layout.names]
 
     def read(self, record: str) -> tuple[Document, int]:
         """(document, revision); RecordNotFoundError."""
@@ -203,26 +221,29 @@ class Records:
         rows = self._engine.all(f"SELECT record FROM records WHERE {_VISIBLE}", (self._vault, self.name))
         return [row[0] for row in rows]
 
-    def scan(self) -> Iterator[tuple[str, Document]]:
-        """Every (id, document), opened one after the other from one state of the database."""
-        for record, revision, body in self.stored():
-            yield record, self.unseal(record, revision, body)
+    def scan(self, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
+        """Every (id, document), opened one after the other from one state of the database.
 
-    def stored(self) -> list[tuple[str, int, bytes]]:
-        """(id, revision, sealed body) of every record."""
-        return self._engine.all(
-            f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name)
-        )
+        With `facets`, documents of these only: opening is what costs.
+        """
+        wanted = [
+            (at, facet.name, cipher)
+            for at, (facet, cipher) in enumerate(self._ciphers)
+            if not facets or facet.name in facets
+        ]
+        for record, revision, body in self.stored():
+            yield record, self._unsealed(record, revision, body, wanted)
+
+    def stored(self) -> Iterator[tuple[str, int, bytes]]:
+        """(id, revision, sealed body) of every record, a few in memory at a time; to be used up at once."""
+        with self._engine.read() as transaction:
+            yield from transaction.each(
+                f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name)
+            )
 
     def facets(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every (id, values of one facet): half the work of opening all of each record."""
-        at, cipher = next(
-            (at, cipher) for at, (facet, cipher) in enumerate(self._ciphers) if facet.name == name
-        )
-        for record, revision, body in self.stored():
-            bound, parts = self._parts(record, revision, body)
-            part = parts[at]
-            yield record, {} if part is None else _read(cipher.unseal_packed(part, bound))
+        """Every (id, values of one facet)."""
+        return ((record, document[name]) for record, document in self.scan((name,)))
 
     def put(
         self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None
@@ -319,7 +340,7 @@ class Records:
         if document is None:
             transaction.execute("DELETE FROM records WHERE vault = ? AND collection = ? AND record = ?", key)
             return Noted(self.name, record, 0, "")
-        revision = present + 1 if present else _first_revision()
+        revision = present + 1 if present else _first_revisions(1)[0]
         body = self.seal(record, revision, document)
         transaction.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, 0, ?, ?) ON CONFLICT (vault, collection, record)"
@@ -399,17 +420,23 @@ class Staging:
         )
         return {bytes(fingerprint): record for fingerprint, record in rows}
 
-    def add(self, rows: Sequence[tuple[bytes, Document]]) -> list[str]:
-        """Store a batch of new records in one transaction; the documents must be valid. Returns their ids."""
-        records, sealed, ids = self._records, [], []
+    def add(self, rows: Sequence[tuple[bytes, Document]], ids: Sequence[str] = ()) -> Sequence[str]:
+        """Store a batch of new records in one transaction; the documents must be valid. Returns their ids.
+
+        Rows stand on the disk in the order of their ids, so that neighbours in an order are none there.
+        Whoever draws the `ids` of all rows of many batches and hands both over in an order that tells
+        nothing lets the indexes grow at one end.
+        """
+        records, number, sealed = self._records, self._number, []
+        ids = ids or [records.new_id() for _ in rows]
         now = records._stamping(watched=records._watched())
-        for fingerprint, document in rows:
-            record, revision = records.new_id(), _first_revision()
+        for record, revision, (fingerprint, document) in zip(
+            ids, _first_revisions(len(rows)), rows, strict=True
+        ):
             body = records.seal(record, revision, _arriving(document, now))
-            sealed.append((records._vault, records.name, record, revision, self._number, fingerprint, body))
+            sealed.append((records._vault, records.name, record, revision, number, fingerprint, body))
             self._noted.append(Noted(records.name, record, revision, body_hash(body)))
-            ids.append(record)
-        sealed.sort(key=lambda row: row[2])  # by the random id: neighbours in an order are none on the disk
+        sealed.sort(key=itemgetter(2))
         with records.transaction() as transaction:
             require_current(records._engine, records._keyring)
             transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", sealed)
