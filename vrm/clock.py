@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -30,6 +31,7 @@ def day_of(seconds: int) -> date:
     return datetime.fromtimestamp(seconds, UTC).date()
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(seconds: int) -> str:
-    """`2026-11-21T09:30:00Z`."""
+    """`2026-11-21T09:30:00Z`; rows that came together bear one moment, so it is kept for a while."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"

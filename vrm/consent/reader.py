@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from binascii import hexlify
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,7 +25,7 @@ from vrm.consent.proofs import Proof
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, jkt_of
-from vrm.consent.views import RowCiphers, agreement_cipher, in_period, shelf
+from vrm.consent.views import RowCiphers, agreement_cipher, in_period, opened_part, shelf
 from vrm.errors import (
     GrantInactiveError,
     InsufficientScopeError,
@@ -38,7 +39,7 @@ from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Row, T, Transaction
-from vrm.vault.envelope import unpack
+from vrm.vault.envelope import pack_place, sole, unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
@@ -207,14 +208,11 @@ class Reader:
         items: list[bytes] = []
         while True:
             rows = self._take(access, opener, limit - len(items) + 1, after, updated_since or 0)
-            more = len(rows) > limit - len(items)
-            for seq, item, updated, sealed in rows[: limit - len(items)]:
-                after = seq
-                row = opener.row(seq, item, updated, sealed)
-                if row is not None:
-                    items.append(row)
-            if not more:
+            shown = rows[: limit - len(items)]
+            items += opener.rows(shown)
+            if len(rows) == len(shown):
                 return items, None
+            after = shown[-1][0]
             if len(items) == limit:
                 return items, self._cursor(access, collection, after)
 
@@ -405,7 +403,24 @@ class Opener:
             return None
         parts = [_MEMBERS[scope] + text for scope, text in kept.items()]
         when = self._times.get(updated) or self._time(updated)
-        return b'{"id":"%b","updated_at":"%b"%b}' % (item.hex().encode(), when, b"".join(parts))
+        return b'{"id":"%b","updated_at":"%b"%b}' % (hexlify(item), when, b"".join(parts))
+
+    def rows(self, rows: Sequence[Row]) -> list[bytes]:
+        """`row` of each where it is not None; most tokens open one part of a row, and most rows are that."""
+        if self.ciphers.only is None:
+            return [text for text in (self.row(*row) for row in rows) if text is not None]
+        scope, cipher, head = self.ciphers.only
+        member, day, times, shown = _MEMBERS[scope], self._day, self._times, []
+        for seq, item, updated, sealed in rows:
+            blob = sole(sealed, head)
+            if blob is None:  # there are other parts beside ours, or instead of it
+                shown.append(self.row(seq, item, updated, sealed))
+                continue
+            last, text = opened_part(cipher.unseal_packed(blob, pack_place(item, seq)))
+            if in_period(last, day):
+                when = times.get(updated) or self._time(updated)
+                shown.append(b'{"id":"%b","updated_at":"%b"%b%b}' % (hexlify(item), when, member, text))
+        return [text for text in shown if text is not None]
 
     def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:
         """The record as it leaves, or that it has left."""
@@ -413,7 +428,7 @@ class Opener:
         if row is not None:
             return row
         when = self._times.get(updated) or self._time(updated)
-        return b'{"id":"%b","updated_at":"%b","gone":true}' % (item.hex().encode(), when)
+        return b'{"id":"%b","updated_at":"%b","gone":true}' % (hexlify(item), when)
 
     def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
         """An answer's row: the bytes themselves."""

@@ -60,10 +60,10 @@ class RowCiphers:
             scope: (shelf(common, scope).hex(), Cipher(key, Purpose.VIEW, grant_id, scope))
             for scope, key in keys.items()
         }
-        self._only: tuple[str, Cipher, bytes] | None = None
+        self.only: tuple[str, Cipher, bytes] | None = None  # (scope, cipher, head of its part), if one is all
         if len(self._parts) == 1:
             ((scope, (label, cipher)),) = self._parts.items()
-            self._only = (scope, cipher, envelope.lp(label))
+            self.only = (scope, cipher, envelope.lp(label))
 
     def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
         """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
@@ -78,14 +78,13 @@ class RowCiphers:
         """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""
         place, found = envelope.pack_place(item, seq), {}
         for scope, cipher, blob in self._mine(sealed):
-            text = cipher.unseal_packed(blob, place)
-            found[scope] = (int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" "))
+            found[scope] = opened_part(cipher.unseal_packed(blob, place))
         return found
 
     def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
         """(scope, cipher, envelope) of every part that these scopes open."""
-        if self._only is not None:  # one scope: most rows hold its part and nothing else
-            scope, cipher, head = self._only
+        if self.only is not None:  # one scope: most rows hold its part and nothing else
+            scope, cipher, head = self.only
             blob = envelope.sole(sealed, head)
             if blob is not None:
                 return [(scope, cipher, blob)]
@@ -401,6 +400,11 @@ def _by_fields(
 ) -> Iterator[tuple[Sequence[filters.Filtered], int, Mapping[str, bytes]]]:
     fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
     return ((fields[stream], seq, texts) for stream, seq, texts in rows)
+
+
+def opened_part(text: bytes) -> tuple[int, bytes]:
+    """(last day, JSON) of what a part's envelope held."""
+    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" ")
 
 
 def in_period(last: int, day: int) -> bool:
