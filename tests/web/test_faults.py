@@ -99,3 +99,12 @@ def test_a_form_with_thousands_of_parts_is_refused(alice: Customer) -> None:
     body = (part * 5000 + "--c--\r\n").encode()
     response = alice.client.post("/things", data=body, content_type="multipart/form-data; boundary=c")
     assert response.status_code == 413
+
+
+def test_a_page_about_a_storage_that_fails_asks_it_nothing(alice: Customer, engine: SqliteEngine) -> None:
+    with engine.write() as transaction:
+        transaction.execute("ALTER TABLE vaults RENAME COLUMN confirmed TO elsewhere")  # what the menu asks
+    page = alice.get("/me")
+    assert page.status == 503
+    assert "Nothing was lost" in page.text
+    assert page.response.headers["Retry-After"]
