@@ -162,8 +162,9 @@ def _at() -> str:
     return os.environ.get("VRM_TEST_POSTGRES") or os.environ[_STARTED]
 
 
-def _admin() -> psycopg.Connection:
-    return psycopg.connect(libpq(_at()), autocommit=True)
+def admin(beside: PostgresEngine | None = None) -> psycopg.Connection:
+    """Somebody who may do everything, in a database of their own or in that of an engine."""
+    return psycopg.connect(beside._conninfo if beside else libpq(_at()), autocommit=True)
 
 
 def name_of(folder: Path) -> str:
@@ -180,15 +181,15 @@ def make(folder: Path, template: Path | None = None) -> str:
     """A new database for a folder, as that of another folder or empty; its address."""
     name = name_of(folder)
     like = name_of(template) if template else "template0 ENCODING 'UTF8'"
-    with _admin() as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
+    with admin() as someone:
+        someone.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        someone.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
     return address(folder)
 
 
 def drop(folder: Path) -> None:
-    with _admin() as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name_of(folder)} WITH (FORCE)")
+    with admin() as someone:
+        someone.execute(f"DROP DATABASE IF EXISTS {name_of(folder)} WITH (FORCE)")
 
 
 def opened(folder: Path) -> PostgresEngine:

@@ -19,7 +19,7 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import SettingsError, VrmError
 from vrm.outbound import Outbound
-from vrm.retrying import Retrying
+from vrm.retrying import Retrying, Trying
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
@@ -141,7 +141,7 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
     app.wsgi_app = bodies.WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
     named = observed.name_rules(app)
     app.wsgi_app = vrm.api.readings_first(app, host.consent, settings, named)  # type: ignore[method-assign]
-    if settings.on_postgresql:
+    if isinstance(host.engine, Trying):
         app.wsgi_app = Retrying(app.wsgi_app, host.engine)  # type: ignore[method-assign]
     app.wsgi_app = observed.Observed(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -1,12 +1,24 @@
 """PostgreSQL keeps the contract, and what is its own: a server that goes away, conflicts, refused text."""
 
-from collections.abc import Iterator
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests import postgres
-from tests.contract.engine import EngineContract
+from tests.contract.engine import NOTES, EngineContract
+from vrm.errors import SettingsError, StorageConflictError, StorageError, UncertainError, ValidationError
+from vrm.vault.engine import MisfitError, Row, Transaction
+from vrm.vault.postgres import PostgresEngine
 
 server = postgres.server
 
@@ -20,3 +32,524 @@ def database(server: str, tmp_path: Path) -> Iterator[None]:
 
 class TestPostgresEngine(EngineContract):
     opener = staticmethod(postgres.opened)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[PostgresEngine]:
+    opened = postgres.opened(tmp_path)
+    opened.install([NOTES])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(tmp_path: Path, engine: PostgresEngine) -> Iterator[PostgresEngine]:
+    opened = postgres.opened(tmp_path)
+    yield opened
+    opened.close()
+
+
+def add(engine: PostgresEngine, number: int, text: str = "x", of: str = "") -> None:
+    with engine.write(of) as transaction:
+        transaction.execute("INSERT INTO notes VALUES (?, ?)", (number, text))
+
+
+def cut(engine: PostgresEngine) -> None:
+    """End this thread's session at the server, as a restart does."""
+    ((pid,),) = engine.all("SELECT pg_backend_pid()")
+    with postgres.admin() as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+
+
+# ---- what the server is asked for ------------------------------------------------------------------
+
+
+def test_durability_is_switched_on_whatever_the_server_says(tmp_path: Path) -> None:
+    for given, used in (("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")):
+        with postgres.admin() as admin:
+            admin.execute(f"ALTER DATABASE {postgres.name_of(tmp_path)} SET synchronous_commit = {given}")
+        engine = postgres.opened(tmp_path)
+        assert engine.one("SELECT current_setting('synchronous_commit')") == (used,)
+        assert engine.one("SELECT current_setting('statement_timeout')") == ("0",)
+        engine.close()
+
+
+def test_a_database_that_is_not_in_utf8_is_refused(tmp_path: Path) -> None:
+    name = postgres.name_of(tmp_path)
+    with postgres.admin() as admin:
+        admin.execute(f"DROP DATABASE {name}")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(StorageError, match="UTF-8"):
+        postgres.opened(tmp_path).one("SELECT 1")
+
+
+def test_statements_beyond_the_most_are_prepared_anew(engine: PostgresEngine, monkeypatch: Any) -> None:
+    monkeypatch.setattr("vrm.vault.pglink._STATEMENTS", 3)
+    for turn in range(10):
+        assert engine.one(f"SELECT {turn % 7}, CAST(? AS TEXT)", ("x",)) == (turn % 7, "x")
+        assert engine.one("SELECT count(*) FROM pg_prepared_statements")[0] <= 3  # type: ignore[index]
+
+
+def test_what_an_index_lost_is_told(engine: PostgresEngine) -> None:
+    with engine.write() as transaction:
+        transaction.execute("CREATE INDEX by_text ON notes (text)")
+    with postgres.admin(engine) as admin:
+        admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_text'::regclass")
+    assert engine.integrity() == ["index by_text is not valid"]
+
+
+# ---- values ----------------------------------------------------------------------------------------
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+def test_values_come_back_as_they_were(engine: PostgresEngine) -> None:
+    with engine.write() as transaction:
+        transaction.execute("CREATE TABLE kinds (whole INTEGER, text TEXT, bytes BLOB)")
+        rows = [(2**63 - 1, "ü\n'\"\\%s ? $1", bytes(range(256))), (-(2**63), "", b""), (None, None, None)]
+        transaction.executemany("INSERT INTO kinds VALUES (?, ?, ?)", rows)
+        transaction.execute("INSERT INTO kinds VALUES (?, ?, ?)", (True, Colour.RED, bytearray(b"b")))
+        transaction.execute("INSERT INTO kinds VALUES (?, 'a ? b', ?)", (False, memoryview(b"m")))
+    assert engine.all("SELECT whole, text, bytes FROM kinds") == [*rows, (1, "red", b"b"), (0, "a ? b", b"m")]
+    assert engine.one("SELECT sum(whole), avg(whole) FROM kinds WHERE whole IN (0, 1)") == (1, 0.5)
+    assert engine.one("SELECT ?", (0.25,)) == (0.25,)
+    assert list(engine.read().__enter__().execute("SELECT 1")) == [(1,)]
+    engine.close()
+
+
+def test_text_compares_byte_by_byte(engine: PostgresEngine) -> None:
+    with engine.write() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?, ?)", list(enumerate("aZbÄ_B-")))
+    assert "".join(row[0] for row in engine.all("SELECT text FROM notes ORDER BY text")) == "-BZ_abÄ"
+
+
+@pytest.mark.parametrize("text", ["nul\0", "half \ud800"])
+def test_text_that_cannot_be_stored_is_refused_and_never_cut_off(engine: PostgresEngine, text: str) -> None:
+    add(engine, 1, "nul")
+    with pytest.raises(ValidationError):
+        engine.one("SELECT id FROM notes WHERE text = ?", (text,))
+    with pytest.raises(ValidationError):
+        add(engine, 2, text)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def store(engine: PostgresEngine, row: tuple[Any, ...], *, many: bool) -> None:
+    with engine.write() as transaction:
+        if many:
+            transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(3, "fits"), row])
+        else:
+            transaction.execute("INSERT INTO notes VALUES (?, ?)", row)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1, "twice"), (2**63, "beyond"), ("one", "no number"), (object(), "no value"), (2, None)],
+)
+def test_what_does_not_fit_is_no_fault_of_the_storage_and_says_no_value(
+    engine: PostgresEngine, number: Any, text: Any
+) -> None:
+    add(engine, 1)
+    for many in (False, True):
+        with pytest.raises(MisfitError) as caught:
+            store(engine, (number, text), many=many)
+        assert text is None or text not in str(caught.value)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_wrong_numbers_of_values_are_our_own_mistake(engine: PostgresEngine) -> None:
+    for values in ((), ("one", "two")):
+        with pytest.raises(MisfitError):
+            engine.all("SELECT CAST(? AS TEXT), 'one? or two?'", values)
+
+
+def test_a_swallowed_refusal_commits_nothing(engine: PostgresEngine) -> None:
+    def careless() -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+            with suppress(MisfitError):
+                transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+
+    with pytest.raises(StorageError):
+        careless()
+
+    def more_careless() -> None:
+        with engine.write() as transaction:
+            with suppress(StorageError):
+                transaction.execute("SELECT 1 FROM nowhere")
+            transaction.execute("INSERT INTO notes VALUES (1, 'one')")
+
+    with pytest.raises(StorageError) as caught:
+        more_careless()
+    assert "undone" in caught.value.hint
+    assert engine.all("SELECT id FROM notes") == []
+
+
+def test_a_constraint_that_is_looked_at_last_undoes_the_block(engine: PostgresEngine) -> None:
+    undone: list[str] = []
+    with engine.write() as transaction:
+        transaction.execute(
+            "CREATE TABLE bound (id INTEGER REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+
+    def break_a_bond() -> None:
+        with engine.write() as transaction:
+            transaction.on_rollback(lambda: undone.append("undone"))
+            transaction.execute("INSERT INTO bound VALUES (99)")
+
+    with pytest.raises(StorageError):
+        break_a_bond()
+    assert undone == ["undone"]
+    assert engine.all("SELECT * FROM bound") == []
+
+
+# ---- side by side ----------------------------------------------------------------------------------
+
+
+def together_in_threads(*acts: Callable[[], object]) -> list[object]:
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return [each.result(60) for each in [pool.submit(act) for act in acts]]
+
+
+def test_writes_of_different_vaults_do_not_wait_for_each_other(engine: PostgresEngine) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def write(number: int) -> None:
+        with engine.write(of=f"vault {number}") as transaction:
+            transaction.execute("INSERT INTO notes VALUES (?, 'x')", (number,))
+            both.wait()
+
+    together_in_threads(lambda: write(1), lambda: write(2))
+    assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a"), ("", "a"), ("a", "")])
+def test_writes_of_one_vault_and_of_everything_come_one_after_the_other(
+    engine: PostgresEngine, first: str, second: str
+) -> None:
+    inside, order = threading.Event(), []
+
+    def begin() -> None:
+        with engine.write(of=first):
+            inside.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    def follow() -> None:
+        inside.wait(30)
+        with engine.write(of=second):
+            order.append("second")
+
+    together_in_threads(begin, follow)
+    assert order == ["first", "second"]
+
+
+def test_an_inner_block_has_what_it_needs_to_itself_too(
+    engine: PostgresEngine, other: PostgresEngine
+) -> None:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    with engine.write(of="a"):
+        assert other.one(held) == (2,)
+        with engine.write(of="a"):
+            assert other.one(held) == (2,)
+        with engine.write(of="b"), engine.write(of="b"):
+            assert other.one(held) == (3,)
+        with engine.write(), engine.write(of="c"):
+            assert other.one(held) == (4,)
+    with engine.write(), engine.write(of="a"):
+        assert other.one(held) == (1,)
+    assert other.one(held) == (0,)
+
+
+def test_who_waits_too_long_is_told_and_nothing_was_begun(
+    engine: PostgresEngine, other: PostgresEngine
+) -> None:
+    other.all("SELECT set_config('lock_timeout', '100ms', false)")
+    with engine.write():
+        with pytest.raises(StorageError, match="keeps the database to itself"), other.write():
+            pass
+        assert not other.in_transaction()
+    add(other, 1)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+# ---- conflicts -------------------------------------------------------------------------------------
+
+
+def conflicting(engine: PostgresEngine, times: int, table: str = "notes") -> None:
+    """Let the next `times` insertions end as a distributed database ends what would not be serial."""
+    with engine.write() as transaction:
+        transaction.execute("CREATE SEQUENCE tries")
+        transaction.execute(
+            "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF nextval(''tries'') <= "
+            f"{times} THEN RAISE EXCEPTION ''injected'' USING ERRCODE = ''40001''; END IF; RETURN NEW; END'"
+        )
+        transaction.execute(
+            f"CREATE TRIGGER conflict BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION conflict()"
+        )
+
+
+def test_an_act_is_tried_again_where_the_server_undid_it(engine: PostgresEngine) -> None:
+    conflicting(engine, 3)
+    seen: list[str] = []
+
+    def act(transaction: Transaction) -> str:
+        transaction.on_rollback(lambda: seen.append("undone"))
+        transaction.on_commit(lambda: seen.append("stored"))
+        transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+        return "done"
+
+    assert engine.together(act) == "done"
+    assert seen == ["undone"] * 3 + ["stored"]
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_an_act_that_never_ends_well_says_so(engine: PostgresEngine) -> None:
+    conflicting(engine, 10_000)
+    with pytest.raises(StorageConflictError):
+        engine.together(lambda transaction: transaction.execute("INSERT INTO notes VALUES (1, 'x')"), of="a")
+    assert engine.all("SELECT id FROM notes") == []
+
+
+def test_a_block_says_that_it_was_undone_even_where_that_was_swallowed(engine: PostgresEngine) -> None:
+    conflicting(engine, 2)
+    attempt = engine.attempt()
+    with pytest.raises(StorageConflictError):
+        add(engine, 1)
+    assert (attempt.undone, attempt.stored) == (True, False)
+
+    def careless() -> None:
+        with engine.write() as transaction, suppress(StorageError):
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+
+    with pytest.raises(StorageConflictError):
+        careless()
+    add(engine, 1)
+    assert attempt.stored
+
+
+def test_an_act_within_a_block_is_left_to_the_block(engine: PostgresEngine) -> None:
+    conflicting(engine, 1)
+    tries: list[int] = []
+
+    def act(transaction: Transaction) -> None:
+        tries.append(1)
+        transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+
+    with pytest.raises(StorageConflictError), engine.write():
+        engine.together(act)
+    assert tries == [1]
+
+
+def test_two_who_wait_for_each_other_are_a_conflict_and_not_stuck(engine: PostgresEngine) -> None:
+    add(engine, 1)
+    add(engine, 2)
+    both = threading.Barrier(2, timeout=30)
+
+    def cross(first: int, second: int) -> str:
+        sql = "UPDATE notes SET text = text WHERE id = ?"
+        try:
+            with engine.write(of=str(first)) as transaction:
+                transaction.execute(sql, (first,))
+                both.wait()
+                transaction.execute(sql, (second,))
+        except StorageConflictError:
+            return "conflict"
+        return "stored"
+
+    assert sorted(map(str, together_in_threads(lambda: cross(1, 2), lambda: cross(2, 1)))) == [
+        "conflict",
+        "stored",
+    ]
+
+
+# ---- a server that goes away -----------------------------------------------------------------------
+
+
+def test_a_connection_lost_while_idle_is_replaced_and_nobody_notices(engine: PostgresEngine) -> None:
+    cut(engine)
+    assert engine.one("SELECT 1") == (1,)
+    cut(engine)
+    add(engine, 1)
+    cut(engine)
+    with engine.read():
+        assert engine.all("SELECT id FROM notes") == [(1,)]
+    cut(engine)
+    with engine.exclusive("import") as mine:
+        assert mine
+
+
+def test_a_connection_lost_in_a_block_undoes_it_and_the_next_one_works(engine: PostgresEngine) -> None:
+    undone: list[str] = []
+
+    def lose(count: int) -> None:
+        with engine.write() as transaction:
+            transaction.on_rollback(lambda: undone.append("undone"))
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+            cut(engine)
+            if count == 1:
+                transaction.execute("INSERT INTO notes VALUES (2, 'x')")
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(at,) for at in range(2, count)])
+
+    for count in (1, 2000):
+        with pytest.raises(StorageError, match="went away") as caught:
+            lose(count)
+        assert not isinstance(caught.value, UncertainError)
+        assert undone.pop() == "undone"
+        assert engine.all("SELECT id FROM notes") == []
+
+
+def test_a_connection_lost_and_known_to_be_lost_before_the_end_is_a_plain_refusal(
+    engine: PostgresEngine,
+) -> None:
+    def careless() -> None:
+        with engine.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+            cut(engine)
+            with suppress(StorageError):
+                transaction.execute("SELECT 1")
+
+    with pytest.raises(StorageError) as caught:
+        careless()
+    assert not isinstance(caught.value, UncertainError)
+    assert engine.all("SELECT id FROM notes") == []
+
+
+def test_what_was_read_before_the_connection_was_lost_is_good(engine: PostgresEngine) -> None:
+    add(engine, 1)
+    with engine.read():
+        assert engine.all("SELECT id FROM notes") == [(1,)]
+        cut(engine)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_who_lost_an_exclusive_place_goes_on_with_nothing(
+    engine: PostgresEngine, other: PostgresEngine
+) -> None:
+    with engine.exclusive("import") as mine:
+        assert mine
+        cut(engine)
+        with pytest.raises(StorageError):
+            add(engine, 1)
+        with pytest.raises(StorageError):
+            add(engine, 1)
+        with other.exclusive("import") as theirs:
+            assert theirs
+    add(engine, 1)
+
+
+def test_an_exclusive_place_is_given_back_after_a_failed_transaction(
+    engine: PostgresEngine, other: PostgresEngine
+) -> None:
+    with pytest.raises(StorageError), engine.write() as transaction, engine.exclusive("import"):
+        transaction.execute("SELECT 1 FROM nowhere")
+    with other.exclusive("import") as mine:
+        assert mine
+
+
+def test_a_server_that_only_reads_is_left_for_another(engine: PostgresEngine) -> None:
+    ((before,),) = engine.all("SELECT pg_backend_pid()")
+
+    def write() -> None:
+        with engine.write() as transaction:
+            transaction.execute("SET TRANSACTION READ ONLY")
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+
+    with pytest.raises(StorageError, match="only be read"):
+        write()
+    add(engine, 1)
+    assert engine.all("SELECT pg_backend_pid()") != [(before,)]
+
+
+def test_a_database_that_is_not_there_is_a_storage_error_without_the_password(tmp_path: Path) -> None:
+    for url in ("vrm:hunter2@127.0.0.1:1/vrm", f"vrm:hunter2@/nowhere?host={server_folder(tmp_path)}"):
+        engine = PostgresEngine(f"postgresql+psycopg://{url}", tmp_path)
+        with pytest.raises(StorageError, match="cannot be reached") as caught:
+            engine.one("SELECT 1")
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    strange = "postgresql+psycopg://vrm:hunter2%zz@127.0.0.1/vrm"
+    with pytest.raises(SettingsError) as refused:
+        PostgresEngine(strange, tmp_path)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def server_folder(folder: Path) -> str:
+    return parse_qs(urlsplit(postgres.address(folder)).query).get("host", ["127.0.0.1"])[0]
+
+
+class Cutting:
+    """A way to the server that loses a COMMIT, or its answer."""
+
+    def __init__(self, to: str, lose: str) -> None:
+        self._to, self._lose = to, lose
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.armed = False
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._to)
+            threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._answer, args=(client, server), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        while said := client.recv(65536):
+            if self.armed and b"COMMIT\0" in said:
+                if self._lose == "commit":
+                    break
+                self.silent = True
+            server.sendall(said)
+        client.close()
+        server.close()
+
+    silent = False
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while said := server.recv(65536):
+                if self.silent:
+                    break
+                client.sendall(said)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@pytest.mark.parametrize(("lose", "stored"), [("commit", []), ("answer", [(1,)])])
+def test_a_commit_whose_end_nobody_heard_is_never_called_stored_nor_undone(
+    tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
+) -> None:
+    at = f"{server_folder(tmp_path)}/.s.PGSQL.5432"
+    if not Path(at).exists():
+        pytest.skip("the server given has no socket here")
+    way = Cutting(at, lose)
+    cautious = PostgresEngine(
+        f"postgresql+psycopg://vrm@127.0.0.1:{way.port}/{postgres.name_of(tmp_path)}", tmp_path
+    )
+    ended: list[str] = []
+    attempt = cautious.attempt()
+
+    def write() -> None:
+        with cautious.write() as transaction:
+            transaction.on_commit(lambda: ended.append("stored"))
+            transaction.on_rollback(lambda: ended.append("undone"))
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+            way.armed = True
+
+    with pytest.raises(UncertainError):
+        write()
+    assert ended == ["undone"]
+    assert (attempt.undone, attempt.stored) == (False, True)
+    way.armed = way.silent = False
+    assert cautious.all("SELECT id FROM notes") == engine.all("SELECT id FROM notes") == stored
+    cautious.close()
+    way.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import coverage
 import pytest
 
-from tests.contract.engine import NOTES, EngineContract
+from tests.contract.engine import NOTES, ErasingContract
 from vrm.errors import StorageError
 from vrm.vault.engine import Engine, MisfitError
 from vrm.vault.sqlite import SqliteEngine
@@ -24,7 +24,7 @@ def open_sqlite(folder: Path) -> SqliteEngine:
     return SqliteEngine(folder / "vrm.db")
 
 
-class TestSqliteEngine(EngineContract):
+class TestSqliteEngine(ErasingContract):
     opener = staticmethod(open_sqlite)
 
 

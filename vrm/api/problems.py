@@ -45,6 +45,8 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.TamperedError: Row(500, "Stored bytes are not what was written"),
     errors.BusyError: Row(503, "Too many expensive requests at once"),
     errors.StorageError: Row(503, "The storage is not available"),
+    errors.StorageConflictError: Row(503, "The storage was busy with the same; nothing was changed"),
+    errors.UncertainError: Row(500, "Whether it was stored is not known"),
     errors.DataNewerError: Row(500, "The data was written by a newer version"),
     errors.UsernameTakenError: Row(409, "This name is taken"),
     errors.InvitationError: Row(403, "This invitation makes no vault"),

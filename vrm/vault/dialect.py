@@ -29,8 +29,8 @@ _MAKES_COLUMNS = ("CREATE TABLE", "ALTER TABLE")
 
 
 @lru_cache(maxsize=4096)
-def translated(sql: str) -> bytes:
-    """The statement for PostgreSQL."""
+def translated(sql: str) -> tuple[bytes, int]:
+    """The statement for PostgreSQL, and how many values it takes."""
     numbers = count(1)
     text = 'TEXT COLLATE "C"' if sql.lstrip().startswith(_MAKES_COLUMNS) else "TEXT"
 
@@ -42,7 +42,7 @@ def translated(sql: str) -> bytes:
             return found["column"]
         return text if kind == "text" else _SAID.get(kind, found.group())
 
-    return _TOKENS.sub(said, sql).encode()
+    return _TOKENS.sub(said, sql).encode(), next(numbers) - 1
 
 
 @lru_cache(maxsize=4096)

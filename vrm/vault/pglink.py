@@ -28,6 +28,7 @@ from vrm.vault.engine import MisfitError, Row
 _STATEMENTS = 1000  # prepared at once; then all are forgotten and prepared as they come
 _FEW = 256  # rows sent or fetched at once where all would be too many
 _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+_MISFITS = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.DatatypeMismatch)
 _FAILED = pq.TransactionStatus.INERROR
 
 # Of every session: durable whatever the server's default is, and one that hangs keeps nobody out for long.
@@ -248,8 +249,11 @@ class Link:
             self._names.clear()
             self.simple(b"DEALLOCATE ALL")
         name = b"s%d" % len(self._names)
+        statement, marks = translated(sql)
+        if marks != len(kinds):
+            raise MisfitError(f"{len(kinds)} values for {marks} marks")
         try:
-            result = self._pg.prepare(name, translated(sql), [_KINDS[_kind(kind)][0] for kind in kinds])
+            result = self._pg.prepare(name, statement, [_KINDS[_kind(kind)][0] for kind in kinds])
         except psycopg.Error as error:
             raise self._refused(error) from None
         self._require_done(result)
@@ -279,7 +283,7 @@ class Link:
             self._conflict = True
             return StorageConflictError()
         said = _said(error)
-        if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
+        if isinstance(error, _MISFITS):
             return MisfitError(said)
         self._read_only |= code == "25006"
         what, do = _BY_CODE.get(code, ("", ""))

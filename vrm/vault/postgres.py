@@ -17,10 +17,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vrm.errors import DataNewerError, StorageConflictError, StorageError
+from vrm.errors import DataNewerError, StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
 from vrm.vault.dialect import first_only
 from vrm.vault.engine import Row, Schema, T, Transaction, newer
@@ -46,6 +47,14 @@ def _locks(of: str) -> str:
     if not of:
         return f"SELECT pg_advisory_xact_lock({_EVERYTHING})"
     return f"SELECT pg_advisory_xact_lock_shared({_EVERYTHING}), pg_advisory_xact_lock({_key('write', of)})"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one thread wrote since it was asked."""
+
+    undone: bool = False  # some of it, for another transaction's sake
+    stored: bool = False  # some of it, or perhaps some of it
 
 
 class PostgresEngine:
@@ -93,7 +102,8 @@ class PostgresEngine:
         link = self._link()
         try:
             return ask(link)
-        except StorageError:
+        except StorageError as error:
+            self._attempt().undone |= isinstance(error, StorageConflictError)
             if link.depth or link.held or not link.lost:
                 raise
             return ask(self._link())
@@ -167,14 +177,32 @@ class PostgresEngine:
 
         link = self._asked(begun)
         link.of.update(of)
+        attempt = self._attempt()
         try:
-            yield link
-            if link.doomed:
-                raise RuntimeError("an inner block failed; its outer block cannot commit")
-        except BaseException:
-            link.finish(commit=False)
+            try:
+                yield link
+                if link.doomed:
+                    raise RuntimeError("an inner block failed; its outer block cannot commit")
+            except BaseException:
+                link.finish(commit=False)
+                raise
+            link.finish(commit=True)
+        except StorageConflictError:
+            attempt.undone = True
             raise
-        link.finish(commit=True)
+        except UncertainError:
+            attempt.stored = True
+            raise
+        attempt.stored |= bool(of)
+
+    def attempt(self) -> Attempt:
+        """What becomes of this thread's writing from now on, for who would run it again."""
+        self._local.attempt = Attempt()
+        return self._attempt()
+
+    def _attempt(self) -> Attempt:
+        found: Attempt | None = getattr(self._local, "attempt", None)
+        return found or self.attempt()
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row or None, inside this thread's transaction if there is one."""

@@ -26,6 +26,7 @@ STATUS: Final[dict[type[errors.VrmError], int]] = {
     errors.UnlockError: 403,
     errors.BusyError: 503,
     errors.StorageError: 503,
+    errors.UncertainError: 500,
     errors.ValidationError: 400,
     errors.ParameterError: 400,
     errors.ScopeError: 400,
