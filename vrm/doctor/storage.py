@@ -14,15 +14,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vrm.app import SCHEMAS
+from vrm.app import SCHEMAS, open_engine
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
-from vrm.doctor import machine
+from vrm.doctor import machine, server
 from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.doctor.machine import Machine
 from vrm.errors import SettingsError, StorageError, TamperedError
 from vrm.settings import Settings
 from vrm.vault import copies, lifting, serverkey
+from vrm.vault.engine import Engine
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -43,6 +44,9 @@ def examine(settings: Settings, here: Machine) -> Iterator[Finding]:
     yield found
     yield space(settings)
     yield from _key(settings)
+    if settings.on_postgresql:
+        yield from _on_server(settings, here)
+        return
     present = settings.database_path.is_file()
     if found.level == "FAIL" or not present:
         told = "none yet; the first start makes one" if not present else "not opened: see data folder"
@@ -91,8 +95,9 @@ def space(settings: Settings, free: int | None = None) -> Finding:
     """Room to write, to upgrade and to back up."""
     above = next(one for one in (settings.data_dir, *settings.data_dir.absolute().parents) if one.exists())
     free = shutil.disk_usage(above).free if free is None else free
-    size = settings.database_path.stat().st_size if settings.database_path.is_file() else 0
-    told = f"{free // _MIB} MiB are free, the database has {size // _MIB} MiB"
+    size = settings.database_path.stat().st_size if _has_file(settings) else 0
+    told = f"{free // _MIB} MiB are free"
+    told += "" if settings.on_postgresql else f", the database has {size // _MIB} MiB"
     if free < _LEAST:
         return fail("disk", told, "make room: nothing can be written when it is full")
     if free < 2 * size + _SPARE:
@@ -100,12 +105,19 @@ def space(settings: Settings, free: int | None = None) -> Finding:
     return ok("disk", told)
 
 
+def _has_file(settings: Settings) -> bool:
+    return not settings.on_postgresql and settings.database_path.is_file()
+
+
 def _key(settings: Settings) -> Iterator[Finding]:
     path = settings.server_key_path
     if not path.exists():
-        if settings.database_path.is_file():
+        if _has_file(settings):
             do = "restore it from your copy before the next start, or vendors must be registered anew"
             yield fail("server key", f"{path} is missing, but there is data", do)
+        elif settings.on_postgresql:
+            do = "copy it from a machine that serves this database; the first of all makes one at its start"
+            yield warn("server key", f"{path} is missing", do)
         else:
             yield ok("server key", "none yet; the first start makes one")
         return
@@ -114,7 +126,8 @@ def _key(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield fail("server key", str(error), error.hint)
         return
-    if path.parent == settings.database_path.parent and not settings.on_loopback:
+    beside = not settings.on_postgresql and path.parent == settings.database_path.parent
+    if beside and not settings.on_loopback:
         told = f"{path} lies beside the database: a backup of that folder takes both"
         yield warn("server key", told, "keep it apart (VRM_SERVER_KEY_FILE), or back up with vrm backup")
     else:
@@ -133,21 +146,37 @@ def database(settings: Settings, here: Machine) -> Iterator[Finding]:
     engine = SqliteEngine(path)
     try:
         yield from _opened(engine, settings, here)
+        log = path.with_name(path.name + "-wal")
+        yield from unemptied(log.stat().st_size if log.exists() else 0)
     except StorageError as error:
         yield fail("database", f"cannot be read: {error.hint or error}", "see docs/self-hosting.md, restore")
     finally:
         engine.close()
 
 
-def _opened(engine: SqliteEngine, settings: Settings, here: Machine) -> Iterator[Finding]:
+def _on_server(settings: Settings, here: Machine) -> Iterator[Finding]:
+    """A database that is no file: whether it can be reached, and keeps what it acknowledges."""
+    try:
+        engine = open_engine(settings)
+    except SettingsError as error:
+        yield fail("database", str(error), error.hint)
+        return
+    try:
+        yield from server.examine(engine)
+        yield from _opened(engine, settings, here)
+    except StorageError as error:
+        yield fail("database", str(error), error.hint)
+    finally:
+        engine.close()
+
+
+def _opened(engine: Engine, settings: Settings, here: Machine) -> Iterator[Finding]:
     wrong = engine.integrity()
     if wrong:
         yield fail("database", f"damaged: {wrong[0]}", "stop the server and restore: docs/self-hosting.md")
         return
     found = _versions(engine)
     yield found
-    beside = settings.database_path.with_name(settings.database_path.name + "-wal")
-    yield from unemptied(beside.stat().st_size if beside.exists() else 0)
     if found.level == "ok":
         yield machine.clock(here, _newest(engine))
         yield _events(engine, here)
@@ -164,20 +193,20 @@ def unemptied(size: int) -> list[Finding]:
     return [warn("write-ahead log", f"{size // _MIB} MiB that should have been emptied", do)]
 
 
-def _versions(engine: SqliteEngine) -> Finding:
-    if not engine.one("SELECT 1 FROM sqlite_master WHERE name = 'schemas'"):
+def _versions(engine: Engine) -> Finding:
+    if "schemas" not in engine.tables():
         return ok("database", "empty; the first start fills it")
     present: dict[str, int] = dict(engine.all("SELECT name, version FROM schemas"))
     if any(present.get(schema.name, 0) > schema.version for schema in SCHEMAS):
         do = "install that version again, or put back the copy from before: docs/self-hosting.md"
         return fail("database", "written by a newer version of vrm", do)
     if any(present.get(schema.name, 0) < schema.version for schema in SCHEMAS):
-        do = "back up first; the next start lifts it and keeps a copy"
+        do = "back up first (vrm backup of the version before); the next start lifts it"
         return warn("database", "of an older version", do)
     return ok("database", "whole, of this version")
 
 
-def _fits(engine: SqliteEngine, key: ServerKey) -> Finding:
+def _fits(engine: Engine, key: ServerKey) -> Finding:
     vaults = Vaults(engine, key, clock=SystemClock())
     foreign = len(Consent(engine, vaults, SystemClock()).vendors.problems())
     for vault in vaults.listing():
@@ -191,7 +220,7 @@ def _fits(engine: SqliteEngine, key: ServerKey) -> Finding:
     return ok("server key", "fits the database")
 
 
-def _events(engine: SqliteEngine, here: Machine) -> Finding:
+def _events(engine: Engine, here: Machine) -> Finding:
     """Whether somebody sends vendors what waits for them, and whether they take it."""
     [waiting] = engine.one(
         "SELECT count(*) FROM events WHERE state = 'waiting' AND queue IS NULL AND at <= ?",
@@ -207,7 +236,7 @@ def _events(engine: SqliteEngine, here: Machine) -> Finding:
     return ok("events", "none waits for long")
 
 
-def _newest(engine: SqliteEngine) -> int:
+def _newest(engine: Engine) -> int:
     """The latest moment that was written down; what lies in the future by right is not looked at."""
     row = engine.one(
         "SELECT max(at) FROM (SELECT max(created) AS at FROM vaults UNION ALL"

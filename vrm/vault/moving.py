@@ -128,7 +128,8 @@ def _describe(vault: Vault, sections: Sequence[Section], schemas: Sequence[Schem
 
 
 def _count(engine: Engine, vault: str, section: Section) -> int:
-    row = engine.one(f"SELECT count(*) FROM {section.table} WHERE vault = ? {section.where}", (vault,))
+    chosen = f"SELECT 1 FROM {section.table} WHERE vault = ? {section.where}"
+    row = engine.one(f"SELECT count(*) FROM ({chosen}) AS chosen", (vault,))
     return int(row[0]) if row else 0
 
 
