@@ -388,7 +388,7 @@ def test_with_counted_revisions_presents_would_be_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """She sorted all books in one go and then took the presents out: they were touched once more."""
-    monkeypatch.setattr(records, "_first_revision", lambda: 1)
+    monkeypatch.setattr(records, "_first_revisions", lambda count: [1] * count)
     seen = watch(tmp_path)
     assert learn(seen, "present or anything else", "revision")["revision"] > 0.8
     assert learn(seen, "unsorted or sorted", "revision")["revision"] > 0.95

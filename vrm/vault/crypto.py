@@ -204,6 +204,27 @@ def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
     return hmac.digest(key.reveal(), context(purpose, *parts), "sha256")
 
 
+class Mac:
+    """`mac` under one key and purpose, made once for many rows: a third of what each costs alone."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, key: Key, purpose: Purpose) -> None:
+        self._begun = hmac.new(key.reveal(), context(purpose), "sha256")
+
+    def of(self, *parts: Part) -> bytes:
+        """What `mac` gives for these parts."""
+        begun = self._begun.copy()
+        begun.update(envelope.pack(*parts))
+        return begun.digest()
+
+    def __repr__(self) -> str:
+        return "<Mac>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a key is neither pickled nor copied")
+
+
 def numbered(key: Key, first: int, count: int, size: int) -> list[bytes]:
     """For each number from `first` on `size` bytes (16 at most) that without the key look like chance.
 
@@ -241,10 +262,8 @@ class Cipher:
 
     def seal(self, text: bytes, *parts: Part) -> bytes:
         """An envelope around `text`, bound to this cipher's context and `parts`."""
-        return self._seal(os.urandom(envelope.NONCE), text, envelope.pack(*parts))
-
-    def _seal(self, nonce: bytes, text: bytes, packed: bytes) -> bytes:
-        return self._header + nonce + self._aead.encrypt(nonce, text, self._bound + packed)
+        nonce = os.urandom(envelope.NONCE)
+        return self._header + nonce + self._aead.encrypt(nonce, text, self._bound + envelope.pack(*parts))
 
     def unseal(self, blob: bytes, *parts: Part) -> bytes:
         """What was sealed; TamperedError for anything else."""
@@ -284,12 +303,13 @@ def seal_all(sealings: Sequence[tuple[Cipher, bytes]], packed: bytes) -> list[by
 
     Each has a random nonce of its own, all drawn from the system in one call.
     """
-    size = envelope.NONCE
+    size, sealed = envelope.NONCE, []
     nonces = os.urandom(size * len(sealings))
-    return [
-        cipher._seal(nonces[at : at + size], text, packed)  # noqa: SLF001 - of this file
-        for at, (cipher, text) in zip(range(0, len(nonces), size), sealings, strict=True)
-    ]
+    for at, (cipher, text) in enumerate(sealings):
+        nonce = nonces[at * size : at * size + size]
+        bound = cipher._bound + packed  # noqa: SLF001 - of this file, and without a call for each
+        sealed.append(cipher._header + nonce + cipher._aead.encrypt(nonce, text, bound))  # noqa: SLF001
+    return sealed
 
 
 class Lock:

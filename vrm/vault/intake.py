@@ -201,6 +201,7 @@ class _Store:
         self._usual: defaultdict[str, Usual] = defaultdict(Usual)
         self._stored: defaultdict[str, list[tuple[str, Document]]] = defaultdict(list)
         self._touched: set[str] = set()  # orders of which something changed that other files told
+        self._ids: list[str] = []  # of the new records, the least last
         self._fresh: list[tuple[bytes, Document]] = []
         self._newer: list[tuple[str, int, Document]] = []
         self._done = self._total = 0
@@ -221,9 +222,11 @@ class _Store:
                 self._update(record, document, all_of(at), verdicts.get(at))
         for at in wanted.values():  # she removed them while the import ran
             self._parsed.lines[at][0].report.duplicates += 1
-        for fingerprint, at in prints.items():
-            if fingerprint not in known:
-                self._add(fingerprint, all_of(at), verdicts.get(at))
+        fresh = sorted(fingerprint for fingerprint in prints if fingerprint not in known)
+        self._ids = sorted((self._records.new_id() for _ in fresh), reverse=True)
+        for fingerprint in fresh:  # in an order that tells nothing of the export's
+            at = prints[fingerprint]
+            self._add(fingerprint, all_of(at), verdicts.get(at))
         self._settle_stored({self._parsed.lines[at][1].order_number for at in prints.values()})
         self._flush(0)
         self._report_aftermath()
@@ -336,7 +339,7 @@ class _Store:
 
     def _flush(self, most: int) -> None:
         if len(self._fresh) > most:
-            self._staging.add(self._fresh)
+            self._staging.add(self._fresh, [self._ids.pop() for _ in self._fresh])
             self._fresh = []
         if len(self._newer) > most:
             self._staging.replace(self._newer)

@@ -12,7 +12,7 @@ from functools import cached_property
 from vrm.errors import TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet
-from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.crypto import Cipher, Key, Mac, Purpose
 
 # Sealed anew in the transaction that makes a root: what the root before sealed for them counts no more, or
 # whoever holds that one could vouch for other slots, grants and ends of chains while the rest is renewed.
@@ -133,10 +133,18 @@ class Keyring:
         own = crypto.derive(self._root, Purpose.FINGERPRINT, self.vault)
         return self._inherited[1] if self._inherited else own
 
+    @cached_property
+    def _ids(self) -> Mac:
+        return Mac(self._pairwise, Purpose.PAIRWISE)
+
+    @cached_property
+    def _lines(self) -> Mac:
+        return Mac(self._fingerprint, Purpose.FINGERPRINT)
+
     def pairwise(self, vendor: str, stream: str, record: str) -> bytes:
         """16 bytes: the id under which one vendor knows one record; no two vendors share any."""
-        return crypto.mac(self._pairwise, Purpose.PAIRWISE, vendor, stream, record)[:16]
+        return self._ids.of(vendor, stream, record)[:16]
 
     def fingerprint(self, *parts: str) -> bytes:
         """16 bytes that tell whether an imported line is known, and nothing to who lacks the root."""
-        return crypto.mac(self._fingerprint, Purpose.FINGERPRINT, *parts)[:16]
+        return self._lines.of(*parts)[:16]

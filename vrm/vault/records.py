@@ -13,8 +13,8 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
 from functools import cache
+from operator import itemgetter
 from typing import Any, Protocol
 
 from vrm.clock import Clock
