@@ -1,4 +1,4 @@
-"""`python -m bench`: measure every row, print the table, write bench/results.json."""
+"""`python -m bench`: measure groups of rows, print tables and aims, write bench/results.json."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from bench import baseline, importing, load, machine, measure, report, rows, servers
-from bench.measure import Figure
-from bench.world import World
+from bench import aims, load, machine, measure, report, servers
+from bench.groups import BY_NAME, GROUPS, Group
+from bench.measure import Outcome
+from bench.stage import Run
 
-IMPORT = "import"
+QUICK = {"rounds": 2, "seconds": 0.8, "scale": 0.02}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m bench", description="Measure what requests cost.")
-    made.add_argument("--quick", action="store_true", help="half a minute; coarse, and nothing is written")
-    made.add_argument("--only", metavar="ROW", help="rows whose name begins so; nothing is written")
-    made.add_argument("--rounds", type=int, help="pairs of windows per row (default 5, quick 2)")
-    made.add_argument("--seconds", type=float, help="length of a window (default 3, quick 0.8)")
-    made.add_argument("--lines", type=int, help="lines of the imported history (default 20000, quick 4000)")
+    made.add_argument("--long", action="store_true", help="every group, in about twenty minutes")
+    made.add_argument(
+        "--group", action="append", choices=list(BY_NAME), metavar="GROUP", help="this group; again for more"
+    )
+    made.add_argument("--only", metavar="ROW", help="rows whose name begins so (of core); nothing is written")
+    made.add_argument("--quick", action="store_true", help="coarse and small, and nothing is written")
+    made.add_argument("--rounds", type=int, help="windows in turn for each row")
+    made.add_argument("--seconds", type=float, help="length of a window")
+    made.add_argument("--scale", type=float, help="of worlds and histories: 0.1 for a tenth")
+    made.add_argument("--list", action="store_true", help="say which groups there are")
+    made.add_argument("--aims", action="store_true", help="only compare the committed results with the aims")
     made.add_argument(
         "--output", type=Path, metavar="FILE", help="where to write (default bench/results.json)"
     )
@@ -34,64 +40,80 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite; returns the exit code."""
     chosen = parser().parse_args(arguments)
-    rounds = chosen.rounds or (2 if chosen.quick else 5)
-    seconds = chosen.seconds or (0.8 if chosen.quick else 3.0)
-    lines = chosen.lines or (4_000 if chosen.quick else 20_000)
-    begun = time.monotonic()
-    # In the checkout, not in the temp folder: that may be memory, where nothing is ever durable.
-    with tempfile.TemporaryDirectory(prefix=".world-", dir=report.RESULTS.parent) as name:
-        folder = Path(name)
-        told = machine.described(folder)
-        figures = _http_rows(folder, chosen.only or "", rounds, seconds)
-        if IMPORT.startswith(chosen.only or ""):
-            figures.append(_import_row(folder, lines, rounds))
-    print(f"\n{report.table(figures, report.committed())}\n\n{_explained(told, time.monotonic() - begun)}")
-    if chosen.output or not (chosen.quick or chosen.only):
-        run = {
-            "rounds": rounds, "window_seconds": seconds, "import_lines": lines, "workers": servers.WORKERS,
-            "connections": load.CONNECTIONS, "load_generator": load.generator(), "records": rows.RECORDS,
-        }  # fmt: skip
-        (chosen.output or report.RESULTS).write_text(report.as_json(figures, told, run), encoding="utf-8")
+    before = report.committed()
+    if chosen.list:
+        for group in GROUPS:
+            print(f"{group.name:<16}{'long  ' if group.long else '      '}{group.says}")
+    elif chosen.aims:
+        print(aims.table(aims.judged(before.values()), report.today()))
+    else:
+        _measure(chosen, before)
     return 0
 
 
-def _http_rows(folder: Path, only: str, rounds: int, seconds: float) -> list[Figure]:
-    port = servers.free_port()
-    with ExitStack() as stack:
-        world = World(folder / "vault", port)
-        stack.callback(world.close)
-        vault = servers.vrm(folder, port)
-        stack.callback(vault.stop)
-        wanted = [row for row in rows.rows(world) if row.name.startswith(only)]
-        samples = [rows.sample(row, vault) for row in wanted]
-        baseline.write_answers(folder / "answers.json", list({one.rule: one for one, _ in samples}.values()))
-        bare = servers.bare(folder, folder / "answers.json")
-        stack.callback(bare.stop)
-        found = []
-        for row, (_, same) in zip(wanted, samples, strict=True):
-            _tell(row.says)
-            found.append(measure.pair(row, vault, bare, same, rounds, seconds))
-        return found
+def _measure(chosen: argparse.Namespace, before: report.Groups) -> None:
+    results = report.read(report.RESULTS.read_text(encoding="utf-8")) if report.RESULTS.exists() else {}
+    whole = not (chosen.quick or chosen.only or chosen.rounds or chosen.seconds or chosen.scale)
+    target = chosen.output or (report.RESULTS if whole else None)
+    for group in _groups(chosen):
+        begun = time.monotonic()
+        measure.tell(f"\n{group.name}: {group.says}")
+        results[group.name] = _one(group, chosen, before)
+        measure.tell(f"{group.name}: {time.monotonic() - begun:.0f} s")
+        if target:  # after each group: what is measured is not lost to the next one's fault
+            target.write_text(report.as_json(results), encoding="utf-8")
+    print(f"\n{aims.table(aims.judged(results.values()), report.today())}")
 
 
-def _import_row(folder: Path, lines: int, rounds: int) -> Figure:
-    _tell("lines of an order history")
-    with ExitStack() as stack:
-        world = World(folder / "imports", servers.free_port())
-        stack.callback(world.close)
-        return importing.measure(world, folder, lines, rounds)
+def _groups(chosen: argparse.Namespace) -> list[Group]:
+    if chosen.group:
+        return [BY_NAME[name] for name in chosen.group]
+    if chosen.only:
+        return [BY_NAME["core"]]
+    return [group for group in GROUPS if chosen.long or not group.long]
 
 
-def _tell(says: str) -> None:
-    print(f"measuring: {says}", file=sys.stderr, flush=True)
+def _one(group: Group, chosen: argparse.Namespace, before: report.Groups) -> dict[str, object]:
+    """Measure a group and print what it found."""
+    # In the checkout, not in the temp folder: that may be memory, where nothing is ever durable.
+    with tempfile.TemporaryDirectory(prefix=".world-", dir=report.RESULTS.parent) as name:
+        run = _run(group, chosen, Path(name))
+        told = machine.described(run.folder)
+        outcome = group.measure(run)
+    print(f"\n{group.says}: {_explained(told, run)}")
+    _show(outcome, before)
+    settings = {
+        "rounds": run.rounds, "window_seconds": run.seconds, "workers": servers.WORKERS,
+        "connections": load.CONNECTIONS, "load_generator": load.generator(),
+    }  # fmt: skip
+    return report.kept(outcome, told, settings)
 
 
-def _explained(told: dict[str, object], seconds: float) -> str:
+def _run(group: Group, chosen: argparse.Namespace, folder: Path) -> Run:
+    quick = QUICK if chosen.quick else {}
+    return Run(
+        folder,
+        rounds=chosen.rounds or int(quick.get("rounds", group.rounds)),
+        seconds=chosen.seconds or quick.get("seconds", group.seconds),
+        scale=chosen.scale or quick.get("scale", 1.0),
+        only=chosen.only or "",
+    )
+
+
+def _show(outcome: Outcome, before: report.Groups) -> None:
+    if outcome.figures:
+        print(report.table(outcome.figures, before))
+    if outcome.findings:
+        print(report.found(outcome.findings, before))
+    for line in outcome.left:
+        print(f"not measured: {line}")
+
+
+def _explained(told: dict[str, object], run: Run) -> str:
     return (
-        "CPU: user and system time of all the server's processes, per request (import: own, per line).\n"
-        "ratio: to a bare Flask route that returns the same bytes on granian, windows in turn; medians.\n"
-        f"{servers.WORKERS} workers, {load.CONNECTIONS} connections, load by {load.generator()};"
-        f" {told['cores']} cores, a durable write takes {told['durable_write_us']} µs; {seconds:.0f} s."
+        f"medians of {run.rounds} rounds of {run.seconds:g} s; {servers.WORKERS} workers,"
+        f" {load.CONNECTIONS} connections, load by {load.generator()}; {told['cores']} cores,"
+        f" a durable write takes {told['durable_write_us']} µs"
     )
 
 

@@ -15,11 +15,27 @@ from itertools import count
 from pathlib import Path
 
 from bench import goods
-from bench.measure import Figure, Window, figure
+from bench.measure import Figure, Finding, Outcome, Window, figure
+from bench.servers import free_port
+from bench.stage import Run
 from bench.world import World
 from vrm.vault import intake
 
 _names = count(1)
+
+
+LINES = 20_000
+
+
+def group(run: Run) -> Outcome:
+    """An order history of 20,000 lines, brought into fresh vaults."""
+    world = World(run.folder / "imports", free_port())
+    try:
+        found = measure(world, run.folder, run.size(LINES, 40), run.rounds)
+    finally:
+        world.close()
+    per_core = Finding("import-rate", "lines imported in a second of CPU time", 1e6 / found.cpu, "lines/s")
+    return Outcome([found], [per_core])
 
 
 def measure(world: World, folder: Path, lines: int, rounds: int) -> Figure:

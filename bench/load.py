@@ -12,13 +12,16 @@ import subprocess
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.plans import Load, Plan
+from bench.plans import ALSO, FRESH, ONCE, TOKEN, Load, Plan, pieces
 
 CONNECTIONS = 16
+_PATIENCE = 10  # seconds that an answer may take
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _TOKEN = re.compile(rb'"refresh_token": ?"([^"]+)"')
 
@@ -28,26 +31,44 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "asyncio"
 
 
-def run(plan: Plan, url: str, seconds: float, tool: str | None = None) -> Load:
-    """Send the plan's requests over 16 connections for so long."""
+def run(
+    plan: Plan, url: str, seconds: float, tool: str | None = None, connections: int = CONNECTIONS
+) -> Load:
+    """Send the plan's requests over so many connections for so long."""
     if (tool or generator()) == "wrk":
-        return _wrk(plan, url, seconds)
-    return asyncio.run(_Client(plan, url).run(seconds))
+        return _wrk(plan, url, seconds, connections)
+    return asyncio.run(_Client(plan, url, connections).run(seconds))
+
+
+def run_all(plan: Plan, urls: Sequence[str], seconds: float) -> list[Load]:
+    """The same to several servers at once, the connections shared among them."""
+    with ThreadPoolExecutor(len(urls)) as pool:
+        shared = CONNECTIONS // len(urls)
+        return list(pool.map(lambda url: run(plan, url, seconds, connections=shared), urls))
 
 
 # ---- wrk -------------------------------------------------------------------------------------------------
 
 
-def _wrk(plan: Plan, url: str, seconds: float) -> Load:
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file, tempfile.NamedTemporaryFile("w") as proofs:
-        proofs.write("\n".join(plan.proofs))
-        proofs.flush()
-        fields = _fields(plan) | ({"proofs": proofs.name} if plan.proofs else {})
-        file.write("return " + _lua(fields))
+def _wrk(plan: Plan, url: str, seconds: float, connections: int) -> Load:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file, tempfile.NamedTemporaryFile("w") as values:
+        values.writelines(f"{value}\n" for value in (*plan.once, *plan.also))
+        values.flush()
+        file.write("return " + _lua(_fields(plan) | {"values": values.name}))
         file.flush()
         # wrk knows whole seconds only; a signal ends a shorter run as well as a long one
         running = subprocess.Popen(
-            ["wrk", "-t1", f"-c{CONNECTIONS}", "-d60s", "--timeout", "10s", "-s", str(_SCRIPT), url],
+            [
+                "wrk",
+                "-t1",
+                f"-c{connections}",
+                "-d60s",
+                "--timeout",
+                f"{_PATIENCE}s",
+                "-s",
+                str(_SCRIPT),
+                url,
+            ],
             env={**os.environ, "VRM_BENCH_PLAN": file.name},
             stdout=subprocess.PIPE,
             text=True,
@@ -58,35 +79,29 @@ def _wrk(plan: Plan, url: str, seconds: float) -> Load:
             told = running.communicate(timeout=20)[0]
         finally:
             running.kill()
-    found = re.search(r"^result (\d+) (\d+) (\S+) (\S+) (\S+)$", told, re.MULTILINE)
+    found = re.search(r"^result (\d+) (\d+) (\S+) (\S+) (\S+) (\d+)$", told, re.MULTILINE)
     if found is None:
         raise RuntimeError(f"wrk gave no result:\n{told}")
-    requests, wrong, *times = found.groups()
-    return Load(int(requests), int(wrong), *map(float, times))
+    requests, wrong, *times, status = found.groups()
+    passed, p50, p99 = map(float, times)
+    return Load(int(requests), int(wrong), passed, p50, p99, int(status))
 
 
 def _fields(plan: Plan) -> dict[str, object]:
-    before, after, fresh = _parts(plan)
+    marked = plan.marked()
     return {
         "method": plan.method,
         "paths": list(plan.paths),
-        "headers": dict(plan.headers),
-        "before": before,
-        "after": after,
-        "fresh": fresh,
+        "headers": {name: value for name, value in plan.headers.items() if name != marked},
+        "marked": marked,
+        "head": pieces(plan.headers.get(marked, "")),
+        "body": pieces(plan.body),
+        "once": len(plan.once),
         "prefix": secrets.token_hex(8),
         "chain": list(plan.chain),
         "expect": plan.expect,
+        "holds": plan.holds,
     }
-
-
-def _parts(plan: Plan) -> tuple[str, str, bool]:
-    """The body before and after what changes, and whether that is fresh digits."""
-    for mark in ("{fresh}", "{token}"):
-        before, found, after = plan.body.partition(mark)
-        if found:
-            return before, after, mark == "{fresh}"
-    return plan.body, "", False
 
 
 def _lua(value: object) -> str:
@@ -108,60 +123,77 @@ def _lua(value: object) -> str:
 
 
 class _Client:
-    """Sixteen connections in one thread; slower than wrk, so the server has less to do, at the same cost."""
+    """All connections in one thread; slower than wrk, so the server has less to do, at the same cost."""
 
-    def __init__(self, plan: Plan, url: str) -> None:
+    def __init__(self, plan: Plan, url: str, connections: int) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._plan = plan
-        self._before, self._after, self._fresh = _parts(plan)
+        self._connections = connections
         self._prefix = secrets.token_hex(8)
         self._turns = count(1)
         self._waiting = deque(plan.chain)
         self._latencies: list[float] = []
-        self._wrong = 0
+        self._wrong = self._status = 0
         head = {"Host": parts.netloc, **plan.headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        self._head = pieces("".join(f"{name}: {value}\r\n" for name, value in head.items()))
+        self._body = pieces(plan.body)
 
     async def run(self, seconds: float) -> Load:
         begun = time.perf_counter()
         end = begun + seconds
-        await asyncio.gather(*(self._connection(end) for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(self._connection(end) for _ in range(self._connections)))
         times = sorted(self._latencies)
         if len(times) < 2:
             raise RuntimeError("the server answered nothing")
         cuts = statistics.quantiles(times, n=100, method="inclusive")
-        return Load(len(times), self._wrong, time.perf_counter() - begun, cuts[49] * 1e6, cuts[98] * 1e6)
+        passed = time.perf_counter() - begun
+        return Load(len(times), self._wrong, passed, cuts[49] * 1e6, cuts[98] * 1e6, self._status)
 
     async def _connection(self, end: float) -> None:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
-        try:
-            while time.perf_counter() < end:
-                begun = time.perf_counter()
-                writer.write(self._request())
-                status, body = await _answer(reader)
+        """One after the other; a connection that fails is one wrong answer, and made anew."""
+        while time.perf_counter() < end:
+            try:
+                reader, writer = await asyncio.open_connection(self._host, self._port)
+            except OSError:
+                self._wrong += 1
+                await asyncio.sleep(0.01)
+                continue
+            try:
+                await self._requests(reader, writer, end)
+            except (OSError, asyncio.IncompleteReadError):  # a TimeoutError is an OSError
+                self._wrong += 1
+            finally:
+                writer.close()
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: float) -> None:
+        holds = self._plan.holds.encode()
+        while time.perf_counter() < end:
+            begun = time.perf_counter()
+            writer.write(self._request())
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    status, body = await _answer(reader)
+            finally:  # however it ended, somebody waited so long
                 self._latencies.append(time.perf_counter() - begun)
-                self._wrong += status != self._plan.expect
-                if self._plan.chain:
-                    found = _TOKEN.search(body)
-                    self._waiting.append(found[1].decode() if found else "none")
-        finally:
-            writer.close()
-            await writer.wait_closed()
+            if status != self._plan.expect or holds not in body:
+                self._wrong, self._status = self._wrong + 1, status
+            if self._plan.chain:
+                found = _TOKEN.search(body)
+                self._waiting.append(found[1].decode() if found else "none")
 
     def _request(self) -> bytes:
         plan, turn = self._plan, next(self._turns)
-        path = plan.paths[turn % len(plan.paths)]
-        body = self._before
+        values = {FRESH: f"{self._prefix}{turn:016x}"}
+        if plan.once:
+            values[ONCE] = plan.once[turn % len(plan.once)]
+        if plan.also:
+            values[ALSO] = plan.also[turn % len(plan.also)]
         if plan.chain:
-            body += self._waiting.popleft() + self._after
-        elif self._fresh:
-            body += f"{self._prefix}{turn:016x}{self._after}"
-        head = self._head
-        if plan.proofs:
-            head += f"DPoP: {plan.proofs[(turn - 1) % len(plan.proofs)]}\r\n"
-            path = plan.paths[0]
+            values[TOKEN] = self._waiting.popleft()
+        head, body = ("".join(values.get(one, one) for one in text) for text in (self._head, self._body))
         length = f"Content-Length: {len(body.encode())}\r\n" if plan.method != "GET" else ""
+        path = plan.paths[turn % len(plan.paths)]
         return f"{plan.method} {path} HTTP/1.1\r\n{head}{length}\r\n{body}".encode()
 
 

@@ -29,13 +29,22 @@ def tree(root: int) -> list[int]:
     return sorted(set(found))
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of these processes with all their threads, dead threads included."""
+def cpu_seconds(pids: list[int], waited: int = 0) -> float:
+    """User and system time of these processes with all their threads, dead threads included.
+
+    Of `waited`, one of them, also that of its children that have ended.
+    """
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11 : 15 if pid == waited else 13]))
     return ticks / _TICK
+
+
+def memory_mib(pid: int) -> tuple[float, float]:
+    """(its share, all that it has in memory) of a process: what others map, too, counts in part, or whole."""
+    found = dict(line.split()[:2] for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return int(found["Pss:"]) / 1024, int(found["Rss:"]) / 1024
 
 
 def durable_write_us(folder: Path, tries: int = 200) -> float:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+FRESH, TOKEN, ONCE, ALSO = "{fresh}", "{token}", "{once}", "{also}"
+_MARKS = re.compile(f"({'|'.join(map(re.escape, (FRESH, TOKEN, ONCE, ALSO)))})")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Requests that differ in path or body only; a generator takes turns through both.
+    """Requests that differ in path, one header or body only; a generator takes turns through all of these.
 
     In a body, `{fresh}` becomes 32 hex digits that never come twice, and `{token}` a token of a chain:
-    each answer's own `refresh_token` takes the place of the one that was sent.
+    each answer's own `refresh_token` takes the place of the one that was sent. In one header or in the body
+    `{once}` becomes the next of the values of `once`, and `{also}` of those of `also`, in the path's turns.
     """
 
     method: str
@@ -20,7 +25,18 @@ class Plan:
     body: str = ""
     chain: Sequence[str] = ()  # the first tokens; more than there are connections
     expect: int = 200  # the status of a good answer
-    proofs: Sequence[str] = ()  # values of the DPoP header, one for each request, for the first path
+    once: Sequence[str] = ()
+    also: Sequence[str] = ()  # as many as `once`
+    holds: str = ""  # what the body of a good answer holds
+
+    def marked(self) -> str:
+        """The name of the header that holds a mark; empty where none does."""
+        return next((name for name, value in self.headers.items() if _MARKS.search(value)), "")
+
+
+def pieces(text: str) -> list[str]:
+    """The text cut at its marks, marks included."""
+    return [piece for piece in _MARKS.split(text) if piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +44,11 @@ class Load:
     """What a generator saw in one window; latencies in µs."""
 
     requests: int
-    wrong: int  # answers with another status, and broken connections
+    wrong: int  # answers with another status or text, and broken connections
     seconds: float
     p50: float
     p99: float
+    status: int = 0  # of a wrong answer
 
     @property
     def per_second(self) -> float:

@@ -1,4 +1,4 @@
-"""The table on the screen, `bench/results.json`, and the comparison with the last committed one."""
+"""The tables on the screen, `bench/results.json`, and the comparison with the last committed one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Figure
+from bench.measure import Figure, Finding, Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
-_LEAST = 0.05  # of a ratio: a smaller change is noise, however close the rounds lay together
+_LEAST = 0.05  # of a value: a smaller change is noise, however close the rounds lay together
+Groups = dict[str, Any]  # name → date, machine, run, figures, findings
 
 
-def committed() -> dict[str, Any]:
+def today() -> str:
+    """The day that stands beside a result."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def committed() -> Groups:
     """The results in the last commit; empty where there are none."""
     shown = subprocess.run(
         ["git", "show", "HEAD:bench/results.json"],
@@ -24,48 +30,77 @@ def committed() -> dict[str, Any]:
         text=True,
         check=False,
     )
-    if shown.returncode:
-        return {}
-    found: dict[str, Any] = json.loads(shown.stdout)
+    return {} if shown.returncode else read(shown.stdout)
+
+
+def read(text: str) -> Groups:
+    """The groups of a file of results."""
+    found: Groups = json.loads(text).get("groups", {})
     return found
 
 
-def verdict(now: Figure, before: Mapping[str, Any] | None) -> str:
-    """Whether a row's ratio is better or worse than it was, or the same within the noise of both runs."""
+def by_name(groups: Groups, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Every figure, or every finding, of all groups."""
+    return {row["name"]: row for group in groups.values() for row in group[kind]}
+
+
+def verdict(now: float, spread: float, before: float | None, its_spread: float = 0.0) -> str:
+    """Whether a value is more or less than it was, or the same within the noise of both runs."""
     if before is None:
         return "new"
-    noise = max(now.spread, before["spread"], _LEAST * before["ratio"])
-    if abs(now.ratio - before["ratio"]) <= noise:
+    if abs(now - before) <= max(spread, its_spread, _LEAST * before):
         return "same"
-    return "better" if now.ratio < before["ratio"] else "worse"
+    return "less" if now < before else "more"
 
 
-def table(figures: Sequence[Figure], before: Mapping[str, Any]) -> str:
+def table(figures: Sequence[Figure], before: Groups) -> str:
     """One line a row."""
-    known = {row["name"]: row for row in before.get("figures", [])}
-    head = (
-        f"{'':<26}{'CPU µs':>8}{'bare':>7}{'ratio':>8}{'±':>6}{'last':>7} {'':<8}"
+    known = by_name(before, "figures")
+    lines = [
+        f"{'':<44}{'CPU µs':>8}{'bare':>7}{'ratio':>8}{'±':>6}{'last':>7} {'':<5}"
         f"{'per second':>10}{'bare':>8}{'share':>7}{'p50 ms':>8}{'p99 ms':>8}"
-    )
-    lines = [head]
+    ]
     for row in figures:
-        old = known.get(row.name)
+        old = known.get(row.name, {})
         last = f"{old['ratio']:.2f}" if old else "-"
+        changed = verdict(row.ratio, row.spread, old.get("ratio"), old.get("spread", 0.0))
         times = f"{row.p50 / 1000:>8.2f}{row.p99 / 1000:>8.2f}" if row.p50 else ""
         lines.append(
-            f"{row.says:<26}{row.cpu:>8.1f}{row.bare_cpu:>7.1f}{row.ratio:>8.2f}{row.spread:>6.2f}"
-            f"{last:>7} {verdict(row, old):<8}"
+            f"{row.says:<44}{row.cpu:>8.1f}{row.bare_cpu:>7.1f}{row.ratio:>8.2f}{row.spread:>6.2f}"
+            f"{last:>7} {changed:<5}"
             f"{row.per_second:>10.0f}{row.bare_per_second:>8.0f}{row.share:>7.2f}{times}"
+            + (f"  and {row.beside:.0f} µs in the database" if row.beside else "")
         )
     return "\n".join(lines)
 
 
-def as_json(figures: Sequence[Figure], machine: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """What is kept."""
-    kept = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+def found(findings: Sequence[Finding], before: Groups) -> str:
+    """One line a finding."""
+    known = by_name(before, "findings")
+    lines = []
+    for one in findings:
+        old = known.get(one.name, {})
+        last = f"{old['value']:.2f}" if old else "-"
+        changed = verdict(one.value, one.spread, old.get("value"), old.get("spread", 0.0))
+        lines.append(
+            f"{one.says:<60}{one.value:>10.2f} {one.unit:<8}{one.spread:>8.2f}{last:>10} {changed:<5}"
+            f" {one.note}"
+        )
+    head = f"{'':<60}{'':>10} {'':<8}{'±':>8}{'last':>10}"
+    return "\n".join([head, *lines])
+
+
+def kept(outcome: Outcome, machine: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a group."""
+    return {
+        "date": today(),
         "machine": dict(machine),
         "run": dict(run),
-        "figures": [figure.as_json() for figure in figures],
+        "figures": [one.as_json() for one in outcome.figures],
+        "findings": [one.as_json() for one in outcome.findings],
     }
-    return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_json(groups: Groups) -> str:
+    """The file."""
+    return json.dumps({"groups": groups}, indent=2, ensure_ascii=False) + "\n"

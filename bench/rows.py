@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from bench.baseline import Answer
-from bench.plans import Plan
+from bench.plans import ALSO, FRESH, ONCE, TOKEN, Plan, pieces
 from bench.proving import Prover
 from bench.servers import Server
 from bench.world import Session, World
@@ -18,45 +19,107 @@ FORM = "application/x-www-form-urlencoded"
 CHAINS = 20  # tokens to take turns with: more than connections
 PROOFS = 20_000  # of one window: more than a server answers in three seconds
 RECORDS = 1000
+READING, INTROSPECTING = ("read-one", "list-100", "list-filtered"), ("client-auth", "introspection")
+ONE, PAGE = "/api/v1/purchases/<id>", "/api/v1/purchases"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One kind of request. `prepare` makes the plan of a window; `rule` is the bare route's address.
 
-    `done` counts, from the vault's own tables, what the requests of a window must have left there.
+    `done` counts, from the vault's own tables, what the requests of a window must have left there; None for
+    those that leave nothing, whose answers the plan knows by their text.
     """
 
     name: str
     says: str
     rule: str
     prepare: Callable[[], Plan]
-    done: Callable[[], int]
+    done: Callable[[], int] | None
 
 
-def rows(world: World) -> list[Row]:
-    """All rows, on fresh vaults with 1,000 records each."""
-    read = world.vault("reader", RECORDS)
-    alone, followed = world.vault("alone", RECORDS), world.vault("followed", RECORDS)
-    connection, proving = _Connection(world, read), _Proving(world, read)
-    grant = world.connect(followed).grant_id
-    one, page = "/api/v1/purchases/<id>", "/api/v1/purchases"
-    add, form_alone, form_followed = (
-        "/things/new",
-        _Form(world.session(alone)),
-        _Form(world.session(followed)),
-    )
+def rows(world: World, only: str = "") -> list[Row]:
+    """All rows whose names begin so, on fresh vaults with 1,000 records each; other vaults are not made."""
+    reader = cache(lambda: world.vault("reader", RECORDS))
+    makers: dict[tuple[str, ...], Callable[[], list[Row]]] = {
+        READING: lambda: reading(world, reader()),
+        ("read-one-dpop",): lambda: [proving(world, reader())],
+        ("create-0",): lambda: [creating(world, world.vault("alone", RECORDS), 0)],
+        ("create-1",): lambda: [creating(world, world.vault("followed", RECORDS), 1)],
+        ("create-10",): lambda: [creating(world, world.vault("crowded", RECORDS), 10)],
+        ("refresh",): lambda: [refreshing(world)],
+        INTROSPECTING: lambda: introspecting(world, reader()),
+    }
+    made = [make() for names, make in makers.items() if any(name.startswith(only) for name in names)]
+    return [row for some in made for row in some if row.name.startswith(only)]
+
+
+def reading(world: World, vault: Vault, filtered: int = 100) -> list[Row]:
+    """A vendor's readings of one vault; so many rows of one category make a full page."""
+    connection = _Connection(world, vault)
     return [
-        Row("read-one", "vendor reads one record", one, connection.one, connection.readings),
-        Row("read-one-dpop", "the same, with a DPoP proof", one, proving.one, proving.readings),
-        Row("list-100", "vendor lists 100 records", page, connection.page, connection.readings),
-        Row("list-100-filtered", "the same, of one category", page, connection.filtered, connection.readings),
-        Row("create-0-grants", "customer adds a purchase", add, form_alone.plan, lambda: world.count(alone)),
+        Row("read-one", "vendor reads one record", ONE, connection.one, connection.readings),
+        Row("list-100", "vendor lists 100 records", PAGE, connection.page, connection.readings),
         Row(
-            "create-1-grant", "the same, one live grant", add, form_followed.plan, lambda: world.shared(grant)
+            "list-filtered",
+            f"vendor lists {filtered} of one category",
+            PAGE,
+            lambda: connection.filtered(filtered),
+            connection.readings,
         ),
-        _refresh(world),
     ]
+
+
+def proving(world: World, vault: Vault) -> Row:
+    """The reading of one record with a token that is bound to a key."""
+    connection = _Proving(world, vault)
+    return Row("read-one-dpop", "the same, with a DPoP proof", ONE, connection.one, connection.readings)
+
+
+def reading_many(world: World, vaults: Sequence[Vault]) -> Row:
+    """A vendor's readings of many vaults, one after the other."""
+    connections = [_Connection(world, vault) for vault in vaults]
+
+    def plan() -> Plan:
+        plans = [connection.one() for connection in connections]
+        values = [one.headers["Authorization"] for one in plans]
+        return Plan("GET", [one.paths[0] for one in plans], {"Authorization": ONCE}, once=values)
+
+    def done() -> int:
+        return sum(connection.readings() for connection in connections)
+
+    return Row("read-many", "vendor reads many vaults", ONE, plan, done)
+
+
+def creating(world: World, vault: Vault, grants: int) -> Row:
+    """The customer's form for a new purchase, posted again and again; each enters so many vendors' views."""
+    made = [world.connect(vault, world.another_vendor()).grant_id for _ in range(grants)]
+    session = world.session(vault)
+
+    def done() -> int:
+        return world.shared(made[-1]) if made else world.count(vault)
+
+    says = f"customer adds a purchase, {grants} {'grant' if grants == 1 else 'grants'}"
+    return Row(f"create-{grants}", says, "/things/new", lambda: _posting([session]), done)
+
+
+def creating_in_many(world: World, vaults: Sequence[Vault]) -> Row:
+    """As many customers as connections, each in a vault of her own."""
+    sessions = [world.session(vault) for vault in vaults]
+
+    def done() -> int:
+        return sum(world.count(vault) for vault in vaults)
+
+    return Row("create-many", "customers add purchases", "/things/new", lambda: _posting(sessions), done)
+
+
+def _posting(sessions: Sequence[Session]) -> Plan:
+    """Each posts her own form, all its inputs as a browser sends them, with her session and its token."""
+    first = sessions[0]
+    headers = {"Cookie": ONCE, "Content-Type": FORM}
+    cookies, tokens = [one.cookie for one in sessions], [one.token for one in sessions]
+    body = first.form.replace(first.token, ALSO)
+    return Plan("POST", ["/things/new"], headers, body, expect=303, once=cookies, also=tokens)
 
 
 class _Connection:
@@ -64,35 +127,37 @@ class _Connection:
 
     def __init__(self, world: World, vault: Vault) -> None:
         self._world = world
+        self._vault = vault.id
         self._tokens = self._connect(vault)
         rows = world.host.engine.all(
-            "SELECT item FROM views WHERE grant_id = ? ORDER BY seq", (self._tokens.grant_id,)
+            "SELECT item FROM views WHERE grant_id = ? ORDER BY seq LIMIT ?", (self._tokens.grant_id, RECORDS)
         )
-        self._items = [row[0].hex() for row in rows]
+        self._items = [bytes(row[0]).hex() for row in rows]
 
     def _connect(self, vault: Vault) -> TokenSet:
         return self._world.connect(vault)
 
+    def token(self) -> str:
+        """A fresh access token: they are short-lived."""
+        self._tokens = self._world.refreshed(self._tokens)
+        return self._tokens.access_token
+
     def _headers(self) -> dict[str, str]:
-        self._tokens = self._world.refreshed(self._tokens)  # access tokens are short-lived
-        return {"Authorization": f"Bearer {self._tokens.access_token}"}
+        return {"Authorization": f"Bearer {self.token()}"}
 
     def one(self) -> Plan:
-        return Plan("GET", [f"/api/v1/purchases/{item}" for item in self._items], self._headers())
+        return Plan("GET", [f"{PAGE}/{item}" for item in self._items], self._headers())
 
     def page(self) -> Plan:
-        return Plan("GET", ["/api/v1/purchases?limit=100"], self._headers())
+        return Plan("GET", [f"{PAGE}?limit=100"], self._headers())
 
-    def filtered(self) -> Plan:
-        """A quarter of the view, 125 records: the page is full."""
-        return Plan("GET", ["/api/v1/purchases?category=music&limit=100"], self._headers())
+    def filtered(self, count: int) -> Plan:
+        """A full page of them: of 1,000 records, 125 fit."""
+        return Plan("GET", [f"{PAGE}?category=music&limit={count}"], self._headers())
 
     def readings(self) -> int:
-        """How often this grant was read: the log entry stands in the same transaction as this count."""
-        row = self._world.host.engine.one(
-            "SELECT reads FROM grants WHERE grant_id = ?", (self._tokens.grant_id,)
-        )
-        return int(row[0]) if row else 0
+        """How many entries the customer's log has: each reading writes one before it is answered."""
+        return self._world.entries(self._vault)
 
 
 class _Proving(_Connection):
@@ -108,24 +173,13 @@ class _Proving(_Connection):
     def one(self) -> Plan:
         """One and the same record: signing for an address takes time, which must not run out meanwhile."""
         self._tokens = self._world.refreshed(self._tokens, self._prover)
-        token, path = self._tokens.access_token, f"/api/v1/purchases/{self._items[0]}"
+        token, path = self._tokens.access_token, f"{PAGE}/{self._items[0]}"
         url = self._world.settings.issuer + path
         proofs = [self._prover.proof("GET", url, token) for _ in range(PROOFS)]
-        return Plan("GET", [path], {"Authorization": f"DPoP {token}"}, proofs=proofs)
+        return Plan("GET", [path], {"Authorization": f"DPoP {token}", "DPoP": ONCE}, once=proofs)
 
 
-class _Form:
-    """The customer's form for a new purchase, posted again and again as new things."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def plan(self) -> Plan:
-        headers = {"Cookie": self._session.cookie, "Content-Type": FORM}
-        return Plan("POST", ["/things/new"], headers, self._session.form, expect=303)
-
-
-def _refresh(world: World) -> Row:
+def refreshing(world: World) -> Row:
     """A chain per connection: each answer holds the token that the next request sends."""
     vault = world.vault("chains", 40)
     engine = world.host.engine
@@ -147,17 +201,50 @@ def _refresh(world: World) -> Row:
     return Row("refresh", "vendor refreshes its token", "/oauth/token", plan, done)
 
 
+def introspecting(world: World, vault: Vault) -> list[Row]:
+    """What a token is, asked by its vendor; and the same of none, which costs the proof of who asks."""
+    connection = _Connection(world, vault)
+    headers = {"Authorization": world.basic, "Content-Type": FORM}
+
+    def plan(token: str, active: str) -> Plan:
+        return Plan("POST", ["/oauth/introspect"], headers, f"token={token}", holds=active)
+
+    return [
+        Row(
+            "client-auth",
+            "vendor proves who it is",
+            "/oauth/introspect",
+            lambda: plan("none", "false"),
+            None,
+        ),
+        Row(
+            "introspection",
+            "vendor looks at its token",
+            "/oauth/introspect",
+            lambda: plan(connection.token(), "true"),
+            None,
+        ),
+    ]
+
+
 def sample(row: Row, server: Server) -> tuple[Answer, Plan]:
     """What the vault answers to this row once, as a bare route, and the plan for that route."""
     plan = row.prepare()
-    body = plan.body.replace("{fresh}", "f" * 32)
-    if plan.chain:
-        body = body.replace("{token}", plan.chain[0])
-    proof = {"DPoP": plan.proofs[-1]} if plan.proofs else {}
-    status, headers, text = server.ask(plan.method, plan.paths[0], {**plan.headers, **proof}, body)
-    if status != plan.expect:
+    values = {FRESH: "f" * 32}
+    for mark, known in ((TOKEN, plan.chain), (ONCE, plan.once[-1:]), (ALSO, plan.also[-1:])):
+        values |= dict.fromkeys([mark], known[0]) if known else {}
+    headers = {name: _filled(value, values) for name, value in plan.headers.items()}
+    status, told, text = server.ask(plan.method, plan.paths[-1], headers, _filled(plan.body, values))
+    if status != plan.expect or plan.holds not in text:
         raise RuntimeError(f"{row.name}: answered {status} instead of {plan.expect}:\n{text[:500]}")
-    answer = Answer(row.rule, plan.method, status, headers["content-type"], text, headers.get("location", ""))
+    place = f"/{row.name}"  # rows of one address have different answers
+    answer = Answer(
+        place + row.rule, plan.method, status, told["content-type"], text, told.get("location", "")
+    )
     found = re.search(r'"refresh_token": ?"([^"]+)"', text)
-    same = replace(plan, chain=[found[1]] * CHAINS) if plan.chain and found else plan
-    return answer, same
+    chain = [found[1]] * CHAINS if plan.chain and found else plan.chain
+    return answer, replace(plan, paths=[place + path for path in plan.paths], chain=chain)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return "".join(values.get(one, one) for one in pieces(text))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import machine
@@ -25,25 +25,43 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Server:
-    """A server with its workers, from start to end."""
+UNHURRIED = {  # the limits stay on, so that their cost is measured
+    f"VRM_{name}_PER_MINUTE": "10000000" for name in ("READINGS", "TOKENS", "INTROSPECTIONS", "LOGINS")
+}
 
-    def __init__(self, name: str, command: list[str], port: int, folder: Path) -> None:
-        self.name, self.port = name, port
+
+class Server:
+    """A server with its workers, from start to end; `beside` tells the CPU seconds of a database server."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        port: int,
+        folder: Path,
+        *,
+        workers: int = WORKERS,
+        environ: Mapping[str, str] | None = None,
+        beside: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.name, self.port, self.beside = name, port, beside
         self.url = f"http://127.0.0.1:{port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VRM_")}
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
+            begun = time.monotonic()
             self._running = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=folder,  # a vrm.toml in the checkout has no say
-                env=kept | {"PYTHONPATH": str(ROOT)},
+                env=kept | {"PYTHONPATH": str(ROOT)} | dict(environ or {}),
                 stdout=log,
                 stderr=log,
             )
-        self._await(children=WORKERS)
+        self._await(workers)
+        self.started = self._answered - begun  # seconds from nothing to the first answer
 
     def _await(self, children: int) -> None:
+        self._answered = 0.0
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             if self._running.poll() is not None:
@@ -51,15 +69,42 @@ class Server:
             try:
                 self.ask("GET", "/")
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.005)
                 continue
+            self._answered = self._answered or time.monotonic()
             if len(self.processes()) > children:
                 return
+            time.sleep(0.005)
         raise RuntimeError(f"{self.name} does not answer:\n{self._log.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        """The first process."""
+        return self._running.pid
 
     def processes(self) -> list[int]:
         """The server's first process and all its workers."""
         return machine.tree(self._running.pid)
+
+    def await_connections(self, count: int) -> bool:
+        """Wait until so many are open; False where they do not come."""
+        here = f"0100007F:{self.port:04X}"
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            lines = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            if sum(local == here and state == "01" for local, _, state in lines) >= count:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def await_calm(self) -> None:
+        """Wait until its processes have nothing left to do, or for as long as is bearable."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            before = machine.cpu_seconds(self.processes())
+            time.sleep(0.5)
+            if machine.cpu_seconds(self.processes()) - before <= 0.02:
+                return
 
     def ask(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: str = ""
@@ -91,13 +136,30 @@ class Server:
             self._running.wait()
 
 
-def vrm(folder: Path, port: int) -> Server:
-    """`vrm serve` as an operator starts it."""
-    command = ["-m", "vrm", "serve", "--data-dir", str(folder / "vault"), "--port", str(port)]
-    return Server("vrm", [*command, "--workers", str(WORKERS)], port, folder)
+def vrm(
+    folder: Path,
+    port: int,
+    *,
+    name: str = "vrm",
+    workers: int = WORKERS,
+    data: str = "vault",
+    environ: Mapping[str, str] | None = None,
+    beside: Callable[[], float] = lambda: 0.0,
+) -> Server:
+    """`vrm serve` as an operator starts it, with limits that one vendor alone does not reach."""
+    command = ["-m", "vrm", "serve", "--data-dir", str(folder / data), "--port", str(port)]
+    return Server(
+        name,
+        [*command, "--workers", str(workers)],
+        port,
+        folder,
+        workers=workers,
+        environ={**UNHURRIED, **(environ or {})},
+        beside=beside,
+    )
 
 
-def bare(folder: Path, answers: Path) -> Server:
+def bare(folder: Path, answers: Path, name: str = "bare") -> Server:
     """The bare routes."""
     port = free_port()
-    return Server("bare", ["-m", "bench.baseline", str(port), str(WORKERS), str(answers)], port, folder)
+    return Server(name, ["-m", "bench.baseline", str(port), str(WORKERS), str(answers)], port, folder)

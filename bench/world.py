@@ -8,16 +8,18 @@ import re
 import secrets
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from bench import goods
 from bench.proving import Prover
 from vrm.app import Host, create_app, open_host
 from vrm.consent import policy
 from vrm.consent.proofs import Proof
-from vrm.consent.requests import Choices
+from vrm.consent.requests import Choices, Decision
 from vrm.consent.scopes import parts_from_scope
+from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.consent.vendors import Vendor
 from vrm.settings import Settings
@@ -32,19 +34,49 @@ PASSPHRASE = "seven wet umbrellas in the hall"
 CHEAP = KdfLimits(memory=19 * 1024, passes=1)
 
 
+BATCH = 1000  # records stored in one transaction
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A customer's browser: its cookie, and the form for a new purchase, filled in."""
 
     cookie: str
     form: str  # with {fresh} where the new record's id stands
+    token: str  # of the form
+
+
+class Asked:
+    """A vendor's request: to be looked at, then approved."""
+
+    def __init__(self, consent: Consent, vendor: Vendor, scope: str) -> None:
+        self.vendor = vendor
+        self.verifier = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        self._requests = consent.requests
+        self._handle = consent.requests.submit(
+            vendor,
+            parts_from_scope(scope, PURPOSE),
+            redirect_uri=CALLBACK,
+            state="s",
+            code_challenge=base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        ).handle
+        self._choices = Choices(fresh=policy.AT_ONCE)
+
+    def preview(self, vault: Vault) -> str:
+        """The digest of what would leave."""
+        return self._requests.preview(vault, self._handle, self._choices).digest
+
+    def approve(self, vault: Vault, digest: str) -> Decision:
+        """What she answers."""
+        return self._requests.approve(vault, self._handle, self._choices, digest)
 
 
 class World:
-    """One data directory that `vrm serve` serves while we mint tokens and count records beside it."""
+    """One host's data, which `vrm serve` serves while we mint tokens and count records beside it."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.settings = Settings(data_dir=folder, port=port)
+    def __init__(self, folder: Path, port: int, database_url: str = "") -> None:
+        self.settings = Settings(data_dir=folder, port=port, database_url=database_url)
         self.host: Host = open_host(self.settings, limits=CHEAP)
         consent = self.host.consent
         self.vendor, secret = consent.vendors.add("Corner Books", (CALLBACK,), purpose=PURPOSE)
@@ -55,19 +87,29 @@ class World:
         """Let go of the database."""
         self.host.engine.close()
 
-    def vault(self, name: str, records: int) -> Vault:
-        """A vault with so many purchases, half of them gifts."""
+    def vault(self, name: str, records: int, *, gifts: bool = True) -> Vault:
+        """A vault with so many purchases, half of them gifts, or none of them."""
         vault, code = self.host.vaults.create(name, PASSPHRASE)
         vault.confirm_recovery_code(code)
         table = vault.records("purchases")
-        table.apply({table.new_id(): table.check(document) for document in goods.purchases(records)})
+        made = goods.valid(records, table.check, gifts=gifts)
+        while batch := {table.new_id(): document for document in islice(made, BATCH)}:
+            table.apply(batch)
         return vault
+
+    def another_vendor(self) -> Vendor:
+        """One more that may ask."""
+        return self.host.consent.vendors.add("Harbour Records", (CALLBACK,), purpose=PURPOSE)[0]
 
     def _proved(self, prover: Prover | None) -> Proof | None:
         if prover is None:
             return None
         url = self.settings.issuer + "/oauth/token"
         return self.host.consent.proofs.check(prover.proof("POST", url), "POST", url)
+
+    def asked(self, vendor: Vendor | None = None, scope: str = SCOPE) -> Asked:
+        """A request that a vendor has just made: for what was bought for herself."""
+        return Asked(self.host.consent, vendor or self.vendor, scope)
 
     def connect(
         self,
@@ -76,22 +118,12 @@ class World:
         scope: str = SCOPE,
         prover: Prover | None = None,
     ) -> TokenSet:
-        """A grant over what was bought for herself, and its first tokens; bound to the key of a prover."""
-        consent, vendor = self.host.consent, vendor or self.vendor
-        verifier = secrets.token_urlsafe(32)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        stored = consent.requests.submit(
-            vendor,
-            parts_from_scope(scope, PURPOSE),
-            redirect_uri=CALLBACK,
-            state="s",
-            code_challenge=challenge,
+        """A grant over it, and its first tokens; bound to the key of a prover."""
+        asked = self.asked(vendor, scope)
+        decision = asked.approve(vault, asked.preview(vault))
+        return self.host.consent.tokens.redeem(
+            decision.code or "", asked.vendor, CALLBACK, asked.verifier, proof=self._proved(prover)
         )
-        choices = Choices(fresh=policy.AT_ONCE)
-        shown = consent.requests.preview(vault, stored.handle, choices)
-        decision = consent.requests.approve(vault, stored.handle, choices, shown.digest)
-        proof = self._proved(prover)
-        return consent.tokens.redeem(decision.code or "", vendor, CALLBACK, verifier, proof=proof)
 
     def refreshed(self, tokens: TokenSet, prover: Prover | None = None) -> TokenSet:
         """The next pair: a fresh access token for the next row of figures."""
@@ -105,11 +137,17 @@ class World:
         page = client.get("/things/new", headers={"Cookie": cookie})
         if page.status_code != 200:
             raise RuntimeError(f"the form for a new purchase answered {page.status_code}")
-        return Session(cookie, filled_in(page.get_data(as_text=True)))
+        form = filled_in(page.get_data(as_text=True))
+        return Session(cookie, form, parse_qs(form)["csrf_token"][0])
 
     def count(self, vault: Vault) -> int:
         """How many purchases the vault holds."""
         return vault.records("purchases").count()
+
+    def entries(self, vault: str) -> int:
+        """How many entries the log of a vault has."""
+        row = self.host.engine.one("SELECT count(*) FROM log_entries WHERE vault = ?", (vault,))
+        return int(row[0]) if row else 0
 
     def shared(self, grant_id: str) -> int:
         """How many rows a grant's view holds."""
