@@ -67,6 +67,7 @@ class Vaults:
         sessions: SessionLimits | None = None,
         watcher: Watcher | None = None,
         stretch_wait: float = WAIT,
+        stretch_places: int | None = None,
         at_unlock: int = AT_UNLOCK,
     ) -> None:
         self.engine = engine
@@ -75,7 +76,8 @@ class Vaults:
         self.watcher = watcher
         # what else is sealed under the roots of vaults; consent adds its own
         self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
-        self.stretching = Stretching(engine, server_key, limits or KdfLimits(), stretch_wait)
+        costs = limits or KdfLimits()
+        self.stretching = Stretching(engine, server_key, costs, stretch_wait, stretch_places)
         self.sessions = Sessions(engine, server_key, clock, sessions or SessionLimits())
         self.tools = Tools(engine, server_key, clock)
         self.pairings = Pairings(engine, server_key, self.tools, clock)

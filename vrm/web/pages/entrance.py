@@ -134,6 +134,7 @@ def log_in() -> Page:
     if not session.token_is_good():
         return render_template("login.html", wrong=(), stale=True, **shown), 403
     address = request.remote_addr or ""
+    desk().vaults.stretching.require_place()
     desk().limits.count_entry(name, address)
     try:
         opened = desk().vaults.unlock(name, request.form.get("passphrase", ""))
