@@ -277,13 +277,13 @@ def test_wraps_are_not_swapped_between_vaults(
 def test_a_vault_that_is_deleted_while_its_passphrase_is_stretched_opens_nothing(
     vaults: Vaults, vault: Vault, thief: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = crypto.stretch
+    real = vaults.stretching.run
 
     def meanwhile(passphrase: bytes, cost: KdfCost) -> bytes:
         thief.execute("DELETE FROM vaults")
         return real(passphrase, cost)
 
-    monkeypatch.setattr(crypto, "stretch", meanwhile)
+    monkeypatch.setattr(vaults.stretching, "run", meanwhile)
     with pytest.raises(UnlockError):
         vaults.unlock("alice", PASSPHRASE)
 
