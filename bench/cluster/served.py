@@ -44,6 +44,7 @@ class ServedLoad(Load):
         self.statuses: Counter[int] = Counter()
         self._created: set[str] = set()
         self._readings = 0
+        self._faults = 0  # of our own, as the nodes' logs tell them
 
     def __enter__(self) -> Self:
         port = servers.free_port()
@@ -76,6 +77,7 @@ class ServedLoad(Load):
 
     def __exit__(self, *told: object) -> None:
         super().__exit__(*told)
+        open("/tmp/ha_nodes.log", "w").write("\n=====\n".join(n.complaints() for n in self._nodes))
         self._stack.close()
 
     def lives(self) -> Sequence[tuple[Act, Answers]]:
@@ -129,4 +131,5 @@ class ServedLoad(Load):
         return int(created + max(0, self._readings - logged))
 
     def told(self) -> dict[str, object]:
-        return {"writes": len(self._created), "readings": self._readings, "statuses": dict(self.statuses)}
+        told = {"writes": len(self._created), "readings": self._readings, "faults": self._faults}
+        return {**told, "statuses": dict(self.statuses)}

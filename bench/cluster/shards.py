@@ -111,7 +111,7 @@ def tables() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for statement in chain.from_iterable(schema.statements for schema in SCHEMAS):
         if match := _CREATE.match(statement):
-            found.setdefault(match[1], []).append(translated(statement).decode())
+            found.setdefault(match[1], []).append(translated(statement)[0].decode())
     return found
 
 
