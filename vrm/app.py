@@ -167,13 +167,16 @@ def start_sweeper(host: Host) -> threading.Thread:
     def sweep() -> None:
         pause = threading.Event()
         while True:
+            ailing = ""
             for part in (host.consent.sweep, host.vaults.sweep, forget):
                 try:
                     part()
                 except VrmError as error:
+                    ailing = error.slug
                     _sweeps.warning("sweep put off: %s", error.slug)
                 except Exception:  # noqa: BLE001 - our own mistake must not end all deletion
                     _sweeps.exception("sweep failed")
+            host.vaults.ailing = ailing
             pause.wait(SWEEP_EVERY)
 
     thread = threading.Thread(target=sweep, name="vrm-sweep", daemon=True)

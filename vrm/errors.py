@@ -12,6 +12,7 @@
     │  ├─ StorageError          the disk or database refused
     │  │  ├─ StorageConflictError   undone for another change's sake; can be tried again
     │  │  └─ UncertainError         whether it was stored is not known
+    │  ├─ DrainingError         this server is about to stop
     │  ├─ DataNewerError        written by a newer version
     │  ├─ PairingError          a program's code: unknown, used or ended: one and the same
     │  ├─ UsernameTakenError
@@ -141,6 +142,12 @@ class UncertainError(StorageError):
     """The storage went away while it stored this; look whether it is there before you try again."""
 
     slug = "outcome-unknown"
+
+
+class DrainingError(VaultError):
+    """This server is about to stop; another one answers."""
+
+    slug = "draining"
 
 
 class DataNewerError(VaultError):

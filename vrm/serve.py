@@ -156,7 +156,8 @@ def serve(
             ssl_key=certificate[1],
             workers_kill_timeout=_FINISH_WITHIN,
         )
-        server.state, server.drain = settings.state_path, settings.drain
+        server.state, server.drains = settings.state_path, settings.draining_path
+        server.drain = settings.drain
         server.on_startup(lambda: _announce(settings, listening))
         server.on_reload(lambda: _read_again(settings, again, outside))
         server.serve()
@@ -166,14 +167,14 @@ class _Server(MPServer):
     """Granian that says at /readyz when it goes, and lets no worker go before the next takes requests."""
 
     state: Path
+    drains: Path
     drain = 0  # seconds
     reloading = False
 
     def signal_handler_interrupt(self, *_: object) -> None:
         """The first signal begins to drain; the end of that, or a second one, ends the server."""
-        drains = draining(self.state)
-        drained = drains.exists()
-        drains.touch(mode=0o600)
+        drained = self.drains.exists()
+        self.drains.touch(mode=0o600)
         if self.drain and not drained:
             signal.signal(signal.SIGALRM, self.signal_handler_interrupt)
             signal.alarm(self.drain)
@@ -200,11 +201,6 @@ class _Server(MPServer):
             if _ready(self.state, made.inner.pid).exists() or not made.inner.is_alive():
                 return
             time.sleep(0.05)
-
-
-def draining(state: Path) -> Path:
-    """The file that is there once this server is about to stop."""
-    return state.with_name(f"{state.name}.draining")
 
 
 def _ready(state: Path, pid: int) -> Path:

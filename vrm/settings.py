@@ -202,6 +202,11 @@ class Settings:
         return self.database_url.startswith(POSTGRESQL)
 
     @property
+    def draining_path(self) -> Path:
+        """The file that is there once a server is about to stop."""
+        return self.state_path.with_name(f"{self.state_path.name}.draining")
+
+    @property
     def database_path(self) -> Path:
         """The SQLite file; ValueError where there is none."""
         if self.on_postgresql:

@@ -6,8 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.api.actors import problem
+from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
-from vrm.vault.vault import Vault
+from vrm.vault.vault import Vault, Vaults
 
 
 def test_the_process_is_alive(client: FlaskClient) -> None:
@@ -32,6 +33,25 @@ def test_without_its_storage_it_is_alive_but_not_ready(client: FlaskClient, engi
     answer = client.get("/readyz")
     problem(answer, 503, "storage-unavailable")
     assert "schemas" not in answer.get_data(as_text=True)
+
+
+def test_it_is_not_ready_where_the_last_sweep_could_not_be_stored(
+    client: FlaskClient, vaults: Vaults
+) -> None:
+    vaults.ailing = "storage-unavailable"
+    problem(client.get("/readyz"), 503, "storage-unavailable")
+    assert client.get("/healthz").status_code == 200
+    vaults.ailing = ""
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_server_that_is_about_to_stop_says_so_and_goes_on_answering(
+    client: FlaskClient, settings: Settings
+) -> None:
+    settings.draining_path.touch()
+    problem(client.get("/readyz"), 503, "draining")
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/openapi.json").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs"])

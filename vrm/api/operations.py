@@ -1,8 +1,9 @@
 """Health, the OpenAPI document, the pages that explain, and that the host honours Global Privacy Control.
 
-Promises: `/healthz` says that the process answers, `/readyz` that its storage does; neither tells anything
-about who lives here. Only who holds the server key learns how many proxies a request came through. The
-documents are made once, when first asked for. None of these addresses needs a token.
+Promises: `/healthz` says that the process answers; `/readyz` that its storage does and took what was last
+swept, and that the server is not about to stop. Neither tells anything about who lives here. Only who holds
+the server key learns how many proxies a request came through. The documents are made once, when first asked
+for. None of these addresses needs a token.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, openapi, problems, reference
 from vrm.api.leaf import leaf, note
-from vrm.errors import VrmError
+from vrm.errors import DrainingError, StorageError, VrmError
 from vrm.settings import Settings
-from vrm.vault.engine import Engine
 from vrm.vault.vault import Vaults
 
 GPC = '{"gpc":true,"lastUpdate":"2026-11-22"}'  # Global Privacy Control: this host sells and shares nothing
@@ -37,7 +37,7 @@ def blueprint(vaults: Vaults, settings: Settings) -> Blueprint:
         return reference.page_body(openapi.document(settings))
 
     routes.add_url_rule("/healthz", "healthz", lambda: _healthy(vaults))
-    routes.add_url_rule("/readyz", "readyz", lambda: _ready(vaults.engine))
+    routes.add_url_rule("/readyz", "readyz", lambda: _ready(vaults, settings))
     routes.add_url_rule("/openapi.json", "openapi", lambda: _json(written()))
     routes.add_url_rule("/docs", "docs", lambda: leaf("vrm for vendors", page()))
     routes.add_url_rule("/problems/<slug>", "problem", _problem)
@@ -63,8 +63,13 @@ def _healthy(vaults: Vaults) -> Response:
     return _json(json.dumps({"status": "ok", "seen": seen}))
 
 
-def _ready(engine: Engine) -> Response:
-    engine.one("SELECT 1 FROM schemas LIMIT 1")
+def _ready(vaults: Vaults, settings: Settings) -> Response:
+    """Whether requests should come here: reading works, and so did the last writing of the sweep."""
+    if settings.draining_path.exists():
+        raise DrainingError()
+    vaults.engine.one("SELECT 1 FROM schemas LIMIT 1")
+    if vaults.ailing:
+        raise StorageError()
     return _json('{"status":"ok"}')
 
 

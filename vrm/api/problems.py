@@ -47,6 +47,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.StorageError: Row(503, "The storage is not available"),
     errors.StorageConflictError: Row(503, "The storage was busy with the same; nothing was changed"),
     errors.UncertainError: Row(500, "Whether it was stored is not known"),
+    errors.DrainingError: Row(503, "This server is about to stop"),
     errors.DataNewerError: Row(500, "The data was written by a newer version"),
     errors.UsernameTakenError: Row(409, "This name is taken"),
     errors.InvitationError: Row(403, "This invitation makes no vault"),

@@ -82,6 +82,7 @@ class Vaults:
         self.tools = Tools(engine, server_key, clock)
         self.pairings = Pairings(engine, server_key, self.tools, clock)
         self.at_unlock = at_unlock
+        self.ailing = ""  # why the last sweep of this process could not be stored; "" where it was
 
     def create(
         self, username: str, passphrase: str, *, claim: Callable[[Transaction], object] | None = None
