@@ -1,7 +1,7 @@
 """JSON that we write ourselves, to be sealed: as short as it can be, UTF-8, and fast.
 
 Promises: `loads(dumps(value))` is the value; the bytes are those of `json.dumps` without blanks, and without
-escapes of what is not ASCII. Not for what others send: that is `vrm.strict_json`. The only module that touches
+escapes of what is not ASCII. What others send is read by `vrm.strict_json`. The only module that touches
 `orjson`.
 """
 

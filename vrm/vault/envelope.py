@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from vrm.errors import TamperedError
@@ -161,6 +162,7 @@ class Layout:
         self.names = tuple(names)
         self.packed = lp(pack(*names))
         self._heads = [lp(name) for name in names]
+        self._sizes = list(usual)
         self._marks = tuple(head + _SIZE.pack(size) for head, size in zip(self._heads, usual, strict=True))
         self._usual = struct.Struct(
             "".join(f"{len(mark)}s{size}s" for mark, size in zip(self._marks, usual, strict=True))
@@ -168,6 +170,8 @@ class Layout:
 
     def pack(self, blobs: Sequence[bytes]) -> bytes:
         """Named parts, in the order of the names; ValueError where the numbers differ."""
+        if list(map(len, blobs)) == self._sizes:
+            return b"".join(chain.from_iterable(zip(self._marks, blobs, strict=True)))
         pairs = zip(self._heads, blobs, strict=True)
         return b"".join([head + _SIZE.pack(len(blob)) + blob for head, blob in pairs])
 
@@ -199,4 +203,5 @@ def sole(blob: bytes, head: bytes) -> bytes | None:
 
 def pad(text: bytes, bucket: int) -> bytes:
     """Pad JSON with spaces (which JSON ignores) to the next multiple of `bucket` bytes."""
-    return text.ljust(max(bucket, -(-len(text) // bucket) * bucket))
+    size = len(text)
+    return text.ljust(bucket if size <= bucket else -(-size // bucket) * bucket)

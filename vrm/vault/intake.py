@@ -70,10 +70,11 @@ class FileReport:
 
 @dataclass(slots=True)
 class _From:
-    """A row's file: its report and its format."""
+    """A row's file: its report, its format, and how a purchase says that it was learned from there."""
 
     report: FileReport
     format: Format
+    source: str
 
 
 @dataclass(slots=True)
@@ -154,7 +155,7 @@ def _take(parsed: _Parsed, source: Source, tell: Progress) -> None:
     if table is not None and format is not None:
         report = FileReport(source.name, format.name)
         parsed.reports.append(report)
-        _read(parsed, _From(report, format), table, tell)
+        _read(parsed, _From(report, format, documents.source(format.name)), table, tell)
     elif not source.inside:
         raise _unknown(source.name)
     elif source.promising:
@@ -256,7 +257,7 @@ class _Store:
                 again[first].append(at)
                 origin.report.duplicates += 1
             elif fingerprint not in known:
-                usual = self._usual[documents.source(origin.format.name)]
+                usual = self._usual[origin.source]
                 usual.count(line.recipient_name, line.recipient_address, line.ordered)
         return prints, again
 
@@ -275,7 +276,7 @@ class _Store:
         return found
 
     def _facts(self, origin: _From, line: Line, verdict: Verdict | None) -> Document:
-        facts = documents.document(line, documents.source(origin.format.name))
+        facts = documents.document(line, origin.source)
         return documents.merge(facts, _told(verdict)) if verdict else facts
 
     def _add(self, fingerprint: bytes, lines: Sequence[tuple[_From, Line]], verdict: Verdict | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from itertools import pairwise
 from typing import NamedTuple
 
 from vrm.vault.catalog import N_
@@ -182,10 +183,12 @@ TITLE_WORDS: dict[str, str] = {
     for word in words.split()
 }
 
-_PAIRS: dict[str, dict[str, str]] = {}
-for _pair, _category in TITLE_PAIRS.items():
-    _PAIRS.setdefault(_pair.split()[0], {})[_pair.split()[1]] = _category
-_MARKS = str.maketrans(dict.fromkeys(string.punctuation.replace("-", "") + "–—’“”®™", " "))
+_PAIRS = {tuple(pair.split()): category for pair, category in TITLE_PAIRS.items()}
+_TELLING = frozenset(TITLE_WORDS) | {first for first, _ in _PAIRS}
+_ASCII_MARKS = string.punctuation.replace("-", "")
+_MARKS = str.maketrans(dict.fromkeys(_ASCII_MARKS + "–—’“”®™", " "))
+# The same, and small letters, in one step over the bytes of ASCII, which most titles are
+_SMALL = bytes(range(256)).lower().translate(bytes.maketrans(_ASCII_MARKS.encode(), b" " * len(_ASCII_MARKS)))
 _WORDS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _ISBN10 = re.compile(r"\d{6,9}[\dX]", re.ASCII)
 _ISBN13 = re.compile(r"97[89]\d{10}", re.ASCII)
@@ -207,6 +210,8 @@ def isbn(identifier: str) -> str:
     ("B0…") holds letters and never matches; digits alone pass only with a right check digit (a random
     number fails it ten times in eleven), and a run of zeros is nothing. 979-0 is sheet music, not a book.
     """
+    if identifier[:1].isalpha():
+        return ""
     bare = identifier.replace("-", "").replace(" ", "").upper()
     if _ISBN13.fullmatch(bare):
         return bare if not bare.startswith("9790") and bare[12] == _check13(bare[:12]) else ""
@@ -281,10 +286,15 @@ def by_unspsc(code: str) -> str:
 
 def by_title(title: str) -> str:
     """A guess from the words of a title: a telling pair first, then the first telling word."""
-    words = title.lower().translate(_MARKS).split()
-    for at, word in enumerate(words[:-1]):
-        if word in _PAIRS and words[at + 1] in _PAIRS[word]:
-            return _PAIRS[word][words[at + 1]]
+    if title.isascii():
+        words = title.encode().translate(_SMALL).decode().split()
+    else:
+        words = title.lower().translate(_MARKS).split()
+    if _TELLING.isdisjoint(words):
+        return ""
+    for pair in pairwise(words):
+        if pair in _PAIRS:
+            return _PAIRS[pair]
     return next((TITLE_WORDS[word] for word in words if word in TITLE_WORDS), "")
 
 

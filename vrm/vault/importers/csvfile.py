@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Protocol
@@ -24,6 +23,7 @@ from vrm.vault.importers.values import ABSENT, CellError
 
 UNKNOWN_FORMAT = "not a format I know"
 CHUNK = 64 * 1024  # bytes asked of the stream at a time
+_SAID = dict.fromkeys(ABSENT, "")
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 _BOM = b"\xef\xbb\xbf"
 _BINARY = (b"\xff\xfe", b"\xfe\xff", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
@@ -186,7 +186,8 @@ class Table:
         get = itemgetter(*self._used)
 
         def pick(cells: list[str]) -> list[str]:
-            return ["" if (cell := each.strip()) in ABSENT else cell for each in get([*cells, ""])]
+            bare = list(map(str.strip, get([*cells, ""])))
+            return list(map(_SAID.get, bare, bare))
 
         return pick
 
@@ -216,9 +217,9 @@ class Occurrences:
     """Counts equal lines of one file: an export repeats a line when a quantity was split."""
 
     def __init__(self) -> None:
-        self._seen: Counter[tuple[str, str, str]] = Counter()
+        self._seen: dict[tuple[str, str, str], int] = {}
 
     def nth(self, seller: str, order_number: str, item_key: str) -> int:
         key = (seller, order_number, item_key)
-        self._seen[key] += 1
-        return self._seen[key]
+        found = self._seen[key] = self._seen.get(key, 0) + 1
+        return found

@@ -12,7 +12,7 @@ from decimal import Decimal
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Charge, Line, Rejection, Row
-from vrm.vault.importers.values import Values, clean, said, times
+from vrm.vault.importers.values import Values, said, times
 
 NAME = "Request my data: digital items"
 CHARGES_NAME = "Request my data: digital payments"
@@ -57,7 +57,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     asin, name, order, fulfilled, done, site, day, many, other, price, currency, tax, publisher = cells[:13]
     gift, message, nickname, email = cells[13:]
-    order = clean(order)
+    order = values.text(order)
     if not order:
         return Rejection(line_no, "OrderId", rows.NO_ORDER)
     if not name and not asin:
@@ -76,7 +76,7 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         title=title,
         isbn=isbn,
         asin=number,
-        brand=clean(publisher),
+        brand=values.text(publisher),
         category="digital" if kind == "other" else kind,
         category_basis="guessed",
         ordered=values.date(day),
@@ -87,8 +87,8 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         total=_total(unit_price, unit_tax, quantity),
         tax=times(unit_tax, quantity),
         currency=values.currency(currency),
-        recipient_name=clean(nickname or email),
-        gift_message=clean(message),
+        recipient_name=values.text(nickname or email),
+        gift_message=values.text(message),
         gift_item=said(gift),
         nth=seen.nth(seller, order, item_key),  # last: a rejected line does not count
     )

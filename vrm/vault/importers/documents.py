@@ -87,7 +87,9 @@ def document(line: Line, learned_from: str) -> Document:
 
 
 def _said(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in ("", None)}
+    if all(values.values()):
+        return values
+    return {name: value for name, value in values.items() if value or value == 0}
 
 
 def merge(current: Mapping[str, Mapping[str, Any]], facts: Document, *, newest: bool = True) -> Document:

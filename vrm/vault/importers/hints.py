@@ -23,6 +23,8 @@ REASONS = (MESSAGE, MARKED, WRAPPED, OTHER_NAME, OTHER_PLACE)
 
 SETTLED = 5  # purchases in a year
 
+_Went = tuple[str, str, str]  # name, address, year
+
 _POSTCODE_EXTENSION = re.compile(r"\b(\d{5})-\d{4}\b")
 _NOT_PLACE = re.compile(r"[^\w]+")
 
@@ -57,9 +59,9 @@ class _Tally:
         self._counts: Counter[tuple[str, str]] = Counter()  # (year or "", place)
         self._most: dict[str, int] = {}
 
-    def count(self, place: str, year: str) -> None:
+    def count(self, place: str, year: str, times: int) -> None:
         for span in {"", year}:
-            self._counts[span, place] += 1
+            self._counts[span, place] += times
             self._most[span] = max(self._most.get(span, 0), self._counts[span, place])
 
     def unusual(self, place: str, year: str) -> bool:
@@ -74,34 +76,47 @@ class _Tally:
 
 
 class Usual:
-    """The names and addresses that most purchases went to."""
+    """The names and addresses that most purchases went to.
+
+    Most went to the same few, so each is looked at once, however many there are.
+    """
 
     def __init__(self) -> None:
-        self._names, self._places = _Tally(), _Tally()
-        self._keys: dict[str, str] = {}
+        self._went: dict[_Went, int] = {}
+        self._tallies: tuple[_Tally, _Tally] | None = None  # of names and of places, once all are counted
+        self._judged: dict[_Went, Hint | None] = {}
 
     def count(self, name: str, address: str, ordered: str = "") -> None:
         """Take one purchase into account; `ordered` is its day."""
-        if name:
-            self._names.count(name.casefold(), ordered[:4])
-        if address:
-            self._places.count(self._key(address), ordered[:4])
+        went = (name, address, ordered[:4])
+        self._went[went] = self._went.get(went, 0) + 1
+        self._tallies = None
 
     def hint(self, line: Line) -> Hint | None:
         """The strongest hint of a line. A tie for the most frequent makes all of them usual."""
         said = evidence(line)
         if said or line.status == "cancelled":
             return said
-        year = line.ordered[:4]
-        if line.recipient_name and self._names.unusual(line.recipient_name.casefold(), year):
+        if self._tallies is None:
+            self._tallies, self._judged = self._tallied(), {}
+        went = (line.recipient_name, line.recipient_address, line.ordered[:4])
+        if went not in self._judged:
+            self._judged[went] = self._judge(*self._tallies, *went)
+        return self._judged[went]
+
+    def _tallied(self) -> tuple[_Tally, _Tally]:
+        names, places = _Tally(), _Tally()
+        for (name, address, year), times in self._went.items():
+            if name:
+                names.count(name.casefold(), year, times)
+            if address:
+                places.count(place_key(address), year, times)
+        return names, places
+
+    @staticmethod
+    def _judge(names: _Tally, places: _Tally, name: str, address: str, year: str) -> Hint | None:
+        if name and names.unusual(name.casefold(), year):
             return Hint("gift", OTHER_NAME)
-        address = line.recipient_address
-        if address and self._places.unusual(self._key(address), year):
+        if address and places.unusual(place_key(address), year):
             return Hint("gift", OTHER_PLACE)
         return None
-
-    def _key(self, address: str) -> str:
-        found = self._keys.get(address)
-        if found is None:
-            found = self._keys[address] = place_key(address)
-        return found

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Line, Rejection, Return, Row
-from vrm.vault.importers.values import Values, clean
+from vrm.vault.importers.values import Values
 
 NAME = "Order History Report"
 RETURNS_NAME = "Order History Report: returns"
@@ -74,7 +74,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     day, order, name, path, number, code, site, price, many, paid, shipped, state = cells[:12]
     tax, total, currency = cells[12:15]
-    order = clean(order)
+    order = values.text(order)
     if not order:
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not number:
@@ -92,7 +92,7 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         isbn=isbn,
         asin=asin,
         category=category.id,
-        category_path=clean(path),
+        category_path=values.text(path),
         category_basis=category.basis,
         ordered=values.date(day),
         status=_status(state, values.date(shipped)),
@@ -103,8 +103,8 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         currency=values.currency(currency),
         payment_method=method,
         last4=last4,
-        recipient_name=clean(cells[15]),
-        recipient_address=values.place(_address(*cells[16:21])),
+        recipient_name=values.text(cells[15]),
+        recipient_address=values.text(_address(*cells[16:21])),
         nth=seen.nth(seller, order, item_key),  # last: a rejected line does not count
     )
 

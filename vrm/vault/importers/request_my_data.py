@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vrm.vault.importers import categories, rows
 from vrm.vault.importers.csvfile import Occurrences, Table
 from vrm.vault.importers.rows import Line, Rejection, Row
-from vrm.vault.importers.values import Values, clean, said, times
+from vrm.vault.importers.values import Values, said, times
 
 NAME = "Request my data"
 _TELLING = {
@@ -70,7 +70,7 @@ def read(table: Table) -> Iterator[Row]:
 def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> Line | Rejection:
     site, order, day, currency, price, tax, total, asin, many, paid, state, shipment, ship_day = cells[:13]
     address, name, message, sender, recipient, department, wrap = cells[13:]
-    order = clean(order)
+    order = values.text(order)
     if not order:
         return Rejection(line_no, "Order ID", rows.NO_ORDER)
     if not name and not asin:
@@ -89,7 +89,7 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         isbn=isbn,
         asin=number,
         category=category.id,
-        category_path=clean(department),
+        category_path=values.text(department),
         category_basis=category.basis,
         ordered=values.date(day),
         status=status(state, shipment, values.date(ship_day)),
@@ -100,10 +100,10 @@ def _line(line_no: int, cells: list[str], values: Values, seen: Occurrences) -> 
         currency=values.currency(currency),
         payment_method=method,
         last4=last4,
-        recipient_name=clean(recipient),
-        recipient_address=values.place(address),
-        gift_message=clean(message),
-        sender_name=clean(sender),
+        recipient_name=values.text(recipient),
+        recipient_address=values.text(address),
+        gift_message=values.text(message),
+        sender_name=values.text(sender),
         gift_wrap=said(wrap),
         nth=seen.nth(seller, order, item_key),  # last: a rejected line does not count
     )

@@ -180,4 +180,4 @@ class Values:
         self.currency: Callable[[str], str] = lru_cache(64)(parse_currency)
         self.payment: Callable[[str], tuple[str, str]] = lru_cache(512)(parse_payment)
         self.seller: Callable[[str], str] = lru_cache(64)(parse_seller)
-        self.place: Callable[[str], str] = lru_cache(1024)(clean)
+        self.text: Callable[[str], str] = lru_cache(1024)(clean)
