@@ -15,7 +15,7 @@ DIFFERENCES = (  # name, what it says, the row with it, the row without, of how 
 def group(run: Run) -> Outcome:
     """All rows, over vaults of 1,000 records."""
     with stage.served(run) as (world, vault):
-        wanted = rows.rows(world, run.only)
+        wanted = rows.rows(world, run.wants)
         with stage.bare_beside(run, wanted, vault) as (bare, plans):
             pairs = [
                 stage.turns(run, row, vault, bare, plan) for row, plan in zip(wanted, plans, strict=True)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
-from typing import NamedTuple
 
-from bench import load, measure, neighbours, rows, stage
-from bench.measure import Outcome, Window
-from bench.plans import Plan
+from bench import measure, neighbours, rows, stage
+from bench.comparing import Place, compared
+from bench.measure import Outcome
 from bench.rows import Row
-from bench.servers import Server
 from bench.stage import Run
 from bench.world import World
 
@@ -28,12 +25,12 @@ Fill = Callable[[World, int], list[Row]]
 
 def records(run: Run) -> Outcome:
     """Vaults of 100, 10,000 and 100,000 records."""
-    return compared(run, "records", [run.size(count, 100) for count in RECORDS], _of_records)
+    return _grown(run, "records", [run.size(count, 100) for count in RECORDS], _of_records)
 
 
 def vaults(run: Run) -> Outcome:
     """Databases of 1, 1,000 and 10,000 vaults."""
-    return compared(run, "vaults", [run.size(count) for count in VAULTS], _among_vaults)
+    return _grown(run, "vaults", [run.size(count) for count in VAULTS], _among_vaults)
 
 
 def _of_records(world: World, size: int) -> list[Row]:
@@ -67,47 +64,12 @@ def _among_vaults(world: World, size: int) -> list[Row]:
     ]
 
 
-def compared(run: Run, name: str, sizes: Sequence[int], fill: Fill) -> Outcome:
-    """Every row over every size, and how much it grows."""
-    made = Outcome()
+def _grown(run: Run, name: str, sizes: Sequence[int], fill: Fill) -> Outcome:
+    """Every row over every size."""
     with ExitStack() as stack:
-        worlds: list[tuple[int, list[Row], Server]] = []
+        places = []
         for size in dict.fromkeys(sizes):
             world, server = stack.enter_context(stage.served(run))
-            worlds.append((size, run.wanted(fill(world, size)), server))
-        _, wanted, first = worlds[0]
-        bare, plans = stack.enter_context(stage.bare_beside(run, wanted, first))
-        for number, plan in enumerate(plans):
-            trials = [Trial(size, every[number], server) for size, every, server in worlds]
-            _compare(run, name, trials, (bare, plan), made)
-    return made
-
-
-class Trial(NamedTuple):
-    """A row over one size."""
-
-    size: int
-    row: Row
-    server: Server
-
-    def window(self, seconds: float) -> Window:
-        return measure.own_window(self.row, self.server, seconds)
-
-
-def _compare(
-    run: Run, name: str, trials: Sequence[Trial], beside: tuple[Server, Plan], made: Outcome
-) -> None:
-    row, (bare, plan) = trials[0].row, beside
-    measure.tell(f"{row.says}: {', '.join(f'{trial.size:,}' for trial in trials)} {name}")
-    for trial in trials:
-        load.run(trial.row.prepare(), trial.server.url, measure.WARM)
-    turns: list[measure.Turn] = [(str(trial.size), partial(trial.window, run.seconds)) for trial in trials]
-    turns.insert(0, ("bare", lambda: measure.window(bare, plan, run.seconds)))
-    found = measure.in_turn(turns, run.rounds)
-    for trial in trials:
-        says = f"{row.says}, {trial.size:,} {name}"
-        windows = found[str(trial.size)]
-        made.figures.append(measure.figure(f"{row.name}@{trial.size}-{name}", says, windows, found["bare"]))
-    grown = measure.quotients(found[str(trials[-1].size)], found[str(trials[0].size)])
-    says = f"{row.says}: {trials[-1].size:,} {name} to {trials[0].size:,}"
-    made.findings.append(measure.finding(f"{name}-{row.name}", says, grown))
+            says = f"{size:,} {name.removesuffix('s') if size == 1 else name}"
+            places.append(Place(says, server, [row for row in fill(world, size) if run.wants(row.name)]))
+        return compared(run, name, places)

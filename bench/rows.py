@@ -38,8 +38,8 @@ class Row:
     done: Callable[[], int] | None
 
 
-def rows(world: World, only: str = "") -> list[Row]:
-    """All rows whose names begin so, on fresh vaults with 1,000 records each; other vaults are not made."""
+def rows(world: World, wanted: Callable[[str], bool] = bool) -> list[Row]:
+    """All rows whose names are wanted, on fresh vaults with 1,000 records each; other vaults are not made."""
     reader = cache(lambda: world.vault("reader", RECORDS))
     makers: dict[tuple[str, ...], Callable[[], list[Row]]] = {
         READING: lambda: reading(world, reader()),
@@ -50,8 +50,8 @@ def rows(world: World, only: str = "") -> list[Row]:
         ("refresh",): lambda: [refreshing(world)],
         INTROSPECTING: lambda: introspecting(world, reader()),
     }
-    made = [make() for names, make in makers.items() if any(name.startswith(only) for name in names)]
-    return [row for some in made for row in some if row.name.startswith(only)]
+    made = [make() for names, make in makers.items() if any(map(wanted, names))]
+    return [row for some in made for row in some if wanted(row.name)]
 
 
 def reading(world: World, vault: Vault, filtered: int = 100) -> list[Row]:

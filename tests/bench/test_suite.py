@@ -234,7 +234,7 @@ def test_rows_are_answered_by_the_real_server_and_leave_their_marks(
 
 
 def test_rows_that_nobody_asked_for_are_not_made(world: World) -> None:
-    (row,) = rows.rows(world, "refresh")
+    (row,) = rows.rows(world, "refresh".__eq__)
     assert row.name == "refresh"
     assert [entry.username for entry in world.host.vaults.listing()] == ["chains"]
 
