@@ -12,6 +12,7 @@ earlier change said, so such events go when another one comes.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from vrm.vault.engine import Transaction
@@ -63,19 +64,23 @@ def note_erasure(transaction: Transaction, grant_id: str, now: int) -> bool:
     return row is not None
 
 
-def note_change(transaction: Transaction, grant_id: str, now: int) -> None:
-    """The view of a live grant changed. Nothing is added to what is about to be told anyway."""
-    begun, joined = transaction.execute(
-        "SELECT max(CASE WHEN kind = 'data-changed' THEN begun END),"
+def note_changes(transaction: Transaction, grant_ids: Sequence[str], now: int) -> None:
+    """The views of these live grants changed. Nothing is added to what is about to be told anyway."""
+    marks = ", ".join("?" * len(grant_ids))
+    found = transaction.execute(
+        "SELECT grant_id, max(CASE WHEN kind = 'data-changed' THEN begun END),"
         " max(CASE WHEN state = 'waiting' AND tries = 0 THEN 1 ELSE 0 END)"
-        " FROM events WHERE grant_id = ? AND kind IN ('data-changed', 'consent-amended')",
-        (grant_id,),
-    ).fetchone()
-    if joined:
-        return
-    # A clock that was put back must not silence a vendor for longer than the pause itself.
-    due = max(now + SETTLE, min((begun or 0) + APART, now + APART))
-    transaction.execute(_INSERT, (secrets.token_urlsafe(16), CHANGED, now, due, grant_id))
+        f" FROM events WHERE grant_id IN ({marks}) AND kind IN ('data-changed', 'consent-amended')"
+        " GROUP BY grant_id",
+        grant_ids,
+    ).fetchall()
+    known = {grant_id: (begun, joined) for grant_id, begun, joined in found}
+    for grant_id in grant_ids:
+        begun, joined = known.get(grant_id, (None, 0))
+        if not joined:
+            # A clock that was put back must not silence a vendor for longer than the pause itself.
+            due = max(now + SETTLE, min((begun or 0) + APART, now + APART))
+            transaction.execute(_INSERT, (secrets.token_urlsafe(16), CHANGED, now, due, grant_id))
 
 
 def _drop_overtaken(transaction: Transaction, grant_id: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import calendar
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -171,10 +171,14 @@ def row_filter(part: Part) -> QueryInstance:
     return wanted
 
 
-def reserve_filter(reserve: Reserve) -> QueryInstance:
-    """The rows the customer's for-whom choice lets through, as a query over documents."""
-    allowed: QueryInstance = where("context")["for"].one_of(sorted(reserve.for_whom))
-    return allowed | ~where("context")["for"].exists() if reserve.unsorted else allowed
+def reserve_filter(reserve: Reserve) -> Callable[[Document], bool]:
+    """Whether the customer's for-whom choice lets a row through."""
+
+    def lets_through(document: Document) -> bool:
+        word = document.get("context", {}).get("for")
+        return reserve.unsorted if word is None else word in reserve.for_whom
+
+    return lets_through
 
 
 def decide(

@@ -222,25 +222,45 @@ class Views:
 
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:
         """Bring every live view in step, in the transaction of the change."""
-        for grant in self.keep(transaction, keyring):
-            self.apply(transaction, keyring, grant, changes)
+        self._apply(transaction, keyring, self.keep(transaction, keyring), changes)
 
     def apply(
-        self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Iterable[Change]
+        self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Sequence[Change]
     ) -> None:
         """Bring one view in step with these records."""
-        day, writer = today(self._clock), _Writer(self._engine, transaction, grant, self._clock.now())
-        for change in changes:
-            for stream in grant.agreement.streams:
-                if source_of(stream) != change.collection:
-                    continue
-                verdict = policy.Verdict("removed")
-                if change.document is not None:
-                    verdict = policy.decide(
-                        stream, change.record, change.document, grant.agreement, grant.reserve, day
-                    )
-                writer.set(stream, grant.item_id(keyring, stream, change.record), verdict)
-        writer.finish()
+        self._apply(transaction, keyring, [grant], changes)
+
+    def _apply(
+        self,
+        transaction: Transaction,
+        keyring: Keyring,
+        grants: Sequence[OpenGrant],
+        changes: Sequence[Change],
+    ) -> None:
+        day, writers = today(self._clock), self._writers(transaction, grants)
+        for writer in writers:
+            agreement = writer.grant.agreement
+            rules = policy.Rules(agreement, writer.grant.reserve, day)
+            for change in changes:
+                for stream in agreement.streams:
+                    if source_of(stream) == change.collection:
+                        verdict = policy.Verdict("removed")
+                        if change.document is not None:
+                            verdict = rules.decide(stream, change.record, change.document)
+                        item = writer.grant.item_id(keyring, stream, change.record)
+                        writer.set(stream, item, verdict, fresh=change.fresh)
+        _finish(transaction, writers, self._clock.now())
+
+    def _writers(self, transaction: Transaction, grants: Sequence[OpenGrant]) -> list[_Writer]:
+        """One for each view, at its position."""
+        if not grants:
+            return []
+        marks, now = ", ".join("?" * len(grants)), self._clock.now()
+        sql = f"SELECT grant_id, seq FROM grants WHERE grant_id IN ({marks})"
+        places = dict(self._engine.all(sql, [grant.grant_id for grant in grants]))
+        return [
+            _Writer(self._engine, transaction, grant, places.get(grant.grant_id, 0), now) for grant in grants
+        ]
 
     def build(
         self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
@@ -335,7 +355,7 @@ class Views:
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
         """Let parts leave whose period has ended (reading withholds them), and rows that were altered."""
         day = today(self._clock).toordinal()
-        ciphers, writer = grant.ciphers(), _Writer(self._engine, transaction, grant, self._clock.now())
+        ciphers, writers = grant.ciphers(), self._writers(transaction, [grant])
         rows = self._engine.all(
             "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
         )
@@ -348,8 +368,8 @@ class Views:
             if not kept or len(kept) < len(parts):
                 scopes = {scope: text for scope, (_, text) in kept.items()}
                 ends = {scope: last for scope, (last, _) in kept.items()}
-                writer.set("", item, policy.Verdict("period", scopes, ends))
-        writer.finish()
+                writers[0].set("", item, policy.Verdict("period", scopes, ends))
+        _finish(transaction, writers, self._clock.now())
 
     def count(self, grant_id: str) -> int:
         """How many rows the vendor can read."""
@@ -413,24 +433,35 @@ def in_period(last: int, day: int) -> bool:
 
 
 class _Writer:
-    """Changes of one grant's view within one transaction."""
+    """Changes of one grant's view within one transaction; `_finish` ends them."""
 
-    def __init__(self, engine: Engine, transaction: Transaction, grant: OpenGrant, now: int) -> None:
+    def __init__(
+        self, engine: Engine, transaction: Transaction, grant: OpenGrant, seq: int, now: int
+    ) -> None:
+        self.grant = grant
+        self.seq = self._start = seq
         self._engine = engine
         self._transaction = transaction
-        self._grant = grant
         self._now = now
         self._left: list[bytes] = []  # labels of rows that left their place
-        row = engine.one("SELECT seq FROM grants WHERE grant_id = ?", (grant.grant_id,))
-        self._seq = self._start = int(row[0]) if row else 0
 
     @functools.cached_property
     def _ciphers(self) -> RowCiphers:
-        return self._grant.ciphers()
+        return self.grant.ciphers()
 
-    def set(self, stream: str, item: bytes, verdict: policy.Verdict) -> None:
-        """Store, replace or retire one row; nothing happens where the same bytes would leave."""
-        key = (self._grant.grant_id, item)
+    @property
+    def moved(self) -> bool:
+        """Whether the view changed."""
+        return self.seq != self._start
+
+    def set(self, stream: str, item: bytes, verdict: policy.Verdict, *, fresh: bool = False) -> None:
+        """Store, replace or retire one row; nothing happens where the same bytes would leave.
+
+        `fresh`: there is hardly a row of this record yet, so storing it is tried at once.
+        """
+        if fresh and (not verdict.scopes or self._insert(self._place(stream), item, verdict)):
+            return
+        key = (self.grant.grant_id, item)
         row = self._engine.one(
             "SELECT shelf, seq, sealed, posted FROM views WHERE grant_id = ? AND item = ?", key
         )
@@ -438,16 +469,26 @@ class _Writer:
             return
         if row is not None and self._unchanged(row, item, verdict):
             return
-        self._seq += 1
-        self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
-        if row and row[3]:
-            self._left.append(row[3])
-        sealed = self._ciphers.seal(verdict, item, self._seq) if verdict.scopes else None
-        place = row[0] if row else shelf(self._grant.keys.common, stream)
-        self._transaction.execute(
-            f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL)",
-            (self._grant.grant_id, place, self._seq, item, self._now, sealed),
+        if row is not None:
+            self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
+            if row[3]:
+                self._left.append(row[3])
+        self._insert(row[0] if row else self._place(stream), item, verdict)
+
+    def _place(self, stream: str) -> bytes:
+        return shelf(self.grant.keys.common, stream)
+
+    def _insert(self, place: bytes, item: bytes, verdict: policy.Verdict) -> bool:
+        """Whether the row is there now; False, and nothing is done, where one of this item was."""
+        seq = self.seq + 1
+        sealed = self._ciphers.seal(verdict, item, seq) if verdict.scopes else None
+        cursor = self._transaction.execute(
+            f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (grant_id, item) DO NOTHING",
+            (self.grant.grant_id, place, seq, item, self._now, sealed),
         )
+        stored = cursor.rowcount == 1
+        self.seq += stored
+        return stored
 
     def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
         _, seq, sealed, _ = row
@@ -455,11 +496,16 @@ class _Writer:
             return sealed is None and not verdict.scopes
         return self._ciphers.holds(sealed, item, seq, verdict)
 
-    def finish(self) -> None:
-        """Keep the grant's position; what left its place is no longer posted."""
-        postings.take_back(self._engine, self._transaction, self._grant.grant_id, self._left)
-        if self._seq != self._start:
-            self._transaction.execute(
-                "UPDATE grants SET seq = ? WHERE grant_id = ?", (self._seq, self._grant.grant_id)
-            )
-            events.note_change(self._transaction, self._grant.grant_id, self._now)
+    def take_back(self) -> None:
+        """What left its place is no longer posted."""
+        postings.take_back(self._engine, self._transaction, self.grant.grant_id, self._left)
+
+
+def _finish(transaction: Transaction, writers: Sequence[_Writer], now: int) -> None:
+    """Keep the positions of the views that changed; their vendors are told that something did."""
+    for writer in writers:
+        writer.take_back()
+    moved = [(writer.seq, writer.grant.grant_id) for writer in writers if writer.moved]
+    if moved:
+        transaction.executemany("UPDATE grants SET seq = ? WHERE grant_id = ?", moved)
+        events.note_changes(transaction, [grant_id for _, grant_id in moved], now)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import compact, crypto, envelope, schemas
-from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED, Facet
+from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED
 from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import blame_renewal, require_current
@@ -50,11 +50,12 @@ _LEAST_REVISION = 1 << 29  # up to twice this, all numbers take the same room in
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A record as it is now; None where it was removed."""
+    """A record as it is now; None where it was removed. `fresh`: there was none before."""
 
     collection: str
     record: str
     document: Document | None
+    fresh: bool = False
 
 
 class Watcher(Protocol):
@@ -75,10 +76,6 @@ def _first_revisions(count: int) -> list[int]:
     """
     drawn = struct.unpack(f"={count}I", crypto.random_bytes(4 * count))
     return [_LEAST_REVISION + number % _LEAST_REVISION for number in drawn]
-
-
-def _padded(values: Mapping[str, Any] | None, facet: Facet) -> bytes:
-    return _EMPTY[facet.bucket] if not values else envelope.pad(compact.dumps(values), facet.bucket)
 
 
 def _read(text: bytes) -> dict[str, Any]:
@@ -129,7 +126,10 @@ class Records:
 
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
-        texts = [(cipher, _padded(document.get(facet.name), facet)) for facet, cipher in self._ciphers]
+        texts = []
+        for facet, cipher in self._ciphers:
+            values, bucket = document.get(facet.name), facet.bucket
+            texts.append((cipher, envelope.pad(compact.dumps(values), bucket) if values else _EMPTY[bucket]))
         sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._layout.packed)
         return self._layout.pack(sealed)
 
@@ -300,15 +300,15 @@ class Records:
             record: document if document is None or not now else self._stamped(record, document, now)
             for record, document in changes.items()
         }
-        noted = [
-            self._write(transaction, record, document, expected, fingerprints)
-            for record, document in stored.items()
-        ]
+        noted: list[Noted] = []
+        told: list[Change] = []
+        for record, document in stored.items():
+            present = self._require(record, expected)
+            noted.append(self._write(transaction, record, document, present, fingerprints.get(record)))
+            told.append(Change(self.name, record, document, fresh=not present))
         self._journal.append(transaction, noted)
         if watched:
-            self._tell(
-                transaction, [Change(self.name, record, document) for record, document in stored.items()]
-            )
+            self._tell(transaction, told)
 
     def _stamping(self, *, watched: bool) -> int:
         """The time at which new records come in; 0 where nobody asks when: before any grant is made."""
@@ -324,19 +324,25 @@ class Records:
         notes.pop("arrived", None)
         return {**document, "notes": notes if arrived is None else {**notes, "arrived": arrived}}
 
+    def _require(self, record: str, expected: Mapping[str, int]) -> int:
+        """The revision that is stored, 0 where there is none; ConflictError where another is expected."""
+        row = self._engine.one(
+            f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", (self._vault, self.name, record)
+        )
+        present = int(row[0]) if row else 0
+        if expected.get(record, present) != present:
+            raise ConflictError()
+        return present
+
     def _write(
         self,
         transaction: Transaction,
         record: str,
         document: Document | None,
-        expected: Mapping[str, int],
-        fingerprints: Mapping[str, bytes],
+        present: int,
+        fingerprint: bytes | None,
     ) -> Noted:
         key = (self._vault, self.name, record)
-        row = self._engine.one(f"SELECT revision FROM records WHERE {_VISIBLE} AND record = ?", key)
-        present = row[0] if row else 0  # 0: there is none
-        if expected.get(record, present) != present:
-            raise ConflictError()
         if document is None:
             transaction.execute("DELETE FROM records WHERE vault = ? AND collection = ? AND record = ?", key)
             return Noted(self.name, record, 0, "")
@@ -345,7 +351,7 @@ class Records:
         transaction.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, 0, ?, ?) ON CONFLICT (vault, collection, record)"
             " DO UPDATE SET revision = excluded.revision, body = excluded.body",
-            (*key, revision, fingerprints.get(record), body),
+            (*key, revision, fingerprint, body),
         )
         return Noted(self.name, record, revision, body_hash(body))
 
@@ -475,7 +481,8 @@ class Staging:
             if records._watched():
                 for at in range(0, len(self._noted), _BATCH):
                     fresh = [noted.record for noted in self._noted[at : at + _BATCH]]
-                    records._tell(transaction, [Change(records.name, one, records.get(one)) for one in fresh])
+                    brought = [Change(records.name, one, records.get(one), fresh=True) for one in fresh]
+                    records._tell(transaction, brought)
             self._replace_all(merge)
             transaction.execute("DELETE FROM staged WHERE vault = ? AND import = ?", (records._vault, number))
         self.published = True
