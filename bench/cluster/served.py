@@ -12,7 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import cycle
+from itertools import count
 from typing import Self
 
 import psycopg
@@ -31,6 +31,10 @@ class RefusedError(Exception):
     """Any other answer than the one that acknowledges."""
 
 
+def _faults(node: Server) -> int:
+    return node.complaints().count("Exception on ")
+
+
 class ServedLoad(Load):
     """Two nodes with one worker each over the cluster, and their clients."""
 
@@ -47,8 +51,8 @@ class ServedLoad(Load):
         self._faults = 0  # of our own, as the nodes' logs tell them
 
     def __enter__(self) -> Self:
-        port = servers.free_port()
-        world = World(self._stage.folder / "node0", port, self._url)
+        self._public = servers.free_port()
+        world = World(self._stage.folder / "node0", self._public, self._url)
         self._stack.callback(world.close)
         vault = world.vault("alice", 100)
         tokens = world.connect(vault)
@@ -57,33 +61,40 @@ class ServedLoad(Load):
         rows = world.host.engine.all("SELECT item FROM views WHERE grant_id = ?", (self._grant,))
         self._items = [bytes(item).hex() for (item,) in rows]
         self._before = world.entries(vault.id)
-        self._nodes = [self._node(number, port) for number in range(NODES)]
+        self._nodes = [self._node(number, self._public) for number in range(NODES)]
         return super().__enter__()
 
-    def _node(self, number: int, port: int) -> Server:
+    def _node(self, number: int, public: int, port: int = 0) -> Server:
         """A node keeps a folder of its own; all have one server key and one public address."""
         environ = {
             "VRM_DATABASE_URL": self._url,
             "VRM_SERVER_KEY_FILE": str(self._stage.folder / "node0" / "server.key"),
-            "VRM_PUBLIC_URL": f"http://{HERE}:{port}",
+            "VRM_PUBLIC_URL": f"http://{HERE}:{public}",
             "VRM_READINGS_PER_MINUTE": "0",
         }
         node = servers.vrm(
-            self._stage.folder, servers.free_port(), name=f"vrm{number}", data=f"node{number}", workers=1,
-            environ=environ,
+            self._stage.folder, port or servers.free_port(), name=f"vrm{number}", data=f"node{number}",
+            workers=1, environ=environ,
         )  # fmt: skip
         self._stack.callback(node.stop)
         return node
 
+    def replace(self, number: int) -> None:
+        """End a node as an operator does, and start it anew at the same address."""
+        before = self._nodes[number]
+        before.stop()
+        self._faults += _faults(before)
+        self._nodes[number] = self._node(number, self._public, before.port)
+
     def __exit__(self, *told: object) -> None:
         super().__exit__(*told)
-        self._faults = sum(node.complaints().count("Exception on ") for node in self._nodes)
+        self._faults += sum(map(_faults, self._nodes))
         self._stack.close()
 
     def lives(self) -> Sequence[tuple[Act, Answers]]:
         found: list[tuple[Act, Answers]] = []
         for first in range(self._clients):
-            turns = cycle(self._nodes[first % NODES :] + self._nodes[: first % NODES])
+            turns = (self._nodes[at % NODES] for at in count(first))
             found += [(self._writing(turns), self.written), (self._reading(turns), self.read)]
         return found
 
