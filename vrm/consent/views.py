@@ -257,7 +257,7 @@ class Views:
             return []
         marks, now = ", ".join("?" * len(grants)), self._clock.now()
         sql = f"SELECT grant_id, seq FROM grants WHERE grant_id IN ({marks})"
-        places = dict(self._engine.all(sql, [grant.grant_id for grant in grants]))
+        places: dict[str, int] = dict(self._engine.all(sql, [grant.grant_id for grant in grants]))
         return [
             _Writer(self._engine, transaction, grant, places.get(grant.grant_id, 0), now) for grant in grants
         ]
@@ -486,7 +486,7 @@ class _Writer:
             f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (grant_id, item) DO NOTHING",
             (self.grant.grant_id, place, seq, item, self._now, sealed),
         )
-        stored = cursor.rowcount == 1
+        stored = bool(cursor.rowcount == 1)
         self.seq += stored
         return stored
 
