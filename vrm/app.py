@@ -134,13 +134,14 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
         TRUSTED_HOSTS=_trusted_hosts(settings),
     )
     app.extensions["vrm"] = host
+    server = vrm.api.register(app, host.consent, host.vaults, settings)
+    vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
+    named = observed.name_rules(app)
+    app.wsgi_app = vrm.api.calls_first(app, server, named)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    vrm.api.register(app, host.consent, host.vaults, settings)
-    vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
     app.wsgi_app = bodies.WholeBodies(app.wsgi_app)  # type: ignore[method-assign]
-    named = observed.name_rules(app)
     app.wsgi_app = vrm.api.readings_first(app, host.consent, settings, named)  # type: ignore[method-assign]
     if isinstance(host.engine, Trying):
         app.wsgi_app = Retrying(app.wsgi_app, host.engine)  # type: ignore[method-assign]

@@ -173,7 +173,7 @@ def test_vendors_keep_their_secrets_and_their_blocks(release: Release, host: Hos
         vendor = vendor_of(host, release, name)
         assert (vendor.name, vendor.blocked) == (told["name"], name == "blocked")
         if told["secret"]:
-            assert host.consent.vendors.check_secret(told["client_id"], told["secret"])
+            assert host.consent.vendors.check_secret(vendor, told["secret"])
 
 
 def test_the_views_are_what_the_policy_says(release: Release, host: Host) -> None:

@@ -16,24 +16,33 @@ from vrm.api import finding, guards, operations, problems, tools, v1
 from vrm.api.direct import Direct, Naming
 from vrm.api.gate import Gate
 from vrm.api.oauth import routes as oauth
+from vrm.api.oauth.calls import Calls
+from vrm.api.oauth.server import OAuthServer
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault.vault import Vaults
 
-__all__ = ["readings_first", "register"]
+__all__ = ["calls_first", "readings_first", "register"]
 
 _OURS = re.compile(r"/+(api|oauth|\.well-known|problems)(/|$)|/(openapi\.json|docs|healthz|readyz)$")
 
 
-def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> None:
+def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -> OAuthServer:
     """Put the vendor's side on the application; no reading opens a vault."""
+    server = oauth.server_of(consent, vaults, settings)
     app.register_blueprint(v1.blueprint(consent, settings))
-    app.register_blueprint(oauth.blueprint(consent, vaults, settings))
+    app.register_blueprint(oauth.blueprint(server, vaults, settings))
     if settings.tools:
         app.register_blueprint(tools.blueprint(vaults, consent, settings))
     app.register_blueprint(operations.blueprint(vaults, settings))
     app.register_blueprint(finding.blueprint(settings))
     app.before_request(refuse_unrouted)
+    return server
+
+
+def calls_first(app: Flask, server: OAuthServer, named: Naming) -> Calls:
+    """The application behind what answers the calls of vendors' servers for tokens without it."""
+    return Calls(app.wsgi_app, server, app.config["TRUSTED_HOSTS"], named)
 
 
 def readings_first(app: Flask, consent: Consent, settings: Settings, named: Naming) -> Direct:

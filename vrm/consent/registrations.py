@@ -84,7 +84,7 @@ class Registrations:
             after = _vendor(client_id, claims, before.created)
             stays = before.auth_method == after.auth_method == "client_secret_basic"
             secret = None if stays or after.auth_method != "client_secret_basic" else _new_secret()
-            stored = self._vendors.secret_of(client_id) if stays else self._hashed(client_id, secret)
+            stored = before.secret if stays else self._hashed(client_id, secret)
             transaction.execute(
                 "UPDATE registrations SET token = ? WHERE client_id = ?",
                 (self._hash(client_id, fresh), client_id),

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from vrm.clock import Clock
@@ -19,7 +20,7 @@ from vrm.consent import keysets
 from vrm.consent.purposes import purpose as known_purpose
 from vrm.errors import ValidationError, VendorNotFoundError
 from vrm.settings import LOOPBACK
-from vrm.vault import crypto
+from vrm.vault import compact, crypto
 from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.naming import is_plain
 from vrm.vault.serverkey import ServerKey
@@ -83,6 +84,7 @@ class Vendor:
     origin: str = HOST
     claimed: str = ""
     resource: str = ""  # a resource server's address, for which tokens can be asked (RFC 8707)
+    secret: bytes | None = field(default=None, repr=False, compare=False)  # as it is stored, None for none
 
     @property
     def shown_name(self) -> str:
@@ -265,17 +267,11 @@ class Vendors:
         told = [value.hex() if isinstance(value, bytes) else value for value in counted]
         return self._server_key.vouch_vendor(crypto.digest(json.dumps(told).encode()))
 
-    def secret_of(self, client_id: str) -> bytes | None:
-        """A vendor's secret, as it is stored."""
-        stored = self._row(client_id)[_TOLD.index("secret")]
-        return None if stored is None else bytes(stored)
-
-    def check_secret(self, client_id: str, secret: str) -> bool:
+    def check_secret(self, vendor: Vendor, secret: str) -> bool:
         """Whether this is the vendor's secret, in constant time; a public vendor has none."""
-        row = self._engine.one("SELECT secret FROM vendors WHERE client_id = ?", (client_id,))
-        stored = bytes(row[0]) if row and row[0] is not None else bytes(32)
-        same = crypto.equal(self._server_key.hash_secret(client_id, secret), stored)
-        return same and bool(row) and row is not None and row[0] is not None
+        stored = bytes(32) if vendor.secret is None else vendor.secret
+        same = crypto.equal(self._server_key.hash_secret(vendor.client_id, secret), stored)
+        return same and vendor.secret is not None
 
 
 def _row(vendor: Vendor, secret: bytes | None) -> Row:
@@ -297,18 +293,16 @@ def _row(vendor: Vendor, secret: bytes | None) -> Row:
 
 def _vendor(row: Row) -> Vendor:
     of = dict(zip(_TOLD, row, strict=False))
-    uris = tuple(json.loads(of["redirect_uris"]))
+    uris = tuple(compact.loads(of["redirect_uris"]))
     method = of["auth_method"] or ("none" if of["secret"] is None else "client_secret_basic")
     vouched = of["origin"] == HOST
-    abroad = [uri for uri in uris if urlsplit(uri).hostname not in LOOPBACK]
-    home = of["client_id"] if of["origin"] == DOCUMENT else (abroad or uris or ("",))[0]
     return Vendor(
         of["client_id"],
-        of["name"] if vouched else domain(home),
+        of["name"] if vouched else domain(_home(of, uris)),
         uris,
         method == "none",
         bool(of["resource_server"]),
-        tuple(json.loads(of["sells_as"])),
+        tuple(compact.loads(of["sells_as"])),
         of["purpose"],
         bool(of["blocked"]),
         of["created"],
@@ -320,7 +314,16 @@ def _vendor(row: Row) -> Vendor:
         of["origin"],
         "" if vouched else of["name"],
         of["resource"],
+        of["secret"],
     )
+
+
+def _home(of: Mapping[str, Any], uris: Sequence[str]) -> str:
+    """The address that says whose an unverified vendor is."""
+    if of["origin"] == DOCUMENT:
+        return str(of["client_id"])
+    abroad = [uri for uri in uris if urlsplit(uri).hostname not in LOOPBACK]
+    return (abroad or uris or ("",))[0]
 
 
 def domain(uri: str) -> str:

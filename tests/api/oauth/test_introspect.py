@@ -154,7 +154,7 @@ def test_every_other_asker_and_every_other_token_hears_the_same(
     heard.add(shop.post("/oauth/introspect", token=access).get_data())
     clock.forward(90 * 86_400)
     heard.add(shop.post("/oauth/introspect", token=refresh).get_data())
-    assert heard == {b'{"active": false}'}
+    assert heard == {b'{"active":false}'}
 
 
 def test_what_was_altered_in_storage_is_not_active(

@@ -238,7 +238,9 @@ def test_its_token_shows_changes_and_ends_it(client: FlaskClient, consent: Conse
     assert after["client_name"] == "Corner Books"
     assert after["registration_access_token"] != one["registration_access_token"]
     refused(client.get(path(one), headers=own(one)), 401, "invalid_token")
-    assert consent.vendors.check_secret(one["client_id"], one["client_secret"]), "its secret stays"
+    assert consent.vendors.check_secret(consent.vendors.get(one["client_id"]), one["client_secret"]), (
+        "its secret stays"
+    )
     assert client.delete(path(one), headers=own(after)).status_code == 204
     refused(client.get(path(one), headers=own(after)), 401, "invalid_token")
     assert consent.vendors.listing() == []
@@ -262,10 +264,10 @@ def test_a_change_of_the_method_changes_the_secret(client: FlaskClient, consent:
     told = signing.get_json()
     assert told["token_endpoint_auth_method"] == "private_key_jwt"
     assert "client_secret" not in told
-    assert not consent.vendors.check_secret(one["client_id"], one["client_secret"])
+    assert not consent.vendors.check_secret(consent.vendors.get(one["client_id"]), one["client_secret"])
     again = kept(told, jwks=None, token_endpoint_auth_method="client_secret_basic")
     fresh = client.put(path(one), headers=own(told), json=again).get_json()
-    assert consent.vendors.check_secret(one["client_id"], fresh["client_secret"])
+    assert consent.vendors.check_secret(consent.vendors.get(one["client_id"]), fresh["client_secret"])
     assert fresh["client_secret"] != one["client_secret"]
 
 

@@ -79,7 +79,7 @@ def checked_request(server: Any, parameters: Parameters, client: OAuthClient | N
 
     OAuth2Error otherwise, with `state`, and with a redirect address from where that is trusted.
     """
-    asked = StrictRequest(request, server.public_url, parameters)
+    asked = StrictRequest(request.environ, server.public_url, parameters)
     grant = AuthorizeGrant(asked, server, pushed=client is not None)
     RequiredS256()(grant)
     try:

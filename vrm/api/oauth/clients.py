@@ -41,7 +41,7 @@ class UnknownClientError(InvalidClientError):
 class OAuthClient(ClientMixin):
     """A vendor as Authlib wants to see one."""
 
-    def __init__(self, vendor: Vendor, check_secret: Callable[[str, str], bool]) -> None:
+    def __init__(self, vendor: Vendor, check_secret: Callable[[Vendor, str], bool]) -> None:
         self.vendor = vendor
         self._check_secret = check_secret
 
@@ -55,7 +55,7 @@ class OAuthClient(ClientMixin):
         return redirect_matches(self.vendor, redirect_uri)
 
     def check_client_secret(self, client_secret: str) -> bool:
-        return self._check_secret(self.vendor.client_id, client_secret)
+        return self._check_secret(self.vendor, client_secret)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
         return method == self.vendor.auth_method
@@ -110,11 +110,12 @@ def basic_credentials(header: str) -> tuple[str, str] | None:
 
 
 Query = Callable[[str], OAuthClient | None]
+Way = Callable[[Query, StrictRequest], OAuthClient | None]
 
 
 def by_basic(query_client: Query, request: StrictRequest) -> OAuthClient | None:
     """`client_secret_basic`; the form may repeat the client id, but no other."""
-    header = (request.headers or {}).get("Authorization")
+    header = request.sent.get("Authorization")
     if header is None:
         return None
     sent = request.payload.data

@@ -51,7 +51,7 @@ REFUSALS = {
 def require_tool(server: Any, asked: StrictRequest) -> None:
     """Refuse all but the built-in client; a vendor that proves itself hears that this is not for vendors."""
     sent = asked.payload.data
-    proves = "Authorization" in (asked.headers or {}) or _PROOFS & sent.keys()
+    proves = "Authorization" in asked.sent or _PROOFS & sent.keys()
     if sent.get("client_id") == TOOL and not proves:
         return
     server.authenticate_client(asked, METHODS)
@@ -70,7 +70,7 @@ class Asking:
         """Section 3.2; RateLimitedError, BusyError."""
         parameters = from_form(request)
         refuse_repeated(parameters)
-        require_tool(self._server, StrictRequest(request, self._server.public_url, parameters))
+        require_tool(self._server, StrictRequest(request.environ, self._server.public_url, parameters))
         if parameters.data.get("scope", MANAGE) != MANAGE:
             raise InvalidScopeError(f"the scope of such a program is {MANAGE}")
         address = request.remote_addr or ""

@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
-from flask import request
 
 from vrm import jose
 from vrm.api.oauth.authorize import CheckedRequest
+from vrm.api.oauth.parameters import StrictRequest
 from vrm.consent.proofs import Proof
 from vrm.errors import NonceError, ProofError
 
@@ -46,15 +46,13 @@ class UseDpopNonceError(OAuth2Error):
         return [*super().get_headers(), (NONCE_HEADER, self._nonce)]
 
 
-def presented(server: Any) -> Proof | None:
+def presented(server: Any, request: StrictRequest) -> Proof | None:
     """The proof that came with this request, not spent yet; None where there is none."""
-    sent = request.headers.get(HEADER)
+    sent = request.sent.get(HEADER)
     if sent is None:
         return None
     with proof_errors():
-        proof: Proof = server.consent.proofs.check(
-            sent, request.method, server.public_url + request.path, nonce=True
-        )
+        proof: Proof = server.consent.proofs.check(sent, request.method, request.uri, nonce=True)
     return proof
 
 

@@ -61,12 +61,13 @@ def push(server: Any) -> Response:
 def _push(server: Any) -> dict[str, object]:
     parameters = from_form(request)
     refuse_repeated(parameters)
-    client = server.authenticate_client(StrictRequest(request, server.public_url, parameters), METHODS, "par")
+    sent = StrictRequest(request.environ, server.public_url, parameters)
+    client = server.authenticate_client(sent, METHODS, "par")
     required(parameters, "client_id")  # that it is this vendor's, each way of authentication has seen to
     if "request_uri" in parameters.data:
         raise InvalidRequestError("request_uri has no place in a request that is pushed")
     polls = _answer_mode(parameters) == "poll"
-    proof = dpop.presented(server)
+    proof = dpop.presented(server, sent)
     asked = dpop.bound(checked_request(server, parameters, client), proof)
     if polls and not _proves_its_name(client.vendor):
         raise UnauthorizedClientError("answer_mode=poll is for who proves to be the one whom she reads")

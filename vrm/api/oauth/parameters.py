@@ -8,10 +8,14 @@ bodies of another type and oversized requests.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
 from authlib.oauth2 import OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload
 from flask import Request
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import RequestEntityTooLarge
 
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
@@ -28,11 +32,17 @@ def ascii_only(text: str) -> str:
 class Parameters(OAuth2Payload):
     """The parameters of one request, each at most once; `repeated` names those that were not."""
 
-    def __init__(self, values: MultiDict[str, str]) -> None:
-        twice = {name for name in values if len(values.getlist(name)) > 1}
-        self.repeated = frozenset(twice - REPEATABLE)
-        self.resources = [value for value in values.getlist("resource") if value]
-        self._single = {name: value for name, value in values.items() if value}
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        first: dict[str, str] = {}
+        self.repeated: set[str] = set()
+        self.resources: list[str] = []
+        for name, value in pairs:
+            if name in first and name not in REPEATABLE:
+                self.repeated.add(name)
+            if name == "resource" and value:
+                self.resources.append(value)
+            first.setdefault(name, value)
+        self._single = {name: value for name, value in first.items() if value}
 
     @property
     def data(self) -> dict[str, str]:
@@ -42,8 +52,11 @@ class Parameters(OAuth2Payload):
 class StrictRequest(OAuth2Request):
     """Authlib's request over our parameters; its address is the public one, whatever Host header came."""
 
-    def __init__(self, request: Request, public_url: str, parameters: Parameters) -> None:
-        super().__init__(request.method, public_url + request.path, headers=dict(request.headers))
+    def __init__(self, environ: dict[str, Any], public_url: str, parameters: Parameters) -> None:
+        """`environ`: of WSGI, so that a request need not have come through Flask."""
+        super().__init__(environ["REQUEST_METHOD"], public_url + environ["PATH_INFO"])
+        self.sent = EnvironHeaders(environ)  # the headers
+        self.address: str = environ.get("REMOTE_ADDR", "")  # of who calls
         self.payload: Parameters = parameters
 
 
@@ -51,7 +64,7 @@ def from_query(request: Request) -> Parameters:
     """The parameters of a GET."""
     if len(request.query_string) > MAX_REQUEST:
         raise InvalidRequestError("the request is too long")
-    return Parameters(request.args)
+    return Parameters(request.args.items(multi=True))
 
 
 def from_form(request: Request) -> Parameters:
@@ -63,7 +76,15 @@ def from_form(request: Request) -> Parameters:
     request.max_content_length = MAX_REQUEST + 1
     if len(request.get_data()) > MAX_REQUEST:
         raise RequestEntityTooLarge()
-    return Parameters(request.form)
+    return Parameters(pairs(request.get_data()))
+
+
+def pairs(body: bytes) -> list[tuple[str, str]]:
+    """Names and values of a form, as Werkzeug reads them; none in what is no text."""
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, errors="werkzeug.url_quote")
+    except ValueError:
+        return []
 
 
 def required(parameters: Parameters, name: str) -> str:

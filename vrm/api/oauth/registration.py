@@ -143,7 +143,8 @@ class Registering:
             raise InvalidClientMetadataError("client_secret is not the one of this registration")
 
     def _is_secret(self, client_id: str, secret: object) -> bool:
-        return isinstance(secret, str) and self._server.consent.vendors.check_secret(client_id, secret)
+        vendors = self._server.consent.vendors
+        return isinstance(secret, str) and vendors.check_secret(vendors.get(client_id), secret)
 
     def _answer(self, vendor: Vendor, secret: str | None, token: str, status: int = 200) -> Response:
         """RFC 7591 section 3.2.1: all that is registered."""

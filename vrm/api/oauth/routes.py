@@ -16,10 +16,9 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, problems
 from vrm.api.leaf import note
-from vrm.api.oauth import metadata
+from vrm.api.oauth import calls, metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request, is_vouched_for
 from vrm.api.oauth.device import DEVICE_AUTHORIZATION, Asking
-from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.issuer import answer_address
 from vrm.api.oauth.management import GRANTS, Management
 from vrm.api.oauth.par import PAR, InvalidRequestUriError, TooManyWaitError, bring, is_reference, push
@@ -39,16 +38,20 @@ AUTHORIZE = "/oauth/authorize"
 FROM_ONE = 300  # requests in an hour that one network brings by its browsers
 
 
-def blueprint(consent: Consent, vaults: Vaults, settings: Settings) -> Blueprint:
+def server_of(consent: Consent, vaults: Vaults, settings: Settings) -> OAuthServer:
+    """The authorization server of one application."""
+    pairings = vaults.pairings if settings.tools else None
+    return OAuthServer(consent, settings.issuer, PROFILES[settings.profile], pairings)
+
+
+def blueprint(server: OAuthServer, vaults: Vaults, settings: Settings) -> Blueprint:
     """All routes under /oauth and the two discovery documents."""
-    profile = PROFILES[settings.profile]
-    server = OAuthServer(consent, settings.issuer, profile, vaults.pairings if settings.tools else None)
+    consent, profile = server.consent, server.profile
     routes = Blueprint("oauth", __name__)
     routes.add_url_rule(AUTHORIZE, "authorize", lambda: authorize(server), methods=["GET", "POST"])
     routes.add_url_rule(PAR, "par", lambda: push(server), methods=["POST"])
-    routes.add_url_rule("/oauth/token", "token", server.token, methods=["POST"])
-    routes.add_url_rule("/oauth/revoke", "revoke", server.revoke, methods=["POST"])
-    routes.add_url_rule(INTROSPECT, "introspect", server.introspect, methods=["POST"])
+    for address, act in calls.answered_by(server).items():
+        routes.add_url_rule(address, act.__name__, calls.left_over(act), methods=["POST"])
     if settings.tools:
         asking = Asking(server, vaults.pairings, consent.counting)
         routes.add_url_rule(DEVICE_AUTHORIZATION, "device", asking.ask, methods=["POST"])
@@ -70,6 +73,7 @@ def blueprint(consent: Consent, vaults: Vaults, settings: Settings) -> Blueprint
         ),
     ):
         routes.add_url_rule(f"/.well-known/{name}", name, _published(document))
+    routes.before_request(calls.refused_before)
     routes.after_request(_protect)
     routes.register_error_handler(OAuth2Error, lambda error: refuse(server, error))
     routes.register_error_handler(VrmError, refuse_ours)

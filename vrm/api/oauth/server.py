@@ -7,9 +7,9 @@ tokens.
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2 import OAuth2Error
@@ -17,17 +17,18 @@ from authlib.oauth2.rfc6749 import InvalidClientError
 from flask import Response, request
 
 from vrm.api.oauth.assertion import ByAssertion
-from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic, by_name
+from vrm.api.oauth.clients import OAuthClient, UnknownClientError, Way, by_basic, by_name
 from vrm.api.oauth.device import DeviceGrant
 from vrm.api.oauth.introspect import Introspecting
-from vrm.api.oauth.parameters import StrictRequest, ascii_only, from_form, from_query
+from vrm.api.oauth.parameters import StrictRequest, ascii_only
 from vrm.api.oauth.polling import TicketGrant
 from vrm.api.oauth.profile import Profile
 from vrm.api.oauth.revoke import Revocation
-from vrm.api.oauth.token import CodeGrant, RefreshGrant, refuse_missing_grant_type
+from vrm.api.oauth.token import Answer, AtomicGrant, CodeGrant, RefreshGrant, refuse_missing_grant_type
 from vrm.consent.documents import is_address
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
+from vrm.vault import compact
 from vrm.vault.pairing import Pairings
 
 
@@ -43,17 +44,19 @@ class OAuthServer(AuthorizationServer):
         self.profile = profile
         self.tokens = consent.tokens
         self.public_url = public_url
-        self.register_client_auth_method("client_secret_basic", by_basic)
-        self.register_client_auth_method("private_key_jwt", self._by_assertion())
-        self.register_client_auth_method("none", by_name)
+        self._ways: dict[str, Way] = {
+            "client_secret_basic": by_basic,
+            "private_key_jwt": self._by_assertion(),
+            "none": by_name,
+        }
         self.register_grant(CodeGrant)
         self.register_grant(RefreshGrant)
         self.register_grant(TicketGrant)
         self.pairings = pairings
         if pairings is not None:
             self.register_grant(DeviceGrant)
-        self.register_endpoint(Revocation)
-        self.register_endpoint(Introspecting)
+        self._revocation = Revocation(self)
+        self._introspection = Introspecting(self)
         logging.getLogger("authlib").setLevel(logging.INFO)
 
     def _by_assertion(self) -> ByAssertion:
@@ -61,14 +64,15 @@ class OAuthServer(AuthorizationServer):
         paths = () if self.profile.name == "fapi2" else ("/oauth/token", "/oauth/par")
         return ByAssertion(self.consent, self.public_url, [self.public_url + path for path in paths])
 
-    def query_client(self, client_id: str) -> OAuthClient | None:  # type: ignore[override]
-        """The vendor of that id; unknown and blocked alike are none.
+    def query_client(self, client_id: str, address: str | None = None) -> OAuthClient | None:  # type: ignore[override]
+        """The vendor of that id; unknown and blocked alike are none. `address`: of who names it.
 
         InvalidClientError says what is wrong with a document that is a client id.
         """
         try:
             if is_address(client_id):
-                vendor = self.consent.documents.vendor(client_id, request.remote_addr or "")
+                caller = request.remote_addr if address is None else address
+                vendor = self.consent.documents.vendor(client_id, caller or "")
             else:
                 vendor = self.consent.vendors.get(client_id)
         except VendorNotFoundError as error:
@@ -78,16 +82,16 @@ class OAuthServer(AuthorizationServer):
         return None if vendor.blocked else OAuthClient(vendor, self.consent.vendors.check_secret)
 
     def authenticate_client(self, request: Any, methods: Any, endpoint: str = "token") -> OAuthClient:
+        """The vendor that this request proves to come from, by the one method that is its own."""
+        query = partial(self.query_client, address=request.address)
         try:
-            client = super().authenticate_client(request, self.profile.allowed(methods), endpoint)
+            for method in self.profile.allowed(methods):
+                client = self._ways[method](query, request)
+                if client is not None and client.check_endpoint_auth_method(method, endpoint):
+                    return client
         except InvalidClientError:
             raise UnknownClientError() from None
-        assert isinstance(client, OAuthClient)
-        return client
-
-    def create_oauth2_request(self, request_: object = None) -> Any:  # noqa: ARG002 - Flask's is used
-        parameters = from_form(request) if request.method == "POST" else from_query(request)
-        return StrictRequest(request, self.public_url, parameters)
+        raise UnknownClientError()
 
     def save_token(self, token: object, request: object) -> None:  # noqa: ARG002 - Authlib's signature
         raise RuntimeError("tokens are made in vrm.consent.tokens only")
@@ -98,30 +102,34 @@ class OAuthServer(AuthorizationServer):
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Nothing listens; Authlib's signals would carry tokens around."""
 
-    def token(self) -> Response:
-        """The whole of `/oauth/token`."""
-        refuse_missing_grant_type(from_form(request))
-        response: Response = self.create_token_response()  # type: ignore[assignment]
-        return response
+    def token(self, request: StrictRequest) -> Answer:
+        """The whole of `/oauth/token`.
 
-    def revoke(self) -> Response:
-        """The whole of `/oauth/revoke`."""
-        response: Response = self.create_endpoint_response("revocation")  # type: ignore[no-untyped-call]
-        return response
+        OAuth2Error where it is refused.
+        """
+        refuse_missing_grant_type(request.payload)
+        grant = cast("AtomicGrant", self.get_token_grant(request))  # or the device's, which is of that shape
+        grant.validate_token_request()
+        return grant.create_token_response()
 
-    def introspect(self) -> Response:
-        """The whole of `/oauth/introspect`."""
-        response: Response = self.create_endpoint_response("introspection")  # type: ignore[no-untyped-call]
-        return response
+    def revoke(self, request: StrictRequest) -> Answer:
+        """The whole of `/oauth/revoke`.
+
+        OAuth2Error where it is refused.
+        """
+        return self._revocation.create_endpoint_response(request)
+
+    def introspect(self, request: StrictRequest) -> Answer:
+        """The whole of `/oauth/introspect`.
+
+        OAuth2Error where it is refused.
+        """
+        return self._introspection.create_endpoint_response(request)
 
     @staticmethod
     def body(error: OAuth2Error) -> list[tuple[str, str]]:
         """What an authorization answer carries of an error."""
         return [(str(name), str(value)) for name, value in error.get_body()]
-
-    def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
-        body = json.dumps(payload) if isinstance(payload, dict) else payload
-        return Response(body, status=status_code, headers=headers)
 
     def refusal(self, error: OAuth2Error) -> Response:
         """An OAuth error as JSON, with a description in the characters that the RFC allows."""
@@ -129,7 +137,4 @@ class OAuthServer(AuthorizationServer):
         description = error.get_error_description()
         if description:
             body["error_description"] = ascii_only(description)
-        return self.handle_response(status, body, headers)
-
-    def handle_error_response(self, request: object, error: OAuth2Error) -> Response:  # noqa: ARG002
-        return self.refusal(error)
+        return Response(compact.dumps(body), status=status, headers=headers)

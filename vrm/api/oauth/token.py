@@ -49,7 +49,7 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
         self.request.client = self.authenticate_token_endpoint_client()
         if {"scope", "authorization_details"} <= parameters.data.keys():
             raise InvalidRequestError("less is asked for by scope or by authorization_details, not by both")
-        self.proof = dpop.presented(self.server)
+        self.proof = dpop.presented(self.server, self.request)
 
     def create_token_response(self) -> Answer:  # type: ignore[override]
         client = self.request.client

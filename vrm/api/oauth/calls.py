@@ -1,0 +1,92 @@
+"""What vendors' servers ask for by one POST, answered before Flask is asked: tokens, what one is, its end.
+
+Promises: each such request is answered by `OAuthServer`, and from here alone. One that is refused goes on to
+Flask with the error that was raised, and what is no form of the right size to our own host goes on as it
+came: the routes find the words for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Final
+
+from authlib.consts import default_json_headers
+from authlib.oauth2.rfc6749 import InvalidRequestError
+from flask import Response, request
+from werkzeug.http import HTTP_STATUS_CODES
+
+from vrm.api import guards
+from vrm.api.direct import Environ, Naming, Wsgi
+from vrm.api.oauth.introspect import INTROSPECT
+from vrm.api.oauth.parameters import FORM, MAX_REQUEST, Parameters, StrictRequest, from_form, pairs
+from vrm.api.oauth.server import OAuthServer
+from vrm.api.oauth.token import Answer
+from vrm.vault import compact
+
+Act = Callable[[StrictRequest], Answer]
+REFUSED = "vrm.oauth.refused"  # in an environ: the error that was met with
+_TOLD = {name for name, _ in default_json_headers}  # by the endpoints themselves
+_PROTECTION: Final = [header for header in guards.SECURITY_HEADERS.items() if header[0] not in _TOLD]
+
+
+def answered_by(server: OAuthServer) -> dict[str, Act]:
+    """Address → what answers it."""
+    return {"/oauth/token": server.token, "/oauth/revoke": server.revoke, INTROSPECT: server.introspect}
+
+
+class Calls:
+    """WSGI middleware right around Flask, within what looks after bodies and proxies."""
+
+    def __init__(self, app: Wsgi, server: OAuthServer, hosts: Iterable[str], named: Naming) -> None:
+        """`hosts` are our own names; `named` is told the method and the rule of what was answered."""
+        self._app, self._named = app, named
+        self._public_url, self._acts = server.public_url, answered_by(server)
+        self._our_host = re.compile(f"(?:{'|'.join(map(re.escape, hosts))})(?::[0-9]{{1,5}})?").fullmatch
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        address = environ["PATH_INFO"]
+        act = self._acts.get(address)
+        if act is None or not self._is_plain(environ):
+            return self._app(environ, start_response)
+        try:
+            parameters = Parameters(pairs(environ["wsgi.input"].read()))
+            status, told, headers = act(StrictRequest(environ, self._public_url, parameters))
+            body = compact.dumps(told)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Flask answers it
+            environ[REFUSED] = error
+            return self._app(environ, start_response)
+        self._named(environ, "POST", address)
+        line = f"{status} {HTTP_STATUS_CODES[status]}"
+        start_response(line, [*headers, *_PROTECTION, ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _is_plain(self, environ: Environ) -> bool:
+        length = environ.get("CONTENT_LENGTH") or ""
+        return (
+            environ["REQUEST_METHOD"] == "POST"
+            and environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == FORM
+            and length.isdecimal()
+            and int(length) <= MAX_REQUEST
+            and not environ.get("QUERY_STRING")
+            and "HTTP_TRANSFER_ENCODING" not in environ
+            and self._our_host(environ.get("HTTP_HOST", "")) is not None
+        )
+
+
+def left_over(act: Act) -> Callable[[], Response]:
+    """The view at that address, for what was not taken: no form, or none of the right size."""
+
+    @wraps(act)
+    def refuse() -> Response:
+        from_form(request)
+        raise InvalidRequestError("the request does not say its length")
+
+    return refuse
+
+
+def refused_before() -> None:
+    """Raise what this request was refused for before it came to Flask: it is not tried twice."""
+    if REFUSED in request.environ:
+        raise request.environ[REFUSED]
