@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -139,11 +139,19 @@ class Records:
         The list of facets is part of what each facet is bound to: none can be dropped, added or moved.
         A facet that came into the catalog after the record was written is empty.
         """
-        every = [(at, facet.name, cipher) for at, (facet, cipher) in enumerate(self._ciphers)]
-        return self._unsealed(record, revision, body, every)
+        return self.opener()(record, revision, body)
+
+    def opener(self, facets: Collection[str] = ()) -> Callable[[str, int, bytes], Document]:
+        """`unseal` for many bodies; with `facets`, documents of these only: opening is what costs."""
+        wanted = [
+            (at, facet.name, cipher)
+            for at, (facet, cipher) in enumerate(self._ciphers)
+            if not facets or facet.name in facets
+        ]
+        return partial(self._unsealed, wanted)
 
     def _unsealed(
-        self, record: str, revision: int, body: bytes, wanted: Iterable[tuple[int, str, Cipher]]
+        self, wanted: Sequence[tuple[int, str, Cipher]], record: str, revision: int, body: bytes
     ) -> Document:
         bound, parts = self._parts(record, revision, body)
         try:
@@ -222,17 +230,10 @@ class Records:
         return [row[0] for row in rows]
 
     def scan(self, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
-        """Every (id, document), opened one after the other from one state of the database.
-
-        With `facets`, documents of these only: opening is what costs.
-        """
-        wanted = [
-            (at, facet.name, cipher)
-            for at, (facet, cipher) in enumerate(self._ciphers)
-            if not facets or facet.name in facets
-        ]
+        """Every (id, document), opened one after the other from one state of the database (`opener`)."""
+        unseal = self.opener(facets)
         for record, revision, body in self.stored():
-            yield record, self._unsealed(record, revision, body, wanted)
+            yield record, unseal(record, revision, body)
 
     def stored(self) -> Iterator[tuple[str, int, bytes]]:
         """(id, revision, sealed body) of every record, a few in memory at a time; to be used up at once."""

@@ -70,7 +70,7 @@ def _estimate(unsorted: int) -> int:
 
 def _count_things() -> tuple[int, int]:
     things = unsorted = 0
-    for _, document in readable("purchases"):
+    for _, document in readable("purchases", ("context",)):
         things += 1
         unsorted += "for" not in document["context"]
     return things, unsorted

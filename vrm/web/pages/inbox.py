@@ -77,7 +77,7 @@ def discard() -> Response:
 def _of_order(number: str) -> list[tuple[str, dict[str, Any]]]:
     if not number:
         return []
-    found = readable("purchases")
+    found = readable("purchases", ("item", "order"))
     return [
         (record, document) for record, document in found if document["order"].get("order_number") == number
     ]

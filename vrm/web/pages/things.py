@@ -17,6 +17,7 @@ from vrm.web.desk import readable, web
 PAGE: Final = 50  # purchases on a page
 MENU_MOST: Final = 60  # choices in a filter's menu
 UNSORTED: Final = "unsorted"
+LISTED: Final = ("item", "order", "context")  # facets of the list and its menus; words may stand in any
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def things() -> str:
     )
     menus = Menus(Counter(), Counter(), Counter())
     found, total = [], 0
-    for record, document in readable("purchases"):
+    for record, document in readable("purchases", () if wanted.words else LISTED):
         total += 1
         menus.add(document)
         if wanted.fits(document):
