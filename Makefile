@@ -1,7 +1,7 @@
 # Every target is one line calling a script, so that all of it works without make.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-export FILE ONCE
+export FILE ONCE ROW LONG
 
 help: ## this list
 	@scripts/help
@@ -27,8 +27,11 @@ fast: ## the unit tests only
 demo: ## the one story over real HTTP, then vault on 8600 and bookshop on 8601 (FILE=your export, ONCE=1 to end after the story)
 	@scripts/demo
 
-bench: ## the benchmark suite; writes bench/results.json
+bench: ## what requests cost, and which aims are met; writes bench/results.json (LONG=1: growth, crowds, PostgreSQL, two nodes)
 	@scripts/bench
+
+profile: ## where the time of a row goes (ROW=read-one, list-100, create-0, refresh, import, …)
+	@scripts/profile
 
 long: ## every round of the tests with faults, races and hostile input (an hour); make test does a few of each
 	@scripts/long
@@ -51,4 +54,4 @@ lock: ## renew the hash-locked requirements
 clean: ## remove everything made, except .venv and .tools
 	@scripts/clean
 
-.PHONY: help setup test lint types layers fast demo bench long flip docs build system lock clean
+.PHONY: help setup test lint types layers fast demo bench profile long flip docs build system lock clean

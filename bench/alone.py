@@ -31,7 +31,7 @@ def _approved(run: Run, size: int, usual: int) -> list[Finding]:
     world = World(run.folder / f"approved{usual}", free_port())
     try:
         vault = world.vault("ana", size, gifts=False)
-        times = [_approve(world, vault) for _ in range(run.rounds)]
+        times = [approve(world, vault) for _ in range(run.rounds)]
     finally:
         world.close()
     shown, approved, cpu = zip(*times, strict=True)
@@ -47,7 +47,7 @@ def _approved(run: Run, size: int, usual: int) -> list[Finding]:
     ]
 
 
-def _approve(world: World, vault: Vault) -> tuple[float, float, float]:
+def approve(world: World, vault: Vault) -> tuple[float, float, float]:
     """Seconds that the preview took, that the approval took, and CPU seconds of it; the grant ends."""
     asked = world.asked()
     begun = time.perf_counter()

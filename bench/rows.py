@@ -20,6 +20,7 @@ CHAINS = 20  # tokens to take turns with: more than connections
 PROOFS = 20_000  # of one window: more than a server answers in three seconds
 RECORDS = 1000
 READING, INTROSPECTING = ("read-one", "list-100", "list-filtered"), ("client-auth", "introspection")
+NAMES = (*READING, "read-one-dpop", "create-0", "create-1", "create-10", "refresh", *INTROSPECTING)
 ONE, PAGE = "/api/v1/purchases/<id>", "/api/v1/purchases"
 
 
