@@ -557,7 +557,7 @@ def test_foreign_log_key_stops_the_reading(
     tokens = vendor.connect(customer)
     own = crypto.public_of(Key(bytes(32)))
     writer.run("UPDATE vaults SET log_public = ?", own)
-    customer.consent.log._local.__dict__.clear()  # as a process that starts anew
+    customer.consent.log.here.forget()  # as a process that starts anew
     with pytest.raises(TamperedError):
         vendor.read(tokens.access_token)
     assert "the log's public key was swapped" in customer.consent.problems(customer.vault)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import SettableClock
-from vrm.consent import disclosures
+from vrm.consent import disclosures, segments
 from vrm.consent.disclosures import EVENTS, Disclosures
 from vrm.consent.service import Consent
 from vrm.errors import StorageError, TamperedError
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.engine import Transaction
 from vrm.vault.sqlite import SqliteEngine
 
 
@@ -36,7 +39,7 @@ def run(engine: SqliteEngine, sql: str, *parameters: object) -> None:
 
 def in_new_segment(consent: Consent) -> None:
     """As a process that starts anew."""
-    consent.log._local.__dict__.clear()
+    consent.log.here.forget()
 
 
 def test_a_reading_is_told_with_who_what_and_how_much(
@@ -237,7 +240,7 @@ def test_long_chains_and_many_vaults_start_new_segments(
     customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disclosures, "_LONGEST_SEGMENT", 6)
-    monkeypatch.setattr(disclosures, "_MOST_SEGMENTS", 1)
+    monkeypatch.setattr(segments, "MOST", 1)
     bob = customer.vault._vaults.create("bob", "another good passphrase")[0]
     for _ in range(3):
         vendor.read(read)
@@ -246,6 +249,51 @@ def test_long_chains_and_many_vaults_start_new_segments(
     assert len(engine.all("SELECT 1 FROM log_segments")) >= 4
     assert customer.consent.log.problems(customer.vault) == []
     assert len(customer.consent.log.read(bob)) == 3
+
+
+def test_threads_of_one_process_go_on_with_one_chain_and_those_side_by_side_begin_their_own(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: vendor.read(read), range(24)))
+    assert len(engine.all("SELECT 1 FROM log_segments")) == 1
+    here = customer.consent.log.here
+    with engine.write() as transaction:
+        assert here.taken(transaction, customer.vault.id)
+        with ThreadPoolExecutor(1) as pool:  # as with an engine that lets vaults write side by side
+            assert pool.submit(here.taken, cast(Transaction, Callbacks()), customer.vault.id).result() is None
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_a_process_with_another_number_goes_on_with_no_chain_of_its_parents(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    vendor.read(read)
+    customer.consent.log.here._process = 0
+    vendor.read(read)
+    assert len(engine.all("SELECT DISTINCT segment FROM log_entries")) == 2
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+def test_what_was_undone_ends_its_chain(
+    customer: Customer, vendor: Vendor, read: str, engine: SqliteEngine
+) -> None:
+    vendor.read(read)
+    with pytest.raises(ZeroDivisionError), engine.write() as transaction:  # noqa: PT012
+        customer.consent.log.note(transaction, customer.vault.id, "declined")
+        raise ZeroDivisionError
+    vendor.read(read)
+    assert len(engine.all("SELECT DISTINCT segment FROM log_entries")) == 2
+    assert customer.consent.log.problems(customer.vault) == []
+
+
+class Callbacks:
+    """A transaction of which only the end matters."""
+
+    def on_commit(self, act: object) -> None:
+        """Never ends."""
+
+    on_rollback = on_commit
 
 
 def test_an_event_that_is_not_in_the_table_is_misuse(customer: Customer, engine: SqliteEngine) -> None:

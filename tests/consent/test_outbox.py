@@ -241,7 +241,7 @@ def test_a_log_that_takes_no_entry_keeps_no_answer_out(
 ) -> None:
     alter(engine, "UPDATE vaults SET log_public = x'00', log_mac = x'00'")
     alter(engine, "DELETE FROM log_segments")
-    out._log._segments().clear()
+    out._log.here.forget()
     turn = taken(out)
     out.acknowledged(turn, following(out, turn))
     assert states(out, grants[0]) == ["acknowledged"]

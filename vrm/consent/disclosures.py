@@ -1,29 +1,25 @@
 """The disclosure log: every reading, refusal and change, sealed *to the customer*.
 
-Each thread of each process draws a segment key per vault, stores it once sealed to the vault's log key
-(HPKE, vouched for by the server key) and chains its entries by associated data. Promises: no vendor
-credential, no stored key and no server key reads or edits an entry; an entry edited, swapped or dropped
-is found by `problems`, a cut tail or segment as far back as the heads sealed at the last unlock; a segment
-that this host did not start is not shown, and none goes on whose key an earlier root opens. If an entry
-cannot be written, nothing leaves. The segment keys in memory are the one key cache of the project
-(docs/adr): they open only what this process wrote.
+Each process draws a segment key per vault, stores it once sealed to the vault's log key (HPKE, vouched for
+by the server key) and chains its entries by associated data. Promises: no vendor credential, no stored key
+and no server key reads or edits an entry; an entry edited, swapped or dropped is found by `problems`, a cut
+tail or segment as far back as the heads sealed at the last unlock; a segment that this host did not start
+is not shown, and none goes on whose key an earlier root opens. If an entry cannot be written, nothing leaves.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vrm.clock import Clock
+from vrm.consent.segments import FIRST, Segment, Segments, entry_cipher
 from vrm.consent.views import GRANT_COLUMNS, open_grant
 from vrm.errors import TamperedError
-from vrm.vault import crypto
+from vrm.vault import compact, crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pad
@@ -65,10 +61,7 @@ EVENTS = (
     "refreshed",
     "new-keys",
 )
-_FIRST = bytes(32)
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _BUCKET = 256  # bytes
-_MOST_SEGMENTS = 1024  # segments a thread keeps open
 _LONGEST_SEGMENT = 50_000  # entries
 _HOUR = 3600  # seconds
 REFUSALS_MOST = (
@@ -93,23 +86,6 @@ class Entry:
     detail: str = ""
 
 
-class _Segment:
-    """Where one thread stands in its own chain."""
-
-    __slots__ = ("cipher", "generation", "id", "link", "seq")
-
-    def __init__(self, segment: bytes, generation: int, cipher: Cipher) -> None:
-        self.id = segment
-        self.generation = generation  # of the root that opens its key
-        self.cipher = cipher
-        self.seq = 0
-        self.link = _FIRST
-
-
-def _entry_cipher(key: Key, vault: str, segment: bytes) -> Cipher:
-    return Cipher(key, Purpose.LOG_ENTRY, vault, segment)
-
-
 class Disclosures:
     """The logs of all vaults: anybody's code may write, only the customer reads."""
 
@@ -117,7 +93,7 @@ class Disclosures:
         self._engine = engine
         self._vaults = vaults
         self._clock = clock
-        self._local = threading.local()
+        self.here = Segments()
 
     def note(self, transaction: Transaction, vault: str, event: str, **detail: Any) -> None:
         """Append an entry in the given transaction; `detail` are members of `Entry`.
@@ -126,21 +102,14 @@ class Disclosures:
         """
         if event not in EVENTS:
             raise ValueError(event)
-        text = pad(_compact({"event": event, **detail}).encode(), _BUCKET)
+        text = pad(compact.dumps({"event": event, **detail}), _BUCKET)
         if not self._append(transaction, vault, text):  # the root was replaced since the segment began
-            self._segments().pop(vault, None)
+            self.here.end(transaction, vault)
             self._append(transaction, vault, text)
 
     def _append(self, transaction: Transaction, vault: str, text: bytes) -> bool:
-        """Append to this thread's segment, if the vault's root is still the one that opens its key."""
+        """Append to this transaction's segment, if the vault's root is still the one that opens its key."""
         segment = self._segment(transaction, vault)
-        before = (segment.seq, segment.link)
-
-        def undo() -> None:
-            segment.seq, segment.link = before
-            self._segments().pop(vault, None)  # the row of a new segment may be undone with it
-
-        transaction.on_rollback(undo)
         now = self._clock.now()
         sealed = segment.cipher.seal(text, segment.seq + 1, segment.link, now)
         cursor = transaction.execute(
@@ -185,26 +154,16 @@ class Disclosures:
             detail=detail[:120],
         )
 
-    def _segments(self) -> OrderedDict[str, _Segment]:
-        kept: tuple[int, OrderedDict[str, _Segment]] | None = getattr(self._local, "segments", None)
-        if kept is None or kept[0] != os.getpid():  # a forked child must not continue its parent's chain
-            kept = (os.getpid(), OrderedDict())
-            self._local.segments = kept
-        return kept[1]
-
-    def _segment(self, transaction: Transaction, vault: str) -> _Segment:
-        segments = self._segments()
-        found = segments.get(vault)
+    def _segment(self, transaction: Transaction, vault: str) -> Segment:
+        found = self.here.taken(transaction, vault)
         if found is None or found.seq >= _LONGEST_SEGMENT:
             name, key = crypto.random_bytes(16), crypto.random_key()
             public, generation = self._vaults.log_key(vault)
             sealed = crypto.seal_to(public, key.reveal(), Purpose.LOG_SEGMENT, vault, name)
             mac = self._vouch(vault, name, sealed)
             transaction.execute("INSERT INTO log_segments VALUES (?, ?, ?, ?)", (vault, name, sealed, mac))
-            found = segments[vault] = _Segment(name, generation, _entry_cipher(key, vault, name))
-            if len(segments) > _MOST_SEGMENTS:
-                segments.popitem(last=False)
-        segments.move_to_end(vault)
+            found = Segment(name, generation, entry_cipher(key, vault, name))
+            self.here.begin(transaction, vault, found)
         return found
 
     def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
@@ -255,12 +214,12 @@ class Disclosures:
 
     def _link(self, vault: str, segment: bytes, seq: int) -> bytes:
         if seq == 0:
-            return _FIRST
+            return FIRST
         row = self._engine.one(
             "SELECT sealed FROM log_entries WHERE vault = ? AND segment = ? AND seq = ?",
             (vault, segment, seq),
         )
-        return crypto.digest(row[0]) if row else _FIRST
+        return crypto.digest(row[0]) if row else FIRST
 
     def _vouch(self, vault: str, segment: bytes, sealed: bytes) -> bytes:
         return self._vaults.server_key.vouch(vault, "log-segment:" + segment.hex(), sealed)
@@ -273,7 +232,7 @@ class Disclosures:
         ):
             with suppress(TamperedError):
                 key = self._segment_key(vault.keyring, row, heads)
-                found[row[0]] = _entry_cipher(key, vault.id, row[0])
+                found[row[0]] = entry_cipher(key, vault.id, row[0])
         return found
 
     def _segment_key(self, keyring: Keyring, row: Sequence[Any], heads: Mapping[str, Any]) -> Key:
@@ -390,7 +349,7 @@ class Disclosures:
 
 
 def _chain_holds(cipher: Cipher, rows: list[tuple[int, int, bytes]], head: tuple[int, str] | None) -> bool:
-    link = _FIRST
+    link = FIRST
     seen = head is None
     for expected, (seq, at, sealed) in enumerate(rows, start=1):
         try:

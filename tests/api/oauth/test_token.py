@@ -343,7 +343,7 @@ def test_a_fault_of_the_vault_spends_nothing_and_tells_nothing(
     shop: Shop, code: str, consent: Consent, engine: SqliteEngine
 ) -> None:
     """Somebody swapped the key of her log; this process has just started, and would seal to it."""
-    consent.log._local.__dict__.clear()
+    consent.log.here.forget()
     [(public,)] = engine.all("SELECT log_public FROM vaults")
     with engine.write() as transaction:
         transaction.execute("UPDATE vaults SET log_public = zeroblob(32)")
