@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests import compiled, postgres
+from tests.beside import ZEROBLOB
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import serverkey
@@ -57,7 +59,7 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
-Opened = Callable[[Path], Engine]
+Opened = Callable[[Path], AbstractContextManager[Engine]]
 
 
 def _on_sqlite(made: Path) -> Opened:
@@ -67,26 +69,34 @@ def _on_sqlite(made: Path) -> Opened:
     first.close()  # whatever its log holds goes into the file
     installed = (made / "vrm.db").read_bytes()
 
-    def open_copy(folder: Path) -> Engine:
+    @contextmanager
+    def open_copy(folder: Path) -> Iterator[Engine]:
         opened = SqliteEngine(folder / "vrm.db")
         (folder / "vrm.db").write_bytes(installed)
-        return opened
+        yield opened
+        opened.close()
 
     return open_copy
 
 
-def _on_postgresql(made: Path) -> Opened:
+def _on_postgresql(made: Path) -> tuple[Opened, postgres.Spares]:
     """Databases after one with every table and no row."""
     postgres.make(made)
     first = postgres.opened(made)
     first.install([SCHEMA, CONSENT_SCHEMA])
+    first.all(ZEROBLOB)
     first.close()  # nobody may be in it while it is copied
+    spares = postgres.Spares(made)
 
-    def open_copy(folder: Path) -> Engine:
-        postgres.make(folder, made)
-        return postgres.opened(folder)
+    @contextmanager
+    def open_copy(folder: Path) -> Iterator[Engine]:
+        spares.take(folder)
+        opened = postgres.opened(folder)
+        yield opened
+        opened.close()
+        spares.give_back(folder)
 
-    return open_copy
+    return open_copy, spares
 
 
 @pytest.fixture(scope="session")
@@ -97,17 +107,16 @@ def opening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         yield _on_sqlite(made)
         return
     with postgres.running():
-        yield _on_postgresql(made)
+        open_copy, spares = _on_postgresql(made)
+        yield open_copy
+        spares.drop()
 
 
 @pytest.fixture
 def engine(folder: Path, opening: Opened) -> Iterator[Engine]:
-    opened = opening(folder)
-    opened.install([SCHEMA, CONSENT_SCHEMA])
-    yield opened
-    opened.close()
-    if postgres.ENGINE == "postgresql":
-        postgres.drop(folder)
+    with opening(folder) as opened:
+        opened.install([SCHEMA, CONSENT_SCHEMA])
+        yield opened
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_statements_beyond_the_most_are_prepared_anew(engine: PostgresEngine, mo
 def test_what_an_index_lost_is_told(engine: PostgresEngine) -> None:
     with engine.write() as transaction:
         transaction.execute("CREATE INDEX by_text ON notes (text)")
-    with postgres.admin(engine) as admin:
+    with postgres.admin(engine.one("SELECT current_database()")[0]) as admin:
         admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'by_text'::regclass")
     assert engine.integrity() == ["index by_text is not valid"]
 

@@ -12,7 +12,8 @@ from functools import lru_cache
 from itertools import count
 
 _TOKENS = re.compile(
-    r"""(?P<nothing>\bx'') | (?P<cast>\bCAST\((?P<column>[\w.]+)\ AS\ (?:BLOB|INTEGER|TEXT)\))
+    r"""(?P<bytes>\b[xX]'(?P<hex>[0-9a-fA-F]*)')
+    | (?P<cast>\bCAST\((?P<column>[\w.]+)\ AS\ (?:BLOB|INTEGER|TEXT)\))
     | (?P<quoted>'(?:[^']|'')*'|"[^"]*") | (?P<mark>\?)
     | (?P<place>\bINTEGER\ PRIMARY\ KEY\b) | (?P<integer>\bINTEGER\b)
     | (?P<blob>\bBLOB\b) | (?P<text>\bTEXT\b) | (?P<dropped>\s*\bWITHOUT\ ROWID\b)""",
@@ -23,7 +24,6 @@ _SAID = {
     "integer": "BIGINT",
     "blob": "BYTEA",
     "dropped": "",
-    "nothing": r"'\x'::BYTEA",
 }
 _MAKES_COLUMNS = ("CREATE TABLE", "ALTER TABLE")
 
@@ -38,6 +38,8 @@ def translated(sql: str) -> tuple[bytes, int]:
         kind = found.lastgroup or ""
         if kind == "mark":
             return f"${next(numbers)}"
+        if kind == "bytes":
+            return rf"'\x{found['hex']}'::BYTEA"
         if kind == "cast":  # a column here holds what it is declared to hold, whoever writes to it
             return found["column"]
         return text if kind == "text" else _SAID.get(kind, found.group())
