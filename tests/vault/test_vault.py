@@ -1,12 +1,12 @@
 """Ways in and what they refuse: wrong credentials, altered rows, planted slots, ended sessions."""
 
 import base64
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.beside import Beside, beside
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.errors import (
     BusyError,
@@ -18,6 +18,7 @@ from vrm.errors import (
 )
 from vrm.vault import crypto, keyslots, serverkey
 from vrm.vault.crypto import KdfCost, KdfLimits, Key
+from vrm.vault.engine import Engine
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyslots import PassphraseSlot
 from vrm.vault.naming import normal_username
@@ -31,11 +32,10 @@ DOCUMENT = {"item": {"title": "Dune"}, "context": {"for": "gift"}}
 
 
 @pytest.fixture
-def thief(folder: Path) -> Iterator[sqlite3.Connection]:
+def thief(folder: Path, engine: Engine) -> Iterator[Beside]:
     """Somebody who may write the database and has no credential."""
-    connection = sqlite3.connect(folder / "vrm.db", isolation_level=None)
-    yield connection
-    connection.close()
+    with beside(folder) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def stretches(monkeypatch: pytest.MonkeyPatch) -> list[KdfCost]:
     return counted
 
 
-def flip(thief: sqlite3.Connection, table: str, column: str, where: str = "1", at: int = -1) -> None:
+def flip(thief: Beside, table: str, column: str, where: str = "1 = 1", at: int = -1) -> None:
     """Flip one bit of a blob."""
     ((blob,),) = thief.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchall()
     altered = bytearray(blob)
@@ -184,7 +184,7 @@ def test_the_next_log_in_raises_the_cost_and_ends_no_session(
 
 
 def test_a_planted_slot_is_not_swept_away_by_a_dearer_one(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+    vaults: Vaults, vault: Vault, thief: Beside
 ) -> None:
     slot = plant(thief, vault.id)
     thief.execute("UPDATE keyslots SET kind = 'passphrase' WHERE slot = ?", (slot,))
@@ -218,7 +218,7 @@ def test_no_more_than_two_stretch_at_once_and_the_rest_is_told_to_wait(
 
 @pytest.mark.parametrize("memory", [0, 19 * 1024 - 1, 512 * 1024 + 1, 2**32 - 1])
 def test_an_edited_cost_is_refused_before_anything_runs(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, stretches: list[KdfCost], memory: int
+    vaults: Vaults, vault: Vault, thief: Beside, stretches: list[KdfCost], memory: int
 ) -> None:
     params = KdfCost(memory, 1, 1, bytes(16)).encode()
     thief.execute("UPDATE keyslots SET params = ? WHERE kind = 'passphrase'", (params,))
@@ -241,7 +241,7 @@ def test_an_edited_cost_is_refused_before_anything_runs(
 )
 @pytest.mark.parametrize("kind", ["passphrase", "recovery"])
 def test_a_flipped_bit_of_a_slot(
-    vaults: Vaults, thief: sqlite3.Connection, kind: str, column: str, error: type[Exception]
+    vaults: Vaults, thief: Beside, kind: str, column: str, error: type[Exception]
 ) -> None:
     vault, code = vaults.create("alice", PASSPHRASE)
     flip(thief, "keyslots", column, f"kind = '{kind}'")
@@ -256,15 +256,13 @@ def test_a_flipped_bit_of_a_slot(
 
 
 def test_an_altered_recovery_slot_shows_while_the_passphrase_still_opens(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+    vaults: Vaults, vault: Vault, thief: Beside
 ) -> None:
     flip(thief, "keyslots", "wrapped", "kind = 'recovery'")
     assert "planted or altered" in vaults.unlock("alice", PASSPHRASE).problems()[0]
 
 
-def test_wraps_are_not_swapped_between_vaults(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
-) -> None:
+def test_wraps_are_not_swapped_between_vaults(vaults: Vaults, vault: Vault, thief: Beside) -> None:
     other = vaults.create("bob", PASSPHRASE)[0]
     thief.execute("UPDATE keyslots SET vault = 'x' WHERE vault = ? AND kind = 'passphrase'", (vault.id,))
     thief.execute(
@@ -275,7 +273,7 @@ def test_wraps_are_not_swapped_between_vaults(
 
 
 def test_a_vault_that_is_deleted_while_its_passphrase_is_stretched_opens_nothing(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    vaults: Vaults, vault: Vault, thief: Beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = vaults.stretching.run
 
@@ -289,7 +287,7 @@ def test_a_vault_that_is_deleted_while_its_passphrase_is_stretched_opens_nothing
 
 
 def test_a_vault_that_vanished_between_two_looks_opens_nothing(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+    vaults: Vaults, vault: Vault, thief: Beside
 ) -> None:
     thief.execute("DELETE FROM vaults")
     with pytest.raises(UnlockError):
@@ -300,7 +298,7 @@ def test_a_vault_that_vanished_between_two_looks_opens_nothing(
 # ---- planted, cut, put back ------------------------------------------------------------------------
 
 
-def plant(thief: sqlite3.Connection, vault: str) -> str:
+def plant(thief: Beside, vault: str) -> str:
     """A slot of the thief's own, with a root of his own: all he can make."""
     cost = CHEAP.fresh()
     stretched = crypto.stretch(b"the thief's passphrase", cost)
@@ -312,13 +310,13 @@ def plant(thief: sqlite3.Connection, vault: str) -> str:
     return slot.slot
 
 
-def test_a_planted_slot_is_found(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_planted_slot_is_found(vault: Vault, thief: Beside) -> None:
     slot = plant(thief, vault.id)
     assert vault.problems() == [f"keyslot {slot} was planted or altered"]
 
 
 def test_a_planted_slot_stays_found_after_changes_of_passphrase_code_and_grants(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+    vaults: Vaults, vault: Vault, thief: Beside
 ) -> None:
     slot = plant(thief, vault.id)
     vault.change_passphrase(PASSPHRASE, NEW)
@@ -328,13 +326,13 @@ def test_a_planted_slot_stays_found_after_changes_of_passphrase_code_and_grants(
     assert vaults.unlock("alice", NEW).problems() == [f"keyslot {slot} was planted or altered"]
 
 
-def test_a_removed_slot_is_missed(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_removed_slot_is_missed(vault: Vault, thief: Beside) -> None:
     slot = thief.execute("SELECT slot FROM keyslots WHERE kind = 'recovery'").fetchone()[0]
     thief.execute("DELETE FROM keyslots WHERE kind = 'recovery'")
     assert vault.problems() == [f"keyslot {slot} is missing"]
 
 
-def test_an_altered_or_emptied_roster_is_found(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_an_altered_or_emptied_roster_is_found(vault: Vault, thief: Beside) -> None:
     flip(thief, "vaults", "roster")
     assert "the list of keyslots and grants was altered" in vault.problems()
     thief.execute("UPDATE vaults SET roster = x''")
@@ -342,7 +340,7 @@ def test_an_altered_or_emptied_roster_is_found(vault: Vault, thief: sqlite3.Conn
 
 
 def test_a_swapped_log_key_is_found_and_nothing_is_sealed_to_it(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, server_key: ServerKey
+    vaults: Vaults, vault: Vault, thief: Beside, server_key: ServerKey
 ) -> None:
     foreign = crypto.public_of(crypto.random_key())
     thief.execute("UPDATE vaults SET log_public = ?", (foreign,))
@@ -356,7 +354,7 @@ def test_a_swapped_log_key_is_found_and_nothing_is_sealed_to_it(
 
 
 def test_a_swapped_mailbox_key_is_found_even_with_the_servers_word(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, server_key: ServerKey
+    vaults: Vaults, vault: Vault, thief: Beside, server_key: ServerKey
 ) -> None:
     foreign = crypto.public_of(crypto.random_key())
     thief.execute("UPDATE vaults SET mailbox_public = ?", (foreign,))
@@ -368,7 +366,7 @@ def test_a_swapped_mailbox_key_is_found_even_with_the_servers_word(
 
 
 def test_a_vault_of_before_the_mailbox_has_no_problem_and_gets_one_at_its_next_unlock(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
+    vaults: Vaults, vault: Vault, thief: Beside
 ) -> None:
     thief.execute("UPDATE vaults SET mailbox_public = x'', mailbox_mac = x''")
     thief.execute("DELETE FROM mailbox_marks")
@@ -400,9 +398,7 @@ def test_a_sound_vault_has_no_problems(vaults: Vaults, vault: Vault) -> None:
         "UPDATE journal SET sealed = (SELECT sealed FROM journal WHERE seq = 1) WHERE seq = 3",
     ],
 )
-def test_a_cut_journal_is_found_at_unlock(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, cut: str
-) -> None:
+def test_a_cut_journal_is_found_at_unlock(vaults: Vaults, vault: Vault, thief: Beside, cut: str) -> None:
     for _ in range(3):
         vault.records("purchases").put(DOCUMENT)
     thief.execute(cut)
@@ -410,15 +406,16 @@ def test_a_cut_journal_is_found_at_unlock(
     assert "the journal's chain is broken" in vault.check()
 
 
-def test_a_journal_cut_with_its_head_is_found_at_unlock(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_journal_cut_with_its_head_is_found_at_unlock(vault: Vault, thief: Beside) -> None:
     vault.records("purchases").put(DOCUMENT)
-    thief.executescript("DELETE FROM journal; DELETE FROM journal_heads;")
+    thief.execute("DELETE FROM journal")
+    thief.execute("DELETE FROM journal_heads")
     assert vault.problems() == ["the journal was cut or altered"]
     with pytest.raises(TamperedError):
         vault.records("purchases").put(DOCUMENT)
 
 
-def test_a_journal_cut_in_the_middle_is_found_by_the_check(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_journal_cut_in_the_middle_is_found_by_the_check(vault: Vault, thief: Beside) -> None:
     for _ in range(3):
         vault.records("purchases").put(DOCUMENT)
     thief.execute("DELETE FROM journal WHERE seq = 2")
@@ -426,7 +423,7 @@ def test_a_journal_cut_in_the_middle_is_found_by_the_check(vault: Vault, thief: 
     assert vault.check() == ["the journal's chain is broken"]
 
 
-def test_an_old_envelope_put_back_is_found_by_the_check(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_an_old_envelope_put_back_is_found_by_the_check(vault: Vault, thief: Beside) -> None:
     records = vault.records("purchases")
     record = records.put(DOCUMENT)
     old = thief.execute("SELECT revision, body FROM records").fetchone()
@@ -438,7 +435,7 @@ def test_an_old_envelope_put_back_is_found_by_the_check(vault: Vault, thief: sql
     assert vault.check() == [f"record {record} is not the newest state"]
 
 
-def test_a_removed_or_put_back_row_is_found_by_the_check(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_removed_or_put_back_row_is_found_by_the_check(vault: Vault, thief: Beside) -> None:
     records = vault.records("purchases")
     kept, removed = records.put(DOCUMENT), records.put(DOCUMENT)
     row = thief.execute("SELECT * FROM records WHERE record = ?", (removed,)).fetchone()
@@ -450,7 +447,7 @@ def test_a_removed_or_put_back_row_is_found_by_the_check(vault: Vault, thief: sq
     )
 
 
-def test_a_hidden_row_is_found_by_the_check(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_a_hidden_row_is_found_by_the_check(vault: Vault, thief: Beside) -> None:
     record = vault.records("purchases").put(DOCUMENT)
     thief.execute("UPDATE records SET import = 7")
     thief.execute("INSERT INTO imports VALUES (?, 7)", (vault.id,))
@@ -468,7 +465,7 @@ def test_a_noted_record_that_does_not_open_is_found_by_the_check(vault: Vault, e
     assert vault.records("purchases").get(sound)["item"] == {"title": "Dune"}
 
 
-def test_two_records_swapped_are_found_and_do_not_open(vault: Vault, thief: sqlite3.Connection) -> None:
+def test_two_records_swapped_are_found_and_do_not_open(vault: Vault, thief: Beside) -> None:
     records = vault.records("purchases")
     one, other = records.put(DOCUMENT), records.put({"item": {"title": "Emma"}})
     bodies = dict(thief.execute("SELECT record, body FROM records").fetchall())
@@ -505,9 +502,7 @@ def test_a_session_ends_for_good_however_busy_it_is(
         vaults.resume(secret)
 
 
-def test_a_glance_does_not_write(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, clock: SettableClock
-) -> None:
+def test_a_glance_does_not_write(vaults: Vaults, vault: Vault, thief: Beside, clock: SettableClock) -> None:
     secret, before = vault.open_session(), clock.now()
     clock.forward(59)
     vaults.resume(secret)
@@ -580,9 +575,7 @@ def test_nobody_closes_the_sessions_of_another_vault(vaults: Vaults, vault: Vaul
     vaults.resume(secret)
 
 
-def test_a_prolonged_or_moved_session_is_tampering(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection
-) -> None:
+def test_a_prolonged_or_moved_session_is_tampering(vaults: Vaults, vault: Vault, thief: Beside) -> None:
     secret = vault.open_session()
     thief.execute("UPDATE sessions SET expires = expires + 86400")
     with pytest.raises(TamperedError):
@@ -608,13 +601,13 @@ def test_the_sweep_deletes_ended_sessions_only(vaults: Vaults, vault: Vault, clo
 # ---- changing the ways in --------------------------------------------------------------------------
 
 
-def slot_bytes(thief: sqlite3.Connection, kind: str) -> list[bytes]:
+def slot_bytes(thief: Beside, kind: str) -> list[bytes]:
     rows = thief.execute("SELECT params, checked, public, wrapped FROM keyslots WHERE kind = ?", (kind,))
     return [piece for row in rows for piece in row]
 
 
 def test_a_new_passphrase_replaces_the_old_one_and_ends_sessions(
-    vaults: Vaults, vault: Vault, thief: sqlite3.Connection, folder: Path
+    vaults: Vaults, vault: Vault, thief: Beside, folder: Path
 ) -> None:
     record = vault.records("purchases").put(DOCUMENT)
     secret = vault.open_session()
@@ -641,9 +634,7 @@ def test_the_old_passphrase_is_asked_for(vaults: Vaults, vault: Vault) -> None:
     vaults.unlock("alice", PASSPHRASE)
 
 
-def test_the_recovery_code_opens_sets_a_passphrase_and_stays_good(
-    vaults: Vaults, thief: sqlite3.Connection
-) -> None:
+def test_the_recovery_code_opens_sets_a_passphrase_and_stays_good(vaults: Vaults, thief: Beside) -> None:
     vault, code = vaults.create("alice", PASSPHRASE)
     record = vault.records("purchases").put(DOCUMENT)
     secret = vault.open_session()
@@ -664,9 +655,7 @@ def test_a_wrong_or_mistyped_code_is_a_wrong_credential(vaults: Vaults, vault: V
     vaults.unlock("alice", PASSPHRASE)
 
 
-def test_a_new_recovery_code_replaces_the_old_one(
-    vaults: Vaults, thief: sqlite3.Connection, folder: Path
-) -> None:
+def test_a_new_recovery_code_replaces_the_old_one(vaults: Vaults, thief: Beside, folder: Path) -> None:
     vault, code = vaults.create("alice", PASSPHRASE)
     assert vault.confirm_recovery_code(code)
     assert vault.recovery_confirmed
@@ -717,7 +706,7 @@ def test_a_lost_server_key_costs_sessions_and_no_record(
 
 
 def test_a_new_server_key_vouches_for_no_planted_slot(
-    engine: SqliteEngine, vault: Vault, folder: Path, clock: SettableClock, thief: sqlite3.Connection
+    engine: SqliteEngine, vault: Vault, folder: Path, clock: SettableClock, thief: Beside
 ) -> None:
     slot = plant(thief, vault.id)
     (folder / "server.key").unlink()
@@ -734,7 +723,7 @@ def test_a_new_server_key_vouches_for_no_planted_slot(
 
 
 def test_with_an_altered_roster_a_new_server_key_vouches_for_no_slot(
-    engine: SqliteEngine, vault: Vault, folder: Path, clock: SettableClock, thief: sqlite3.Connection
+    engine: SqliteEngine, vault: Vault, folder: Path, clock: SettableClock, thief: Beside
 ) -> None:
     before = thief.execute("SELECT slot, public_mac FROM keyslots").fetchall()
     flip(thief, "vaults", "roster")
@@ -760,7 +749,7 @@ def test_a_collection_that_is_not_in_the_catalog_is_our_own_mistake(vault: Vault
 
 
 def test_new_passphrases_cost_what_production_says_unless_told_otherwise(
-    engine: SqliteEngine, server_key: ServerKey, clock: SettableClock, thief: sqlite3.Connection
+    engine: SqliteEngine, server_key: ServerKey, clock: SettableClock, thief: Beside
 ) -> None:
     Vaults(engine, server_key, clock=clock).create("alice", PASSPHRASE)
     (params,) = thief.execute("SELECT params FROM keyslots WHERE kind = 'passphrase'").fetchone()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.beside import Beside, beside, only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm.errors import SessionExpiredError, TamperedError, UnlockError
 from vrm.vault.crypto import KdfLimits, Key
@@ -38,10 +38,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
 
 
 @pytest.fixture
-def raw(folder: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(folder / "vrm.db", isolation_level=None)
-    yield connection
-    connection.close()
+def raw(folder: Path, vaults: Vaults) -> Iterator[Beside]:
+    with beside(folder) as connection:
+        yield connection
 
 
 def change(vaults: Vaults) -> None:
@@ -162,7 +161,7 @@ def test_a_renewed_code_sets_no_passphrase(vaults: Vaults, meanwhile: Meanwhile,
 
 
 def test_an_earlier_passphrase_put_back_answers_for_nothing(
-    vaults: Vaults, vault: Vault, raw: sqlite3.Connection
+    vaults: Vaults, vault: Vault, raw: Beside
 ) -> None:
     """A row from an old copy opens, and is named; whoever has it and a session gets nothing anew."""
     [row] = raw.execute("SELECT * FROM keyslots WHERE kind = 'passphrase'").fetchall()
@@ -193,7 +192,7 @@ def test_a_resumed_vault_changes_no_way_in_before_it_proved_a_passphrase(
 
 
 def test_without_the_servers_word_a_way_in_opens_but_changes_nothing(
-    vaults: Vaults, vault: Vault, raw: sqlite3.Connection
+    vaults: Vaults, vault: Vault, raw: Beside
 ) -> None:
     record = vault.records("purchases").put({"item": {"title": "Dune"}})
     raw.execute("UPDATE keyslots SET public_mac = ?", (bytes(32),))
@@ -206,7 +205,8 @@ def test_without_the_servers_word_a_way_in_opens_but_changes_nothing(
     assert vaults.unlock("alice", PASSPHRASE).new_recovery_code(PASSPHRASE)
 
 
-def test_a_keyslot_of_text_keeps_nobody_out(vaults: Vaults, vault: Vault, raw: sqlite3.Connection) -> None:
+@only_sqlite
+def test_a_keyslot_of_text_keeps_nobody_out(vaults: Vaults, vault: Vault, raw: Beside) -> None:
     raw.execute("UPDATE keyslots SET public_mac = 'x', handed = '' WHERE kind = 'passphrase'")
     assert vaults.unlock("alice", PASSPHRASE).problems() == []
 
