@@ -69,6 +69,7 @@ class Purpose(StrEnum):
     RECORD = "record"
     JOURNAL = "journal"
     JOURNAL_HEAD = "journal-head"
+    JOURNAL_MARK = "journal-mark"
     ROSTER = "roster"
     FINGERPRINT = "fingerprint"
     PAIRWISE = "pairwise"

@@ -123,7 +123,8 @@ class Journal:
     def renew(self, transaction: Transaction, newest: Sequence[Noted]) -> None:
         """A fresh chain that says of every record what its newest state is; the positions go on."""
         seq = self._head().seq
-        transaction.execute("DELETE FROM journal WHERE vault = ?", (self._vault,))
+        for table in ("journal", "journal_marks"):
+            transaction.execute(f"DELETE FROM {table} WHERE vault = ?", (self._vault,))
         self._write(transaction, Place(seq, _FIRST, seq), newest)
 
     def position(self) -> int:

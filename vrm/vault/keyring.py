@@ -20,6 +20,7 @@ _AT_ONCE = frozenset(
     {
         Purpose.ROSTER,
         Purpose.JOURNAL_HEAD,
+        Purpose.JOURNAL_MARK,
         Purpose.LOG_HEADS,
         Purpose.MAILBOX_MARKS,
         Purpose.HEIRLOOMS,

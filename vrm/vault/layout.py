@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from vrm.vault import copies, generations, invitations, journal, mailbox, pairing, records, tools, ways
+from vrm.vault import (
+    bookmarks,
+    copies,
+    generations,
+    invitations,
+    journal,
+    mailbox,
+    pairing,
+    records,
+    tools,
+    ways,
+)
 from vrm.vault.engine import Schema
 
 SCHEMA = Schema(
@@ -22,6 +33,7 @@ SCHEMA = Schema(
         "CREATE INDEX sessions_vault ON sessions (vault)",
         *records.TABLES,
         *journal.TABLES,
+        *bookmarks.TABLES,
         *generations.TABLES,
         *copies.TABLES,
         *mailbox.TABLES,
@@ -30,10 +42,11 @@ SCHEMA = Schema(
         *tools.TABLES,
         *pairing.TABLES,
     ),
-    left_out=("sessions", "invitations", "tools", "pairings"),
+    left_out=("sessions", "invitations", "tools", "pairings", "journal_marks"),
     steps={
         2: (
             *copies.TABLES,
+            *bookmarks.TABLES,
             "ALTER TABLE vaults ADD COLUMN mailbox_public BLOB NOT NULL DEFAULT x''",
             "ALTER TABLE vaults ADD COLUMN mailbox_mac BLOB NOT NULL DEFAULT x''",
             "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",

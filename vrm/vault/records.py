@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import compact, crypto, envelope, schemas
+from vrm.vault.bookmarks import Bookmark
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED
 from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine, Transaction
@@ -188,23 +189,20 @@ class Records:
         return self.read(record)[0]
 
     def is_newest(self, record: str) -> bool:
-        """Whether what is stored is what was written last: an older state put back, or a removed one, is not.
-
-        Reads the whole journal (docs/performance.md): for the one record that the customer looks at.
-        """
-        row = self._engine.one(
-            f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?",
-            (self._vault, self.name, record),
-        )
-        stored = (row[0], body_hash(row[1])) if row else (0, "")
-        last = (0, "")
-        try:
-            for noted in self._journal.walk():
-                if noted.record == record and noted.collection == self.name:
-                    last = (noted.revision, noted.body_hash)
-        except TamperedError:
-            return False
-        return stored == last
+        """Whether what is stored was written last: an old state put back, or a removed one, was not."""
+        bookmark = Bookmark(self._engine, self._keyring)
+        with self._engine.read():
+            row = self._engine.one(
+                f"SELECT revision, body FROM records WHERE {_VISIBLE} AND record = ?",
+                (self._vault, self.name, record),
+            )
+            try:
+                newest = (row[0], body_hash(row[1])) if row else (0, "")
+                found = newest == bookmark.state(self.name, record)
+            except TamperedError:
+                return False
+        bookmark.keep_up()
+        return found
 
     def contains(self, record: str) -> bool:
         """Whether there is such a record."""
