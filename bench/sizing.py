@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import sqlite3
 import statistics
@@ -35,6 +36,9 @@ KEPT = report.RESULTS.with_name("sizing.json")
 ENGINES = ("sqlite", "postgresql")
 EMPTY, VAULTS, RECORDS, READINGS = 300, 30, 200, 40  # vaults with nothing in them, and with what
 DAY, YEAR = 86_400, 365
+USUAL = (10**6, 10**8)  # vaults
+PAGE = servers.ROOT / "docs" / "scaling.md"
+_MARKED = re.compile(r"(<!-- sizing -->\n).*?(<!-- /sizing -->)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Life:
     rows: int = field(default=300, metadata={"says": "rows in a grant's view"})
     readings: float = field(default=6.0, metadata={"says": "readings of a vault by vendors, a day"})
     lists: float = field(default=0.3, metadata={"says": "of these, the share that lists 100"})
-    creates: float = field(default=1.0, metadata={"says": "new records of a vault, a day"})
+    creates: float = field(default=0.3, metadata={"says": "new records of a vault, a day"})
     refreshes: float = field(default=3.0, metadata={"says": "refreshed tokens of a vault, a day"})
     logins: float = field(default=0.3, metadata={"says": "log-ins of a vault, a day"})
     peak: float = field(default=5.0, metadata={"says": "the busiest hour to the average one"})
@@ -293,6 +297,12 @@ def assumptions(life: Life) -> str:
     return "\n".join(["| | assumed | |", "|---|---|---:|", *rows])
 
 
+def tables(life: Life | None = None, vaults: Sequence[int] = USUAL) -> str:
+    """Markdown: what was measured, what is assumed, what follows."""
+    life, found = life or Life(), kept()
+    return "\n\n".join([inputs(found), assumptions(life), table(vaults, life, found)])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or compute from what was measured."""
     made = argparse.ArgumentParser(prog="python -m bench.sizing", description=__doc__)
@@ -300,7 +310,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument(
         "--database-cpu", type=float, help="µs of PostgreSQL for a reading (bench.cluster.nodes)"
     )
-    made.add_argument("--vaults", type=int, nargs="+", default=[10**6, 10**8])
+    made.add_argument("--docs", action="store_true", help="write the usual tables into docs/scaling.md")
+    made.add_argument("--vaults", type=int, nargs="+", default=list(USUAL))
     for one in fields(Life):
         made.add_argument(
             f"--{one.name}", type=type(one.default), default=one.default, help=one.metadata["says"]
@@ -310,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = asdict(measured(chosen.database_cpu or kept().database_cpu))
         KEPT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     life = Life(**{one.name: getattr(chosen, one.name) for one in fields(Life)})
-    print(inputs(kept()), assumptions(life), table(chosen.vaults, life, kept()), sep="\n\n")
+    print(tables(life, chosen.vaults))
+    if chosen.docs:
+        PAGE.write_text(_MARKED.sub(lambda found: f"{found[1]}{tables()}\n{found[2]}", PAGE.read_text()))
     return 0
 
 
