@@ -103,9 +103,9 @@ def _judged(aim: Aim, row: Mapping[str, Any], when: str) -> Judged:
 
 def table(found: Iterable[Judged], today: str) -> str:
     """One line an aim; of what another day measured, with that day."""
-    lines = [f"{'aim':<66}{'limit':>10}{'measured':>12}  "]
+    lines = [f"{'aim':<88}{'limit':>10}{'measured':>12}  "]
     for one in found:
         value = "-" if one.value is None else f"{one.value:.2f}" if one.value < 1000 else f"{one.value:.0f}"
         day = f" ({one.when})" if one.when not in {"", today} else ""
-        lines.append(f"{one.says:<66}{one.aim.shown():>10}{value:>12}  {one.verdict}{day}")
+        lines.append(f"{one.says:<88}{one.aim.shown():>10}{value:>12}  {one.verdict}{day}")
     return "\n".join(lines)

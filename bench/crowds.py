@@ -53,7 +53,7 @@ def writers(run: Run) -> Outcome:
 def storm(run: Run) -> Outcome:
     """Log-ins at a passphrase's full cost, twenty a second from many places, and readers beside."""
     with stage.served(run) as (world, vault):
-        reading = rows.reading(world, world.vault("reader", rows.RECORDS))[0]
+        reading = rows.reading(rows.Connection(world, world.vault("reader", rows.RECORDS)))[0]
         crowd = entering.Crowd(vault.port, _customers(world, run.size(entering.CUSTOMERS, 2)))
         calm, grown, failed = [], [], 0
         for _ in range(run.rounds):
@@ -93,7 +93,7 @@ def slow(run: Run) -> Outcome:
     if not shutil.which("slowhttptest"):
         return Outcome(left=["slow clients: no slowhttptest here (make system installs it)"])
     with stage.served(run) as (world, vault):
-        reading = rows.reading(world, world.vault("reader", rows.RECORDS))[0]
+        reading = rows.reading(rows.Connection(world, world.vault("reader", rows.RECORDS)))[0]
         made = [_beside(run, vault, reading, flag, says) for flag, says in SLOW]
     worst = max((seen.wrong for seen, _ in made), default=0)
     total = Finding("slow-wrong", "readers' requests that failed beside slow clients", worst, "errors")

@@ -37,13 +37,14 @@ def _of_records(world: World, size: int) -> list[Row]:
     """Readings come before new records, which make small vaults larger."""
     measure.tell(f"making vaults of {size} records")
     vault = world.vault("shared", size, gifts=False)
+    connection = rows.Connection(world, vault)
     alone = world.vault("alone", size, gifts=False)
     return [
-        *rows.reading(world, vault, FILTERED),
+        *rows.reading(connection, FILTERED),
         rows.refreshing(world),
-        *rows.introspecting(world, vault),
-        rows.creating(world, alone, 0),
-        rows.creating(world, world.vault("followed", size, gifts=False), 1),
+        *rows.introspecting(world, connection),
+        rows.creating(world, alone, []),
+        rows.creating(world, vault, [connection.grant]),
     ]
 
 
@@ -57,10 +58,10 @@ def _among_vaults(world: World, size: int) -> list[Row]:
         world.connect(template)
         neighbours.settle(world.host.engine, template.id, size - MANY)
     return [
-        *rows.reading(world, read),
+        *rows.reading(rows.Connection(world, read)),
         rows.reading_many(world, [read, *others]),
         rows.refreshing(world),
-        rows.creating(world, world.vault("alone", rows.RECORDS), 0),
+        rows.creating(world, world.vault("alone", rows.RECORDS), []),
     ]
 
 

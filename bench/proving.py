@@ -1,4 +1,4 @@
-"""A vendor's key and its DPoP proofs, by the thousand: signed by `cryptography` itself, with one header."""
+"""A vendor's key, and what it signs by the thousand: by `cryptography` itself, which is quick."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ class Prover:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         at = self._key.public_key().public_numbers()
-        jwk = {"kty": "EC", "crv": "P-256", "x": _b64(_32(at.x)), "y": _b64(_32(at.y))}
-        self._header = _b64(json.dumps({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}).encode())
+        self.public = {"kty": "EC", "crv": "P-256", "x": _b64(_32(at.x)), "y": _b64(_32(at.y))}
 
     def proof(self, method: str, url: str, token: str = "") -> str:
         """One that was never used."""
-        claims = {"htm": method, "htu": url, "iat": int(time.time()), "jti": secrets.token_urlsafe(16)}
         ath = {"ath": _b64(hashlib.sha256(token.encode()).digest())} if token else {}
-        message = f"{self._header}.{_b64(json.dumps({**claims, **ath}).encode())}"
+        return self._signed({"typ": "dpop+jwt", "jwk": self.public}, {"htm": method, "htu": url, **ath})
+
+    def assertion(self, client_id: str, issuer: str) -> str:
+        """Who asks (private_key_jwt), said once."""
+        claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 120}
+        return self._signed({}, claims)
+
+    def _signed(self, header: dict[str, object], claims: dict[str, object]) -> str:
+        said = {"iat": int(time.time()), "jti": secrets.token_urlsafe(16), **claims}
+        message = ".".join(_b64(json.dumps(one).encode()) for one in ({"alg": "ES256", **header}, said))
         pair = decode_dss_signature(self._key.sign(message.encode(), ec.ECDSA(SHA256())))
         return f"{message}.{_b64(b''.join(map(_32, pair)))}"
 

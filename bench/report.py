@@ -57,7 +57,7 @@ def table(figures: Sequence[Figure], before: Groups) -> str:
     """One line a row."""
     known = by_name(before, "figures")
     lines = [
-        f"{'':<44}{'CPU µs':>8}{'bare':>7}{'ratio':>8}{'±':>6}{'last':>7} {'':<5}"
+        f"{'':<52}{'CPU µs':>8}{'bare':>7}{'ratio':>8}{'±':>6}{'last':>7} {'':<5}"
         f"{'per second':>10}{'bare':>8}{'share':>7}{'p50 ms':>8}{'p99 ms':>8}"
     ]
     for row in figures:
@@ -66,7 +66,7 @@ def table(figures: Sequence[Figure], before: Groups) -> str:
         changed = verdict(row.ratio, row.spread, old.get("ratio"), old.get("spread", 0.0))
         times = f"{row.p50 / 1000:>8.2f}{row.p99 / 1000:>8.2f}" if row.p50 else ""
         lines.append(
-            f"{row.says:<44}{row.cpu:>8.1f}{row.bare_cpu:>7.1f}{row.ratio:>8.2f}{row.spread:>6.2f}"
+            f"{row.says:<52}{row.cpu:>8.1f}{row.bare_cpu:>7.1f}{row.ratio:>8.2f}{row.spread:>6.2f}"
             f"{last:>7} {changed:<5}"
             f"{row.per_second:>10.0f}{row.bare_per_second:>8.0f}{row.share:>7.2f}{times}"
             + (f"  and {row.beside:.0f} µs in the database" if row.beside else "")
@@ -83,10 +83,10 @@ def found(findings: Sequence[Finding], before: Groups) -> str:
         last = f"{old['value']:.2f}" if old else "-"
         changed = verdict(one.value, one.spread, old.get("value"), old.get("spread", 0.0))
         lines.append(
-            f"{one.says:<60}{one.value:>10.2f} {one.unit:<8}{one.spread:>8.2f}{last:>10} {changed:<5}"
+            f"{one.says:<68}{one.value:>10.2f} {one.unit:<8}{one.spread:>8.2f}{last:>10} {changed:<5}"
             f" {one.note}"
         )
-    head = f"{'':<60}{'':>10} {'':<8}{'±':>8}{'last':>10}"
+    head = f"{'':<68}{'':>10} {'':<8}{'±':>8}{'last':>10}"
     return "\n".join([head, *lines])
 
 

@@ -15,8 +15,8 @@ def group(run: Run) -> Outcome:
     """Start-up over data that is there; memory at rest, and after readings, lists and new records."""
     world = World(run.folder / "resting", free_port())
     try:
-        every = rows.reading(world, world.vault("reader", rows.RECORDS))
-        every.append(rows.creating(world, world.vault("writer", rows.RECORDS), 1))
+        every = rows.reading(rows.Connection(world, world.vault("reader", rows.RECORDS)))
+        every.append(rows.creating_with(world, world.vault("writer", rows.RECORDS), 1))
         started: list[float] = []
         found: list[Finding] = []
         for number in range(run.size(STARTS)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from urllib.parse import quote
 
 from bench.baseline import Answer
 from bench.plans import ALSO, FRESH, ONCE, TOKEN, Plan, pieces
@@ -20,7 +22,8 @@ CHAINS = 20  # tokens to take turns with: more than connections
 PROOFS = 20_000  # of one window: more than a server answers in three seconds
 RECORDS = 1000
 READING, INTROSPECTING = ("read-one", "list-100", "list-filtered"), ("client-auth", "introspection")
-NAMES = (*READING, "read-one-dpop", "create-0", "create-1", "create-10", "refresh", *INTROSPECTING)
+KEYED = "client-auth-key"
+NAMES = (*READING, "read-one-dpop", "create-0", "create-1", "create-10", "refresh", *INTROSPECTING, KEYED)
 ONE, PAGE = "/api/v1/purchases/<id>", "/api/v1/purchases"
 
 
@@ -42,22 +45,23 @@ class Row:
 def rows(world: World, wanted: Callable[[str], bool] = bool) -> list[Row]:
     """All rows whose names are wanted, on fresh vaults with 1,000 records each; other vaults are not made."""
     reader = cache(lambda: world.vault("reader", RECORDS))
+    connection = cache(lambda: Connection(world, reader()))
     makers: dict[tuple[str, ...], Callable[[], list[Row]]] = {
-        READING: lambda: reading(world, reader()),
+        READING: lambda: reading(connection()),
         ("read-one-dpop",): lambda: [proving(world, reader())],
-        ("create-0",): lambda: [creating(world, world.vault("alone", RECORDS), 0)],
-        ("create-1",): lambda: [creating(world, world.vault("followed", RECORDS), 1)],
-        ("create-10",): lambda: [creating(world, world.vault("crowded", RECORDS), 10)],
+        ("create-0",): lambda: [creating_with(world, world.vault("alone", RECORDS), 0)],
+        ("create-1",): lambda: [creating_with(world, world.vault("followed", RECORDS), 1)],
+        ("create-10",): lambda: [creating_with(world, world.vault("crowded", RECORDS), 10)],
         ("refresh",): lambda: [refreshing(world)],
-        INTROSPECTING: lambda: introspecting(world, reader()),
+        INTROSPECTING: lambda: introspecting(world, connection()),
+        (KEYED,): lambda: [asserting(world)],
     }
     made = [make() for names, make in makers.items() if any(map(wanted, names))]
     return [row for some in made for row in some if wanted(row.name)]
 
 
-def reading(world: World, vault: Vault, filtered: int = 100) -> list[Row]:
+def reading(connection: Connection, filtered: int = 100) -> list[Row]:
     """A vendor's readings of one vault; so many rows of one category make a full page."""
-    connection = _Connection(world, vault)
     return [
         Row("read-one", "vendor reads one record", ONE, connection.one, connection.readings),
         Row("list-100", "vendor lists 100 records", PAGE, connection.page, connection.readings),
@@ -73,13 +77,13 @@ def reading(world: World, vault: Vault, filtered: int = 100) -> list[Row]:
 
 def proving(world: World, vault: Vault) -> Row:
     """The reading of one record with a token that is bound to a key."""
-    connection = _Proving(world, vault)
+    connection = Proving(world, vault)
     return Row("read-one-dpop", "the same, with a DPoP proof", ONE, connection.one, connection.readings)
 
 
 def reading_many(world: World, vaults: Sequence[Vault]) -> Row:
     """A vendor's readings of many vaults, one after the other."""
-    connections = [_Connection(world, vault) for vault in vaults]
+    connections = [Connection(world, vault) for vault in vaults]
 
     def plan() -> Plan:
         plans = [connection.one() for connection in connections]
@@ -92,16 +96,21 @@ def reading_many(world: World, vaults: Sequence[Vault]) -> Row:
     return Row("read-many", "vendor reads many vaults", ONE, plan, done)
 
 
-def creating(world: World, vault: Vault, grants: int) -> Row:
-    """The customer's form for a new purchase, posted again and again; each enters so many vendors' views."""
-    made = [world.connect(vault, world.another_vendor()).grant_id for _ in range(grants)]
+def creating(world: World, vault: Vault, grants: Sequence[str]) -> Row:
+    """The customer's form for a new purchase, posted again and again; each enters these grants' views."""
     session = world.session(vault)
 
     def done() -> int:
-        return world.shared(made[-1]) if made else world.count(vault)
+        return world.shared(grants[-1]) if grants else world.count(vault)
 
-    says = f"customer adds a purchase, {grants} {'grant' if grants == 1 else 'grants'}"
-    return Row(f"create-{grants}", says, "/things/new", lambda: _posting([session]), done)
+    says = f"customer adds a purchase, {len(grants)} {'grant' if len(grants) == 1 else 'grants'}"
+    return Row(f"create-{len(grants)}", says, "/things/new", lambda: _posting([session]), done)
+
+
+def creating_with(world: World, vault: Vault, grants: int) -> Row:
+    """The same in a vault with so many live grants, each of another vendor."""
+    made = [world.connect(vault, world.another_vendor()).grant_id for _ in range(grants)]
+    return creating(world, vault, made)
 
 
 def creating_in_many(world: World, vaults: Sequence[Vault]) -> Row:
@@ -123,7 +132,7 @@ def _posting(sessions: Sequence[Session]) -> Plan:
     return Plan("POST", ["/things/new"], headers, body, expect=303, once=cookies, also=tokens)
 
 
-class _Connection:
+class Connection:
     """A vendor with a token for one vault."""
 
     def __init__(self, world: World, vault: Vault) -> None:
@@ -137,6 +146,11 @@ class _Connection:
 
     def _connect(self, vault: Vault) -> TokenSet:
         return self._world.connect(vault)
+
+    @property
+    def grant(self) -> str:
+        """The grant that it has."""
+        return self._tokens.grant_id
 
     def token(self) -> str:
         """A fresh access token: they are short-lived."""
@@ -161,7 +175,7 @@ class _Connection:
         return self._world.entries(self._vault)
 
 
-class _Proving(_Connection):
+class Proving(Connection):
     """A vendor whose token is bound to a key: a proof of its own goes with every request."""
 
     def __init__(self, world: World, vault: Vault) -> None:
@@ -202,9 +216,8 @@ def refreshing(world: World) -> Row:
     return Row("refresh", "vendor refreshes its token", "/oauth/token", plan, done)
 
 
-def introspecting(world: World, vault: Vault) -> list[Row]:
+def introspecting(world: World, connection: Connection) -> list[Row]:
     """What a token is, asked by its vendor; and the same of none, which costs the proof of who asks."""
-    connection = _Connection(world, vault)
     headers = {"Authorization": world.basic, "Content-Type": FORM}
 
     def plan(token: str, active: str) -> Plan:
@@ -226,6 +239,20 @@ def introspecting(world: World, vault: Vault) -> list[Row]:
             None,
         ),
     ]
+
+
+def asserting(world: World) -> Row:
+    """The proof of who asks by a key: a signed assertion of its own goes with every request."""
+    prover = Prover()
+    vendor = world.another_vendor(jwks=json.dumps({"keys": [prover.public]}))
+    kind = quote("urn:ietf:params:oauth:client-assertion-type:jwt-bearer", safe="")
+    body = f"token=none&client_assertion_type={kind}&client_assertion={ONCE}"
+
+    def plan() -> Plan:
+        said = [prover.assertion(vendor.client_id, world.settings.issuer) for _ in range(PROOFS)]
+        return Plan("POST", ["/oauth/introspect"], {"Content-Type": FORM}, body, once=said, holds="false")
+
+    return Row(KEYED, "the same, by a signed assertion", "/oauth/introspect", plan, None)
 
 
 def sample(row: Row, server: Server) -> tuple[Answer, Plan]:

@@ -97,9 +97,10 @@ class World:
             table.apply(batch)
         return vault
 
-    def another_vendor(self) -> Vendor:
-        """One more that may ask."""
-        return self.host.consent.vendors.add("Harbour Records", (CALLBACK,), purpose=PURPOSE)[0]
+    def another_vendor(self, *, jwks: str = "") -> Vendor:
+        """One more that may ask; with keys, it proves itself by them."""
+        vendors = self.host.consent.vendors
+        return vendors.add("Harbour Records", (CALLBACK,), purpose=PURPOSE, jwks=jwks)[0]
 
     def _proved(self, prover: Prover | None) -> Proof | None:
         if prover is None:
