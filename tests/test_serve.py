@@ -1,0 +1,171 @@
+"""`vrm serve` as a host lives with it: reloaded, drained, watched."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.serving import free_port
+
+PATIENCE = 60.0  # seconds, on a machine that has other things to do
+NUMBER = re.compile(r"^(vrm_[a-z0-9_]+)(\{[^}]*\})? ([0-9.e+-]+)$")
+
+
+class Running:
+    """One `vrm serve` with settings in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.watch = folder, free_port(), free_port()
+        self.data = folder / "data"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, **settings: str | int) -> None:
+        lines = [f"{name} = {value!r}" for name, value in settings.items()]
+        (self.folder / "vrm.toml").write_text("\n".join(lines))
+
+    def start(self, **environ: str) -> None:
+        environ = {**os.environ, "VRM_DATA_DIR": str(self.data), **environ}
+        command = [sys.executable, "-m", "vrm", "serve", "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environ, stderr=log, stdout=log)
+        self.until(lambda: self.get("/readyz")[0] == 200)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
+
+    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+        """Status and body; status 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port}{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0, ""
+
+    def numbers(self) -> dict[str, float]:
+        status, text = self.get("/metrics", self.watch)
+        assert status == 200
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        assert all(NUMBER.match(line) for line in lines), text
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @property
+    def workers(self) -> set[int]:
+        """Those that have told that they serve."""
+        assert self.process is not None
+        told = {int(path.suffixes[-2][1:]) for path in self.data.glob(f"serve-{self.port}.*.ready")}
+        return {pid for pid in told if Path(f"/proc/{pid}").exists()}
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+@pytest.mark.slow
+def test_a_reload_brings_new_settings_and_refuses_nobody_meanwhile(running: Running) -> None:
+    running.write(signup="closed", workers=2)
+    running.start()
+    assert running.get("/create")[0] == 403
+    stop, answers = threading.Event(), Counter[int]()
+
+    def visit() -> None:
+        while not stop.wait(0.01):
+            answers[running.get("/healthz")[0]] += 1
+
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    before = running.workers
+    running.write(signup="open", workers=2)
+    running.signal(signal.SIGHUP)
+    running.until(lambda: len(running.workers - before) == 2 and not running.workers & before)
+    stop.set()
+    for visitor in visitors:
+        visitor.join()
+    assert answers.keys() == {200}, answers
+    assert running.get("/create")[0] == 200
+    running.write(signup="whoever")  # no such setting: the next reload keeps what there is
+    running.signal(signal.SIGHUP)
+    running.until(lambda: "settings stay as they are" in running.log)
+    running.until(lambda: running.get("/create")[0] == 200)
+
+
+@pytest.mark.slow
+def test_who_is_told_to_stop_says_so_serves_a_while_and_leaves_nothing_behind(running: Running) -> None:
+    running.start(VRM_DRAIN="3", VRM_WORKERS="1")
+    running.signal(signal.SIGTERM)
+    running.until(lambda: running.get("/readyz")[0] == 503)
+    assert "draining" in running.get("/readyz")[1]
+    assert running.get("/healthz")[0] == 200
+    assert running.process is not None
+    assert running.process.wait(PATIENCE) == 0
+    assert not list(running.data.glob("serve-*"))
+
+
+@pytest.mark.slow
+def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> None:
+    running.start(VRM_METRICS=f"127.0.0.1:{running.watch}", VRM_WORKERS="2")
+    before = running.numbers()
+    for _ in range(20):
+        assert running.get("/healthz")[0] == 200
+        running.get("/nowhere-canary")
+    series = 'vrm_requests_total{method="GET",rule="/healthz",status="2xx"}'
+    found = running.numbers()
+    assert found[series] - before.get(series, 0) == 20
+    assert found['vrm_requests_total{method="-",rule="-",status="4xx"}'] == 20
+    assert found['vrm_request_seconds_count{method="GET",rule="/healthz"}'] == found[series]
+    assert found["vrm_database_bytes"] > 0
+    assert found["vrm_events_waiting"] == 0
+    assert "canary" not in str(found)
+    killed = next(iter(running.workers))
+    os.kill(killed, signal.SIGKILL)
+    running.until(lambda: len(running.workers - {killed}) == 2)
+    running.until(lambda: running.get("/metrics", running.watch)[0] == 200)
+    after = running.numbers()
+    assert after["vrm_worker_starts_total"] == found["vrm_worker_starts_total"] + 1 == 3
+    assert after[series] == found[series]
+    assert running.get("/metrics")[0] == 404
+    assert running.get("/healthz", running.watch)[0] == 404
+
+
+def test_without_an_address_nobody_tells_numbers(running: Running) -> None:
+    running.start(VRM_WORKERS="1")
+    assert running.get("/metrics")[0] == 404
+    ports = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True).stdout if _has_ss() else ""
+    ours = [line for line in ports.splitlines() if any(f"pid={pid}," in line for pid in running.workers)]
+    assert all(f":{running.port} " in line for line in ours)
+
+
+def _has_ss() -> bool:
+    return any(Path(folder, "ss").exists() for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"))
