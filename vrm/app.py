@@ -138,6 +138,7 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
     vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
     named = observed.name_rules(app)
     app.wsgi_app = vrm.api.calls_first(app, server, named)  # type: ignore[method-assign]
+    app.wsgi_app = vrm.web.NewRecords(app, named)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

@@ -49,14 +49,16 @@ def form_target(redirect_uri: str) -> str:
     return f"{scheme}:"  # an IPv6 address, or an app's own scheme
 
 
+def of_pages(https: bool, target: str = "") -> dict[str, str]:
+    """What every page says; its form may also end at the origin `target`."""
+    said = {"Content-Security-Policy": POLICY.format(also=f" {target}" if target else ""), **FIXED}
+    return {**said, "Strict-Transport-Security": "max-age=31536000"} if https else said
+
+
 def write_headers(response: Response) -> Response:
     """Add what is not there yet; an answer of another part of the app keeps its own words."""
-    target = getattr(g, "form_target", "")
-    response.headers.setdefault("Content-Security-Policy", POLICY.format(also=f" {target}" if target else ""))
-    for name, value in FIXED.items():
+    for name, value in of_pages(desk().https, getattr(g, "form_target", "")).items():
         response.headers.setdefault(name, value)
-    if desk().https:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if request.endpoint == "web.static" and response.status_code == 200:
         response.headers["Cache-Control"] = "public, max-age=86400"
     else:

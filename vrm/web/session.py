@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import g, request
@@ -21,7 +22,7 @@ from vrm.errors import SessionExpiredError
 from vrm.vault import crypto
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.vault import Vault
-from vrm.web.desk import desk
+from vrm.web.desk import Desk, desk
 
 SESSION: Final = ""
 FORM: Final = "form"
@@ -29,6 +30,7 @@ NOTICE: Final = "notice"
 WAITING: Final = "waiting"
 LANGUAGE: Final = "language"
 
+NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser
 WAITING_SECONDS: Final = 24 * 3600
 HANDLE_LENGTH: Final = 200  # characters; longer ones are nobody's
@@ -95,15 +97,20 @@ def from_here() -> bool:
 
     `Origin: null` says nothing here: it is what browsers send under our own `no-referrer`.
     """
-    site = request.headers.get("Sec-Fetch-Site", "same-origin")
+    site, origin = request.headers.get("Sec-Fetch-Site", "same-origin"), request.headers.get("Origin", "null")
+    try:
+        return is_from_here(site, origin, {request.host, desk().host})
+    except BadRequest:  # a host that is not ours
+        return False
+
+
+def is_from_here(site: str, origin: str, hosts: Collection[str]) -> bool:
+    """The same of what the browser says of the site, and of the origin."""
     if site not in {"same-origin", "none"}:
         return False
-    origin = request.headers.get("Origin", "null")
-    if origin == "null":
-        return True
     try:
-        return urlsplit(origin).netloc in {request.host, desk().host}
-    except (BadRequest, ValueError):  # a host that is not ours
+        return origin == "null" or urlsplit(origin).netloc in hosts
+    except ValueError:
         return False
 
 
@@ -135,7 +142,7 @@ def _form_secret() -> str:
 
 def notify(code: str) -> None:
     """Say `code` (a row of wording.NOTICES) on the next page."""
-    keep(NOTICE, code, seconds=60)
+    keep(NOTICE, code, seconds=NOTICE_SECONDS)
 
 
 def notice() -> str:
@@ -188,7 +195,10 @@ def write_cookies(response: Response) -> Response:
     """Put what `keep` and `forget` asked for into the answer; the last word on a name counts."""
     last = {name: (value, seconds) for name, value, seconds in getattr(g, "cookies", [])}
     for name, (value, seconds) in last.items():
-        response.set_cookie(
-            name, value, max_age=seconds, path="/", secure=desk().https, httponly=True, samesite="Lax"
-        )
+        response.set_cookie(name, value, **attributes(seconds, desk()))
     return response
+
+
+def attributes(seconds: int | None, of: Desk) -> dict[str, Any]:
+    """What each of our cookies says beside its value."""
+    return {"max_age": seconds, "path": "/", "secure": of.https, "httponly": True, "samesite": "Lax"}

@@ -31,11 +31,15 @@ class FormParser(FormDataParser):
         """(stream, form, files); what is no text at all is an empty form."""
         if mimetype != "application/x-www-form-urlencoded":
             return super().parse(stream, mimetype, content_length, options)
-        try:
-            pairs = list(_pairs(stream.read().decode()))
-        except UnicodeDecodeError:
-            pairs = []
-        return stream, self.cls(pairs), self.cls()
+        return stream, self.cls(form_pairs(stream.read())), self.cls()
+
+
+def form_pairs(body: bytes) -> list[tuple[str, str]]:
+    """Names and values of a posted form, as Werkzeug reads them; none in what is no text."""
+    try:
+        return list(_pairs(body.decode()))
+    except UnicodeDecodeError:
+        return []
 
 
 def _pairs(body: str) -> Iterator[tuple[str, str]]:

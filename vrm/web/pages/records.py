@@ -265,7 +265,7 @@ def _store(
     if wrong:
         return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
     try:
-        at.records.apply({record: document}, expected={record: revision})
+        store(at.records, record, document, revision)
     except ConflictError:
         if not at.records.contains(record):
             raise RecordNotFoundError from None
@@ -275,6 +275,11 @@ def _store(
             return _form(at, record, newest, current, forms.typed(request.form), clashes=clashes), 409
     session.notify(done)
     return redirect(at.home, 303)
+
+
+def store(records: Records, record: str, document: forms.Document, revision: int = 0) -> None:
+    """Store a valid document over the revision it was made from, 0 for a new record; ConflictError."""
+    records.apply({record: document}, expected={record: revision})
 
 
 def _revision(form: Mapping[str, str]) -> int:

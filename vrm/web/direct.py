@@ -1,0 +1,111 @@
+"""The customer's form for something new, taken before Flask is asked: nothing she posts is posted more often.
+
+Takes `POST /things/new` and `/preferences/new` from a browser that says it comes from here, to our own host,
+with her session and its form token. Promises: each check that such a form meets on its way through Flask
+(`gate`, `session`, `records`) is made here, by the same functions; what it answers is what the page answers.
+Whatever is not as it should be, or goes wrong, goes on to Flask as it came, and is answered there: so here
+nothing is ever refused, and the body is kept for whoever reads it next.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any, Final
+
+from flask import Flask
+from werkzeug.http import dump_cookie, parse_cookie
+from werkzeug.utils import redirect
+
+from vrm.vault.vault import Vault
+from vrm.web import forms, headers, session
+from vrm.web.desk import EXTENSION, Desk
+from vrm.web.pages.records import PLACES, RECORD_ID, store
+from vrm.web.upload import FORM_BYTES, form_pairs
+
+RULE: Final = "/<any(things, preferences):place>/new"
+FORM: Final = "application/x-www-form-urlencoded"
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Naming = Callable[[Environ, str, str], None]
+
+
+class NewRecords:
+    """WSGI middleware right around Flask, within what looks after bodies and proxies."""
+
+    def __init__(self, app: Flask, named: Naming) -> None:
+        """`named` is told the method and the rule of what was answered."""
+        self._app, self._named = app.wsgi_app, named
+        self._desk: Desk = app.extensions[EXTENSION]
+        hosts = "|".join(map(re.escape, app.config["TRUSTED_HOSTS"]))
+        self._our_host = re.compile(f"(?:{hosts})(?::[0-9]{{1,5}})?").fullmatch
+        self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
+        self._headers = [*headers.of_pages(self._desk.https).items(), ("Cache-Control", "no-store")]
+        self._moved = {address: redirect(f"/{place.path}", 303) for address, place in self._places.items()}
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        address = environ["PATH_INFO"]
+        if address not in self._places or not self._is_plain(environ):
+            return self._app(environ, start_response)
+        try:
+            body = environ["wsgi.input"].read()
+            environ["wsgi.input"] = BytesIO(body)
+            added = self._add(environ, address, dict(reversed(form_pairs(body))))
+        except Exception:  # noqa: BLE001 - whatever it is, Flask meets it again and answers it
+            added = False
+        if not added:
+            return self._app(environ, start_response)
+        self._named(environ, "POST", RULE)
+        moved = self._moved[address]
+        start_response("303 SEE OTHER", [*moved.headers, ("Set-Cookie", self._notice()), *self._headers])
+        return [moved.get_data()]
+
+    def _notice(self) -> str:
+        """That it was added, to be said on the next page."""
+        beside = session.attributes(session.NOTICE_SECONDS, self._desk)
+        return dump_cookie(self._desk.cookie(session.NOTICE), "added", **beside)
+
+    def _is_plain(self, environ: Environ) -> bool:
+        length = environ.get("CONTENT_LENGTH") or ""
+        return (
+            environ["REQUEST_METHOD"] == "POST"
+            and environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == FORM
+            and length.isdecimal()
+            and int(length) <= FORM_BYTES
+            and not environ.get("QUERY_STRING")
+            and not environ.get("SCRIPT_NAME")
+            and "HTTP_TRANSFER_ENCODING" not in environ
+            and self._our_host(environ.get("HTTP_HOST", "")) is not None
+            and session.is_from_here(
+                environ.get("HTTP_SEC_FETCH_SITE", "same-origin"),
+                environ.get("HTTP_ORIGIN", "null"),
+                {self._desk.host},
+            )
+        )
+
+    def _add(self, environ: Environ, address: str, form: dict[str, str]) -> bool:
+        """Store what was typed; False where the page has something to say to it."""
+        vault = self._unlocked(environ, form)
+        record = form.get("record", "")
+        if vault is None or not RECORD_ID.fullmatch(record):
+            return False
+        place = self._places[address]
+        document, wrong = forms.checked(place.spec, forms.read(place.spec, form))
+        if wrong or not any(document.values()):
+            return False
+        store(vault.records(place.collection), record, document)
+        return True
+
+    def _unlocked(self, environ: Environ, form: dict[str, str]) -> Vault | None:
+        """Her vault, if session and form token are good and she has her recovery code."""
+        cookies = parse_cookie(environ.get("HTTP_COOKIE", ""))
+        secret = cookies.get(self._desk.cookie(session.SESSION), "")
+        if not secret:
+            return None
+        vault = self._desk.vaults.resume(secret)
+        expected = self._desk.vaults.server_key.form_token(session.form_key(secret), vault.id)
+        if not hmac.compare_digest(form.get("csrf_token", "").encode(), expected.encode()):
+            return None
+        return vault if vault.recovery_confirmed else None
