@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,6 +25,7 @@ from tests.hostile.conftest import CALLBACK, CHALLENGE, PURPOSE, VERIFIER, Shop
 from tests.hostile.importers.files import NAME, history, line_with
 from tests.hostile.serving import Browser, Served, free_port
 from vrm.app import open_host
+from vrm.logs import FORMATS
 from vrm.settings import Settings
 
 PASSPHRASE = "canary-of-the-passphrase four words"
@@ -38,14 +41,15 @@ class Told:
     served: Served
     canaries: dict[str, str] = field(default_factory=dict)
     answers: str = ""  # of the addresses for machines
+    numbers: str = ""  # for Prometheus
 
     def hunt(self, text: str, where: str) -> None:
         for name, canary in self.canaries.items():
             assert canary not in text, f"{name} in {where}"
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+@pytest.fixture(scope="module", params=FORMATS)
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("canaries")
     port = free_port()
     settings = Settings(data_dir=folder / "data", port=port)
@@ -56,6 +60,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     temporary = folder / "tmp"
     temporary.mkdir()
     environ = {"VRM_DATA_DIR": str(settings.data_dir), "VRM_LOG_LEVEL": "info", "TMPDIR": str(temporary)}
+    environ |= {"VRM_LOG_FORMAT": request.param, "VRM_METRICS": f"127.0.0.1:{(watch := free_port())}"}
     story = Told(Served(port, environ, folder))
     story.served.start()
     shop = Shop(vendor, secret or "", "", "")
@@ -68,7 +73,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     story.canaries |= {"recovery code": code, "server key": settings.server_key_path.read_text().split()[-1]}
     _tell(story, shop)
     host.engine.close()
-    return story
+    story.numbers = Served(watch, {}, folder).get("/metrics").text
+    yield story
+    story.served.stop()
 
 
 def _tell(story: Told, shop: Shop) -> None:
@@ -154,16 +161,29 @@ def _provoke(story: Told) -> None:
     database.write_bytes(hidden)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ended(told: Told):  # type: ignore[no-untyped-def]
-    yield
-    told.served.stop()
-
-
 @pytest.mark.meets("rfc9700-67")
 def test_the_log_holds_no_secret(told: Told) -> None:
     assert "GET /api/v1/<collection>" in told.served.log, "the log was on"
     told.hunt(told.served.log, "the server's log")
+
+
+def test_every_line_of_the_server_itself_is_in_the_form_that_was_chosen(told: Told) -> None:
+    lines = [line for line in told.served.log.splitlines() if "vrm.access" in line]
+    assert len(lines) > 20
+    if told.served.environ["VRM_LOG_FORMAT"] == "json":
+        assert all({"time", "rule", "status", "ms", "request"} <= json.loads(line).keys() for line in lines)
+    else:
+        assert all(
+            re.fullmatch(r"INFO vrm.access \S+ .+ \d{3} [\d.]+ms request=[0-9a-f]{16}", line) for line in lines
+        )
+
+
+def test_the_numbers_tell_of_nobody(told: Told) -> None:
+    assert "/api/v1/<collection>" in told.numbers, "the numbers were told"
+    told.hunt(told.numbers, "the numbers for Prometheus")
+    refused = re.search(r"^vrm_logins_refused_total (\d+)$", told.numbers, re.MULTILINE)
+    assert refused is not None
+    assert int(refused[1]) == 1
 
 
 @pytest.mark.meets("rfc9700-67")
