@@ -59,7 +59,9 @@ def load_on(place: Stage, cluster: Cluster, *, served: bool) -> Load:
     return ServedLoad(place, cluster.url()) if served else PlainLoad(cluster.url())
 
 
-def trial(rounds: int, seconds: float, *, served: bool) -> tuple[list[Round], dict[str, object]]:
+def trial(
+    rounds: int, seconds: float, *, served: bool, kinds: Sequence[str] = KINDS
+) -> tuple[list[Round], dict[str, object]]:
     """So many kills under load; what each took, and what was lost on any member in the end."""
     with stage.set_up() as place:
         cluster = Cluster(place)
@@ -67,7 +69,7 @@ def trial(rounds: int, seconds: float, *, served: bool) -> tuple[list[Round], di
         with load_on(place, cluster, served=served) as load:
             for turn in range(rounds):
                 time.sleep(seconds)
-                found.append(fall(cluster, load, KINDS[turn % len(KINDS)]))
+                found.append(fall(cluster, load, kinds[turn % len(kinds)]))
                 print(json.dumps(asdict(found[-1])), flush=True)
             time.sleep(seconds)
         cluster.settle()
@@ -81,12 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--rounds", type=int, default=4)
     made.add_argument("--seconds", type=float, default=3.0, help="of load before each kill")
     made.add_argument("--served", action="store_true", help="load on two nodes of vrm instead of psycopg")
+    made.add_argument("--kind", choices=KINDS, action="append", help="of end; both in turn unless given")
     chosen = made.parse_args(arguments)
     if wanting := stage.missing("initdb", "etcd", "patroni"):
         wanted = " ".join(wanting)
         print(f"error: not here: {wanted}\nhint: apt-get install {wanted}", file=sys.stderr)
         return 2
-    _, told = trial(chosen.rounds, chosen.seconds, served=chosen.served)
+    kinds = chosen.kind or KINDS
+    _, told = trial(chosen.rounds, chosen.seconds, served=chosen.served, kinds=kinds)
     print(json.dumps(told))
     return 1 if told["lost"] else 0
 
