@@ -63,6 +63,8 @@ def _measure(chosen: argparse.Namespace, before: report.Groups) -> None:
         if target:  # after each group: what is measured is not lost to the next one's fault
             target.write_text(report.as_json(results), encoding="utf-8")
     print(f"\n{aims.table(aims.judged(results.values()), report.today())}")
+    if not whole:
+        print("(some of it small or short: this says that all works, not how fast it is)")
 
 
 def _groups(chosen: argparse.Namespace) -> list[Group]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from bench import load, machine, measure, rows
 from bench.measure import Finding, Outcome
 from bench.servers import Server, free_port, vrm
@@ -18,20 +20,22 @@ def group(run: Run) -> Outcome:
         every = rows.reading(rows.Connection(world, world.vault("reader", rows.RECORDS)))
         every.append(rows.creating_with(world, world.vault("writer", rows.RECORDS), 1))
         started: list[float] = []
+        busy: list[float] = []
         found: list[Finding] = []
         for number in range(run.size(STARTS)):
             server = vrm(run.folder, world.settings.port, name=f"resting{number}", data="resting")
             try:
                 started.append(server.started)
+                busy.append(machine.cpu_seconds(server.processes()))
                 if not found:
                     found = _memory(run, server, every)
             finally:
                 server.stop()
     finally:
         world.close()
-    return Outcome(
-        findings=[measure.finding("cold-start", "from nothing to the first answer", started, "s"), *found]
-    )
+    note = f"CPU {statistics.median(busy):.2f}, of all workers"
+    start = measure.finding("cold-start", "from nothing to the first answer", started, "s", note)
+    return Outcome(findings=[start, *found])
 
 
 def _memory(run: Run, server: Server, every: list[rows.Row]) -> list[Finding]:

@@ -53,8 +53,8 @@ def rows(world: World, wanted: Callable[[str], bool] = bool) -> list[Row]:
         ("create-1",): lambda: [creating_with(world, world.vault("followed", RECORDS), 1)],
         ("create-10",): lambda: [creating_with(world, world.vault("crowded", RECORDS), 10)],
         ("refresh",): lambda: [refreshing(world)],
-        INTROSPECTING: lambda: introspecting(world, connection()),
         (KEYED,): lambda: [asserting(world)],
+        INTROSPECTING: lambda: introspecting(world, connection()),
     }
     made = [make() for names, make in makers.items() if any(map(wanted, names))]
     return [row for some in made for row in some if wanted(row.name)]
@@ -78,7 +78,13 @@ def reading(connection: Connection, filtered: int = 100) -> list[Row]:
 def proving(world: World, vault: Vault) -> Row:
     """The reading of one record with a token that is bound to a key."""
     connection = Proving(world, vault)
-    return Row("read-one-dpop", "the same, with a DPoP proof", ONE, connection.one, connection.readings)
+    return Row(
+        "read-one-dpop",
+        "vendor reads one record, with a DPoP proof",
+        ONE,
+        connection.one,
+        connection.readings,
+    )
 
 
 def reading_many(world: World, vaults: Sequence[Vault]) -> Row:
@@ -252,7 +258,7 @@ def asserting(world: World) -> Row:
         said = [prover.assertion(vendor.client_id, world.settings.issuer) for _ in range(PROOFS)]
         return Plan("POST", ["/oauth/introspect"], {"Content-Type": FORM}, body, once=said, holds="false")
 
-    return Row(KEYED, "the same, by a signed assertion", "/oauth/introspect", plan, None)
+    return Row(KEYED, "vendor proves who it is, by a signature", "/oauth/introspect", plan, None)
 
 
 def sample(row: Row, server: Server) -> tuple[Answer, Plan]:
