@@ -83,7 +83,7 @@ class Agreement:
     def decode(cls, blob: bytes) -> Agreement:
         """The agreement of `encode`; TamperedError for anything else: whoever holds a token can seal it."""
         try:
-            values = json.loads(blob)
+            values = compact.loads(blob)
             lists = {name: tuple(values[name]) for name in _LISTS if name in values}
             found = cls(**{**values, **lists})
             told = [getattr(found, name) for name in cls.__slots__]

@@ -10,7 +10,6 @@ next sweep, as the copy of a lost answer does, which opens the same (docs/adr/00
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ from vrm.consent.scopes import Part
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.errors import CodeError, ProofError, TamperedError, TargetError
-from vrm.vault import crypto
+from vrm.vault import compact, crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pack, unpack
@@ -333,7 +332,7 @@ class Tokens:
         if found.replay is not None and abs(self._clock.now() - (found.spent or 0)) <= self._grace:
             lost = Cipher(wrapping, Purpose.REPLAY, found.lookup).unseal(found.replay)
             client, text = unpack(lost)
-            answer = TokenSet(**json.loads(text))
+            answer = TokenSet(**compact.loads(text))
             if crypto.equal(client, vendor.client_id.encode()) and answer.jkt == jkt_of(proof):
                 if resource not in (None, answer.audience):  # no answer for one place is one for another
                     raise TargetError()
@@ -343,7 +342,7 @@ class Tokens:
 
     def _seal_replay(self, wrapping: Key, lookup: bytes, vendor: Vendor, answer: TokenSet) -> bytes:
         values = {name: getattr(answer, name) for name in TokenSet.__slots__}
-        return Cipher(wrapping, Purpose.REPLAY, lookup).seal(pack(vendor.client_id, json.dumps(values)))
+        return Cipher(wrapping, Purpose.REPLAY, lookup).seal(pack(vendor.client_id, compact.dumps(values)))
 
     def first_use(self, transaction: Transaction, lookup: bytes, parent: bytes) -> None:
         """A token of a new pair was used: the lost-answer copy of the pair is deleted."""
@@ -352,7 +351,9 @@ class Tokens:
 
     @staticmethod
     def _answered(transaction: Transaction, parent: bytes) -> None:
-        transaction.execute("UPDATE tokens SET replay = NULL WHERE lookup = ?", (parent,))
+        transaction.execute(
+            "UPDATE tokens SET replay = NULL WHERE lookup = ? AND replay IS NOT NULL", (parent,)
+        )
 
     def revoke(self, token: str, vendor: Vendor) -> None:
         """RFC 7009: end an access token, or with a refresh token the grant itself.

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +61,7 @@ _PUT = (
     f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in (*_TOLD[1:], 'mac'))}"
 )
 _BLOCKED, _ORIGIN = _TOLD.index("blocked"), _TOLD.index("origin")
+_KEPT = 1024  # rows whose reading a process remembers
 _AS_BEFORE = tuple(default for _, default in LATER.values())
 
 
@@ -149,6 +151,8 @@ class Vendors:
         self._engine = engine
         self._server_key = server_key
         self._clock = clock
+        # What a row says depends on the row alone. It holds no key, and is looked up anew every time.
+        self._read = lru_cache(_KEPT)(self._vouched)
 
     def add(
         self,
@@ -213,10 +217,10 @@ class Vendors:
 
     def get(self, client_id: str) -> Vendor:
         """The vendor, blocked or not; VendorNotFoundError, also where its row was altered."""
-        row = self._row(client_id)
-        if not self._is_ours(row):
+        vendor = self._read(self._row(client_id))
+        if vendor is None:
             raise VendorNotFoundError()
-        return _vendor(row)
+        return vendor
 
     def of_resource(self, resource: str) -> Vendor | None:
         """The resource server at this address, to the character; none that is blocked or was altered."""
@@ -224,12 +228,12 @@ class Vendors:
             f"SELECT {_COLUMNS} FROM vendors WHERE resource = ? AND resource <> '' AND blocked = 0",
             (resource,),
         )
-        return next((_vendor(row) for row in rows if self._is_ours(row)), None)
+        return next(filter(None, map(self._read, rows)), None)
 
     def listing(self) -> list[Vendor]:
         """Every vendor by name."""
         rows = self._engine.all(f"SELECT {_COLUMNS} FROM vendors ORDER BY name, client_id")
-        return [_vendor(row) for row in rows if self._is_ours(row)]
+        return list(filter(None, map(self._read, rows)))
 
     def problems(self) -> list[str]:
         """Vendors that are none any more: their rows were altered, or the server key is another."""
@@ -254,6 +258,10 @@ class Vendors:
         if row is None:
             raise VendorNotFoundError()
         return row
+
+    def _vouched(self, row: Row) -> Vendor | None:
+        """The vendor that this row is; None where it was altered."""
+        return _vendor(row) if self._is_ours(row) else None
 
     def _is_ours(self, row: Row) -> bool:
         return crypto.equal(self._mac(row[:-1]), row[-1])

@@ -8,12 +8,13 @@ bodies of another type and oversized requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from authlib.oauth2 import OAuth2Error, OAuth2Request
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload
+from authlib.oauth2.rfc6749 import InsecureTransportError, InvalidRequestError, OAuth2Payload
 from flask import Request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -52,12 +53,27 @@ class Parameters(OAuth2Payload):
 class StrictRequest(OAuth2Request):
     """Authlib's request over our parameters; its address is the public one, whatever Host header came."""
 
+    client: Any = None
+    user = auth_method = credential = authorization_code = refresh_token = None
+    headers: Mapping[str, str] = {}  # Authlib's own readers of credentials are not used
+    _body = _scope = None
+
     def __init__(self, environ: dict[str, Any], public_url: str, parameters: Parameters) -> None:
-        """`environ`: of WSGI, so that a request need not have come through Flask."""
-        super().__init__(environ["REQUEST_METHOD"], public_url + environ["PATH_INFO"])
+        """`environ`: of WSGI, so that a request need not have come through Flask.
+
+        Authlib's own constructor would judge the same address anew at every request.
+        """
+        _require_secure(public_url)
+        self.method, self.uri = environ["REQUEST_METHOD"], public_url + environ["PATH_INFO"]
         self.sent = EnvironHeaders(environ)  # the headers
         self.address: str = environ.get("REMOTE_ADDR", "")  # of who calls
         self.payload: Parameters = parameters
+
+
+@functools.lru_cache
+def _require_secure(public_url: str) -> None:
+    """InsecureTransportError where it is neither https nor on this machine: nothing is asked for there."""
+    InsecureTransportError.check(public_url)
 
 
 def from_query(request: Request) -> Parameters:
