@@ -16,19 +16,23 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 
+from vrm.vault.engine import Engine
 from vrm.vault.postgres import PostgresEngine
+from vrm.vault.sqlite import SqliteEngine
 
 ENGINE = os.environ.get("VRM_TEST_ENGINE", "sqlite")
+IN_ORDER = "ctid" if ENGINE == "postgresql" else "rowid"  # rows as they came
 _STARTED = "VRM_TEST_POSTGRES_STARTED"  # told to the processes that a test starts
 ROOT = Path(__file__).parents[1]
 _FETCHED = ROOT / ".tools" / "postgres" / "packages"
@@ -259,6 +263,41 @@ def opened(folder: Path) -> PostgresEngine:
 def chosen(folder: Path) -> str:
     """What VRM_DATABASE_URL is for a folder, on the engine of this run."""
     return address(folder) if ENGINE == "postgresql" else ""
+
+
+def engine_of(folder: Path) -> Engine:
+    """Another engine on the database of a folder, as another process has it, on the engine of this run."""
+    return opened(folder) if ENGINE == "postgresql" else SqliteEngine(folder / "vrm.db")
+
+
+def stored(engine: Engine, folder: Path) -> bytes:
+    """Whatever the database holds: the bytes of its files, or all that its server gives to who asks."""
+    if isinstance(engine, SqliteEngine):
+        return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    rows = [row for table in engine.tables() for row in engine.all(f"SELECT * FROM {table}")]
+    values = (value for row in rows for value in row)
+    return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+
+
+@contextmanager
+def traced(engine: Engine, act: Callable[[str], object]) -> Iterator[None]:
+    """Let `act` hear of each statement of this thread before it runs."""
+    if isinstance(engine, SqliteEngine):
+        raw = engine._connection().raw
+        raw.set_trace_callback(act)
+        yield
+        raw.set_trace_callback(None)
+        return
+    link = engine._link()
+    run = link.execute
+
+    def heard(sql: str, parameters: Sequence[Any] = ()) -> Any:
+        act(sql)
+        return run(sql, parameters)
+
+    link.execute = heard
+    yield
+    del link.execute
 
 
 @pytest.fixture(scope="session")

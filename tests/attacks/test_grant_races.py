@@ -18,6 +18,7 @@ import pytest
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.faults.household import Server, free_port
+from tests.postgres import IN_ORDER
 from vrm.app import open_host
 from vrm.consent.tokens import TokenSet
 from vrm.settings import Settings
@@ -51,7 +52,8 @@ class Town:
         log, vault = self.customer.consent.log, self.customer.vault
         ciphers, found = log._ciphers(vault, log.known_heads(vault.keyring)), []
         for segment, seq, at, sealed in vault.engine.all(
-            "SELECT CAST(segment AS BLOB), seq, at, sealed FROM log_entries WHERE vault = ? ORDER BY rowid",
+            "SELECT CAST(segment AS BLOB), seq, at, sealed FROM log_entries WHERE vault = ?"
+            f" ORDER BY {IN_ORDER}",
             (vault.id,),
         ):
             text = ciphers[segment].unseal(sealed, seq, log._link(vault.id, segment, seq - 1), at)

@@ -229,11 +229,11 @@ def _stage_and_die(folder: str) -> None:
     from pathlib import Path
 
     from tests.conftest import CHEAP, PASSPHRASE
+    from tests.postgres import engine_of
     from vrm.vault import serverkey
-    from vrm.vault.sqlite import SqliteEngine
     from vrm.vault.vault import Vaults
 
-    engine = SqliteEngine(Path(folder) / "vrm.db")
+    engine = engine_of(Path(folder))
     vaults = Vaults(engine, serverkey.load(Path(folder) / "server.key"), clock=SettableClock(), limits=CHEAP)
     with vaults.unlock("alice", PASSPHRASE).records("purchases").staging():
         os._exit(9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import SettableClock
+from tests.postgres import stored
 from vrm.consent.deposits import ONCE_LIFE, Deposits, Quota
 from vrm.consent.grants import DAY
 from vrm.consent.reader import Access
@@ -24,6 +26,7 @@ from vrm.errors import (
     StorageError,
     ValidationError,
 )
+from vrm.vault.engine import Engine
 from vrm.vault.mailbox import Mailbox
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -136,13 +139,11 @@ def test_the_same_key_for_another_body_is_refused(vendor: Vendor, tokens: TokenS
 
 
 def test_a_key_is_forgotten_after_thirty_days_and_never_stored(
-    vendor: Vendor, customer: Customer, clock: SettableClock, engine: SqliteEngine, consent: Consent
+    vendor: Vendor, customer: Customer, clock: SettableClock, engine: Engine, consent: Consent, folder: Path
 ) -> None:
     tokens = vendor.connect(customer, writing(), days=60)
     vendor.leave(tokens.access_token, RECEIPT, "a-key-in-plain-sight")
-    assert b"a-key-in-plain-sight" not in b"".join(
-        path.read_bytes() for path in engine._path.parent.iterdir()
-    )
+    assert b"a-key-in-plain-sight" not in stored(engine, folder)
     clock.forward(ONCE_LIFE)
     fresh = vendor.refresh(tokens.refresh_token)
     vendor.leave(fresh.access_token, {"item": {"title": "Emma"}}, "a-key-in-plain-sight")

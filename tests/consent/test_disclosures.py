@@ -12,6 +12,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import SettableClock
+from tests.postgres import IN_ORDER
 from vrm.consent import disclosures, segments
 from vrm.consent.disclosures import EVENTS, Disclosures
 from vrm.consent.service import Consent
@@ -149,7 +150,7 @@ def test_a_segment_cut_after_the_unlock_is_found_by_the_next_heads_only(
     """The limit, said openly: a whole segment since the last unlock can be cut unseen; older ones not."""
     in_new_segment(customer.consent)
     vendor.read(read)
-    newest = engine.all("SELECT segment FROM log_entries ORDER BY rowid DESC LIMIT 1")[0][0]
+    newest = engine.all(f"SELECT segment FROM log_entries ORDER BY {IN_ORDER} DESC LIMIT 1")[0][0]
     assert customer.consent.at_unlock(customer.vault) == []
     for table in ("log_entries", "log_segments"):
         run(engine, f"DELETE FROM {table} WHERE segment = ?", newest)

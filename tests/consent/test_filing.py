@@ -10,6 +10,7 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import SettableClock
 from tests.consent.test_deposits import MESSAGE, RECEIPT
+from tests.postgres import traced
 from vrm.consent.filing import Filing
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
@@ -387,10 +388,8 @@ def test_a_filing_that_comes_too_late_puts_nothing_back(
             with ThreadPoolExecutor() as pool:
                 pool.submit(overtake).result()
 
-    connection = engine._connection().raw
-    connection.set_trace_callback(meanwhile)
-    file(customer)
-    connection.set_trace_callback(None)
+    with traced(engine, meanwhile):
+        file(customer)
     assert met
     assert only(customer)[1]["item"]["title"] == "Kindred, again"
     assert customer.consent.filing.left(customer.vault) == 0

@@ -15,6 +15,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.attacks.conftest import Story, tell
+from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.app import SCHEMAS
 from vrm.consent import moves
@@ -563,6 +564,7 @@ def test_the_reader_without_vrm_prints_what_opens_and_names_what_does_not(
     assert len(found["connections"]) == 1
 
 
+@only_sqlite
 def test_a_row_that_the_database_cannot_give_is_a_fault_of_the_storage(
     story: Story, alice: tuple[Vault, str], consent: Consent, engine: SqliteEngine
 ) -> None:

@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from vrm.clock import SystemClock
 from vrm.consent.once import Once
-from vrm.vault.sqlite import SqliteEngine
-once = Once(SqliteEngine(Path(sys.argv[1])), SystemClock())
+from tests.postgres import engine_of
+once = Once(engine_of(Path(sys.argv[1])), SystemClock())
 print("ready", flush=True)
 sys.stdin.readline()
 print(*[n for n in range(200) if once.claim("jti", b"%d" % n, 4_000_000_000)], flush=True)
@@ -73,7 +73,7 @@ def test_the_table_does_not_tell_what_was_used(
 
 
 def test_of_two_processes_exactly_one_gets_each_value(engine: SqliteEngine, folder: Path) -> None:
-    command = [sys.executable, "-c", RIVAL, str(folder / "vrm.db")]
+    command = [sys.executable, "-c", RIVAL, str(folder)]
     rivals = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Vendor
+from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from vrm.consent import events, outbox
 from vrm.consent.grants import DAY
@@ -352,6 +353,7 @@ def test_the_sweep_forgets_queues_that_are_empty(out: Outbox, engine: SqliteEngi
     assert engine.one("SELECT count(*) FROM event_queues") == (0,)
 
 
+@only_sqlite
 def test_a_row_of_another_kind_of_value_stops_no_other(
     out: Outbox, engine: SqliteEngine, grants: list[str]
 ) -> None:
@@ -379,6 +381,7 @@ def test_a_grant_whose_place_was_taken_is_told_as_amended(
     assert following(consent.outbox, taken(consent.outbox)).notice.kind == events.AMENDED
 
 
+@only_sqlite
 def test_an_event_of_no_grant_goes_and_keeps_nobody_busy(
     out: Outbox, engine: SqliteEngine, grants: list[str]
 ) -> None:

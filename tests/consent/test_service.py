@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.attacks.actors import Customer, Vendor, writing
+from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE
 from tests.consent.test_deposits import RECEIPT
 from vrm.consent.service import Consent
@@ -23,6 +24,7 @@ def test_keys_that_were_renewed_meanwhile_are_no_fault_of_what_is_stored(
     assert consent.at_unlock(vaults.unlock("alice", PASSPHRASE)) == []
 
 
+@only_sqlite
 def test_a_disk_that_takes_no_more_is_no_fault_of_what_is_stored(
     customer: Customer, vendor: Vendor, consent: Consent, engine: SqliteEngine
 ) -> None:

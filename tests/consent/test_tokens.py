@@ -13,6 +13,7 @@ import pytest
 
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
 from tests.conftest import SettableClock
+from tests.postgres import IN_ORDER, engine_of
 from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.consent.disclosures import REFUSALS_MOST
 from vrm.consent.grants import DAY
@@ -438,8 +439,8 @@ def test_no_reading_is_logged_after_the_end(customer: Customer, vendor: Vendor, 
     grants.revoke(customer.vault, tokens.grant_id)
     for thread in threads:
         thread.join()
-    rows = customer.vault.engine.all("SELECT rowid, segment, seq FROM log_entries ORDER BY rowid")
-    order = {(segment, seq): rowid for rowid, segment, seq in rows}
+    rows = customer.vault.engine.all(f"SELECT segment, seq FROM log_entries ORDER BY {IN_ORDER}")
+    order = {(bytes(segment), seq): at for at, (segment, seq) in enumerate(rows)}
     by_event: dict[str, list[int]] = {}
     for (segment, seq), rowid in order.items():
         by_event.setdefault(_event(customer, segment, seq), []).append(rowid)
@@ -465,10 +466,10 @@ def _event(customer: Customer, segment: bytes, seq: int) -> str:
     return str(json.loads(cipher.unseal(sealed, seq, log._link(vault.id, segment, seq - 1), at))["event"])
 
 
-def _redeem_elsewhere(path: Path, code: str, client_id: str, verifier: str, results: Any) -> None:
-    engine = SqliteEngine(path)
+def _redeem_elsewhere(folder: Path, code: str, client_id: str, verifier: str, results: Any) -> None:
+    engine = engine_of(folder)
     clock = SettableClock()
-    consent = Consent(engine, Vaults(engine, serverkey.load(path.parent / "server.key"), clock=clock), clock)
+    consent = Consent(engine, Vaults(engine, serverkey.load(folder / "server.key"), clock=clock), clock)
     vendor = Vendor(consent, consent.vendors.get(client_id), verifier)
     outcomes = _together(lambda: vendor.redeem(code), 8)
     results.put(sum(not isinstance(one, CodeError) for one in outcomes))
@@ -479,7 +480,7 @@ def test_of_sixteen_redemptions_in_two_processes_one_wins(
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
-    given = (folder / "vrm.db", code, vendor.registered.client_id, vendor.verifier, results)
+    given = (folder, code, vendor.registered.client_id, vendor.verifier, results)
     children = [spawn.Process(target=_redeem_elsewhere, args=given) for _ in range(2)]
     for child in children:
         child.start()

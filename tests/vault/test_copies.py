@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE
 from tests.vault.writers import unlocked
 from vrm.app import SCHEMAS
@@ -25,6 +26,7 @@ from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
 from vrm.vault.wholefile import whole_file
 
+pytestmark = only_sqlite
 NOW = 1_795_000_000
 Restore = Callable[..., copies.PutBack]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import traced
 from tests.vault.importers.samples import retail
 from tests.vault.importing import RETAIL, bring, counts, kept
 from vrm.errors import ConflictError
@@ -56,13 +57,13 @@ KILLED = """
     from tests.conftest import CHEAP, PASSPHRASE, SettableClock
     from tests.vault.importers.samples import Pipe, retail
     from vrm.vault import serverkey
-    from vrm.vault.sqlite import SqliteEngine
+    from tests.postgres import engine_of
     from vrm.vault.intake import bring_in
     from vrm.vault.vault import Vaults
 
     folder = Path(sys.argv[1])
     server_key = serverkey.load(folder / "server.key")
-    vaults = Vaults(SqliteEngine(folder / "vrm.db"), server_key, clock=SettableClock(), limits=CHEAP)
+    vaults = Vaults(engine_of(folder), server_key, clock=SettableClock(), limits=CHEAP)
     vault = vaults.unlock("alice", PASSPHRASE)
 
     def pause(step, done, total):
@@ -147,10 +148,8 @@ def test_what_she_removes_while_known_lines_are_looked_up_is_known_and_stays_awa
             with ThreadPoolExecutor() as pool:
                 pool.submit(records.remove, record).result()
 
-    connection = engine._connection().raw
-    connection.set_trace_callback(meanwhile)
-    (said,) = bring(vault, (RETAIL, retail({"Product Name": "New name"})))
-    connection.set_trace_callback(None)
+    with traced(engine, meanwhile):
+        (said,) = bring(vault, (RETAIL, retail({"Product Name": "New name"})))
     assert counts(said) == (1, 0, 0, 1, 0)
     assert records.count() == 0
     assert vault.check() == []

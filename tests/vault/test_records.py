@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.errors import ConflictError, RecordNotFoundError, StorageError, TamperedError, ValidationError
 from vrm.vault.catalog import CATALOG_BY_NAME
@@ -354,6 +355,7 @@ def test_a_staged_row_that_was_altered_stops_the_import_whole(
     assert vault.check() == []
 
 
+@only_sqlite
 def test_a_full_disk_while_importing_leaves_the_vault_as_it_was(
     records: Records, engine: SqliteEngine, vault: Vault
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import PASSPHRASE, SettableClock
+from tests.postgres import IN_ORDER
 from vrm.errors import (
     BusyError,
     PairingError,
@@ -295,7 +296,7 @@ def test_a_key_planted_for_another_program_is_not_sealed_to(
 ) -> None:
     victim, thief = vaults.pairings.begin(ADDRESS), vaults.pairings.begin("203.0.113.9")
     with engine.write() as transaction:  # her code now leads to the thief's row
-        (tag,) = engine.one("SELECT tag FROM pairings ORDER BY rowid")  # type: ignore[misc]
+        (tag,) = engine.one(f"SELECT tag FROM pairings ORDER BY {IN_ORDER}")  # type: ignore[misc]
         transaction.execute("DELETE FROM pairings WHERE tag = ?", (tag,))
         transaction.execute("UPDATE pairings SET tag = ?", (tag,))
     with pytest.raises(PairingError):

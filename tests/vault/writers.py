@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import CHEAP, SettableClock
+from tests.postgres import engine_of
 from vrm.vault import serverkey
-from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.tables import where
 from vrm.vault.vault import Vault, Vaults
 
 
 def unlocked(folder: Path, passphrase: str) -> Vault:
     """Alice's vault, opened anew by this process."""
-    engine = SqliteEngine(folder / "vrm.db")
+    engine = engine_of(folder)
     key = serverkey.load(folder / "server.key")
     vaults = Vaults(engine, key, clock=SettableClock(), limits=CHEAP)
     assert vaults.adopt() == []  # as the start of a host does where the key is new

@@ -346,10 +346,8 @@ class Views:
         The rest is posted anew, so that nothing tells of what left.
         """
         places = [shelf(grant.keys.common, stream) for stream in grant.agreement.streams]
-        marks = ", ".join("?" * len(places))
-        transaction.execute(
-            f"DELETE FROM views WHERE grant_id = ? AND shelf NOT IN ({marks})", (grant.grant_id, *places)
-        )
+        others = f" AND shelf NOT IN ({', '.join('?' * len(places))})" if places else ""
+        transaction.execute(f"DELETE FROM views WHERE grant_id = ?{others}", (grant.grant_id, *places))
         self.post(transaction, grant)
 
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:

@@ -23,6 +23,7 @@ from tests.api.oauth.test_par import pushed
 from tests.api.oauth.test_tickets import GRANT_TYPE, approve
 from tests.api.proving import TOKEN, Prover
 from tests.conftest import SettableClock
+from tests.postgres import IN_ORDER
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
 from vrm.settings import Settings
@@ -277,7 +278,7 @@ def test_revoking_against_sixteen_readers_and_sixteen_refreshers_leaves_nothing(
 def _events_after_the_end(consent: Consent, customer: Customer, engine: SqliteEngine) -> set[str]:
     """What was written into the log after the entry of the revocation, in the order of the table."""
     log, vault = consent.log, customer.vault
-    rows = engine.all("SELECT segment, seq, at, sealed FROM log_entries ORDER BY rowid")
+    rows = engine.all(f"SELECT segment, seq, at, sealed FROM log_entries ORDER BY {IN_ORDER}")
     ciphers = log._ciphers(vault, {})
     events = [
         json.loads(ciphers[segment].unseal(sealed, seq, log._link(vault.id, segment, seq - 1), at))["event"]
