@@ -40,7 +40,6 @@ from vrm.errors import RequestChangedError, RequestNotFoundError, ValidationErro
 from vrm.vault import crypto
 from vrm.vault.catalog import FOR_WHOM, STAMPED
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.journal import Journal
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault
 
@@ -174,7 +173,7 @@ class Requests(Asking):
         plan = self._plan(vault, request, choices)
         if not crypto.equal(plan.preview.digest.encode(), digest.encode("utf-8", "replace")):
             raise RequestChangedError()
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             # What an import shows after the approval would not count as new to this grant.
             vault.records(STAMPED).require_no_import()
             self.spend(transaction, request)
@@ -229,7 +228,7 @@ class Requests(Asking):
     def decline(self, vault: Vault, handle: str) -> Decision:
         """Share nothing; the vendor is told only that."""
         request = self.open(handle)
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             self.spend(transaction, request)
             if request.poll is not None:
                 self._polls.settle(transaction, request.poll, DECLINED)
@@ -252,7 +251,7 @@ class Requests(Asking):
         if "purchases" in streams:
             rules += [sorted(choices.for_whom), choices.unsorted, choices.period]
         day = today(self._clock).isoformat()
-        position = Journal(self._engine, vault.keyring).position()
+        position = vault.position()
         if request.earlier is not None:
             rules.append(request.earlier.state)
         text = json.dumps([request.handle, vault.id, position, day, rules])

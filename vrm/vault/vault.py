@@ -274,6 +274,10 @@ class Vault:
         name = CATALOG_BY_NAME[collection].name
         return Records(self.engine, self.keyring, name, self._vaults.watcher, self._vaults.clock)
 
+    def position(self) -> int:
+        """A number that grows with every change of records: the same number means that none has changed."""
+        return Journal(self.engine, self.keyring).position()
+
     def table(self, collection: str) -> RecordTable:
         """The same records as a TinyDB table."""
         return RecordTable(self.records(collection))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, g
@@ -20,6 +20,7 @@ from vrm.settings import Settings
 from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault, Vaults
 from vrm.web.limits import Limits
+from vrm.web.tally import Tally
 
 EXTENSION = "vrm.web"
 
@@ -37,6 +38,7 @@ class Desk:
     settings: Settings
     clock: Clock
     limits: Limits
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def https(self) -> bool:

@@ -17,6 +17,7 @@ from vrm.web.pages.companies import live_grants
 from vrm.web.pages.inbox import count_messages
 from vrm.web.pages.log import names
 from vrm.web.pages.requests import waiting_requests
+from vrm.web.tally import Counted
 
 SECONDS_PER_DECISION: Final = 3
 RECENT: Final = 100  # entries looked through
@@ -31,23 +32,23 @@ def home() -> str:
         return render_template("welcome.html", waiting=len(session.waiting()))
     left = desk().consent.go_on_filing(vault())
     recent = desk().consent.log.read(vault(), RECENT)
-    things, unsorted = _count_things()
+    counted = desk().tally.of(vault(), _count_things)
     grants = live_grants()
     waiting = _waiting()
     return render_template(
         "home.html",
         arrivals=[(grant, len(waiting[grant.id])) for grant in grants if grant.id in waiting],
         waiting=waiting_requests(),
-        things=things,
-        unsorted=unsorted,
-        seconds=_estimate(unsorted),
+        things=counted.things,
+        unsorted=counted.unsorted,
+        seconds=_estimate(counted.unsorted),
         grants=grants,
         readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
         alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
         messages=count_messages(),
         left=left,
         aside=Counter(one.vendor_name for one in desk().consent.filing.put_aside(vault())),
-        problems=desk().consent.problems(vault()) or things < vault().records("purchases").count(),
+        problems=desk().consent.problems(vault()) or counted.things < counted.stored,
         names=names(recent),
         restored=copies.restored(vault().engine, vault().id),
         ended=sorted({entry.vendor_name for entry in recent if entry.event == "restored"}),
@@ -68,9 +69,7 @@ def _estimate(unsorted: int) -> int:
     return max(10, seconds // 10 * 10) if seconds < 60 else seconds
 
 
-def _count_things() -> tuple[int, int]:
-    things = unsorted = 0
-    for _, document in readable("purchases", ("context",)):
-        things += 1
-        unsorted += "for" not in document["context"]
-    return things, unsorted
+def _count_things() -> Counted:
+    opened = [document["context"] for _, document in readable("purchases", ("context",))]
+    unsorted = sum("for" not in context for context in opened)
+    return Counted(len(opened), unsorted, vault().records("purchases").count())
