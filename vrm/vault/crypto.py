@@ -304,10 +304,9 @@ def seal_all(sealings: Sequence[tuple[Cipher, bytes]], packed: bytes) -> list[by
 
     Each has a random nonce of its own, all drawn from the system in one call.
     """
-    size, sealed = envelope.NONCE, []
-    nonces = os.urandom(size * len(sealings))
-    for at, (cipher, text) in enumerate(sealings):
-        nonce = nonces[at * size : at * size + size]
+    nonces, at, sealed = os.urandom(envelope.NONCE * len(sealings)), 0, []
+    for cipher, text in sealings:
+        nonce = nonces[at : (at := at + envelope.NONCE)]
         bound = cipher._bound + packed  # noqa: SLF001 - of this file, and without a call for each
         sealed.append(cipher._header + nonce + cipher._aead.encrypt(nonce, text, bound))  # noqa: SLF001
     return sealed

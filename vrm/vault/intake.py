@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +84,8 @@ class _Parsed:
 
     limits: Limits
     reports: list[FileReport] = field(default_factory=list)
-    lines: list[tuple[_From, Line]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    origins: list[_From] = field(default_factory=list)  # of each line
     later: list[tuple[_From, Refund | Return | Charge]] = field(default_factory=list)
     aftermath: dict[str, Aftermath] = field(default_factory=dict)  # by order number
     count: int = 0  # rows of any kind
@@ -174,7 +176,8 @@ def _read(parsed: _Parsed, origin: _From, table: Table, tell: Progress) -> None:
         if parsed.count > limits.lines:
             raise ImportLimitError(f"more than {limits.lines} rows", hint="import the files one by one")
         if isinstance(row, Line):
-            parsed.lines.append((origin, row))
+            parsed.lines.append(row)
+            parsed.origins.append(origin)
         elif isinstance(row, Rejection):
             report.rejected.append(row)
             if len(report.rejected) > limits.rejections:
@@ -200,7 +203,7 @@ class _Store:
         self._tell = tell
         # Exports spell one address differently, so what is usual is counted for each kind of export.
         self._usual: defaultdict[str, Usual] = defaultdict(Usual)
-        self._stored: defaultdict[str, list[tuple[str, Document]]] = defaultdict(list)
+        self._stored: defaultdict[str, list[str]] = defaultdict(list)  # by order number
         self._touched: set[str] = set()  # orders of which something changed that other files told
         self._ids: list[str] = []  # of the new records, the least last
         self._fresh: list[tuple[bytes, Document]] = []
@@ -212,46 +215,37 @@ class _Store:
         prints, again = self._distinct(known)
         verdicts = self._settle(prints.values())
         self._total = len(prints)
-
-        def all_of(at: int) -> list[tuple[_From, Line]]:
-            return [self._parsed.lines[each] for each in (at, *again.get(at, ()))]
-
-        wanted = {known[one]: at for one, at in prints.items() if one in known}
-        for record, document in self._stored_documents():
-            if record in wanted:
-                at = wanted.pop(record)
-                self._update(record, document, all_of(at), verdicts.get(at))
-        for at in wanted.values():  # she removed them while the import ran
-            self._parsed.lines[at][0].report.duplicates += 1
+        self._look_at_stored()
         fresh = sorted(fingerprint for fingerprint in prints if fingerprint not in known)
         self._ids = sorted((self._records.new_id() for _ in fresh), reverse=True)
         for fingerprint in fresh:  # in an order that tells nothing of the export's
             at = prints[fingerprint]
-            self._add(fingerprint, all_of(at), verdicts.get(at))
-        self._settle_stored({self._parsed.lines[at][1].order_number for at in prints.values()})
+            self._add(fingerprint, at, again.get(at, ()), verdicts.get(at))
+        for fingerprint, at in prints.items():
+            if fingerprint in known:
+                self._update(known[fingerprint], (at, *again.get(at, ())), verdicts.get(at))
+        self._settle_stored({self._parsed.lines[at].order_number for at in prints.values()})
         self._flush(0)
         self._report_aftermath()
 
-    def _stored_documents(self) -> Iterator[tuple[str, Document]]:
-        """Every purchase of the vault, opened once; counts where they went, keeps what refunds may mean."""
-        if not self._records.count():
-            return
-        for record, document in self._records.scan():
+    def _look_at_stored(self) -> None:
+        """Count where every purchase of the vault went, and find those that refunds may mean."""
+        for record, document in self._records.scan(("order", "recipient")):
             recipient, order = document["recipient"], document["order"]
             self._usual[order.get("learned_from", "")].count(
                 recipient.get("name", ""), recipient.get("address", ""), order.get("ordered", "")
             )
             number = order.get("order_number", "")
             if number in self._parsed.aftermath:
-                self._stored[number].append((record, document))
-            yield record, document
+                self._stored[number].append(record)
 
     def _distinct(self, known: Mapping[bytes, str]) -> tuple[dict[bytes, int], dict[int, list[int]]]:
         """Each line's first place by fingerprint, and where other files of this import repeat it."""
         prints: dict[bytes, int] = {}
         again: defaultdict[int, list[int]] = defaultdict(list)
-        for at, (origin, line) in enumerate(self._parsed.lines):
-            fingerprint = self._fingerprint(*line.fingerprint)
+        parsed, fingerprint_of = self._parsed, self._fingerprint
+        for at, (origin, line) in enumerate(zip(parsed.origins, parsed.lines, strict=True)):
+            fingerprint = fingerprint_of(*line.fingerprint)
             first = prints.setdefault(fingerprint, at)
             if first != at:
                 again[first].append(at)
@@ -265,29 +259,29 @@ class _Store:
         """Verdicts on the lines of this import whose orders other files speak of."""
         orders: defaultdict[str, list[int]] = defaultdict(list)
         for at in places:
-            order = self._parsed.lines[at][1].order_number
+            order = self._parsed.lines[at].order_number
             if order in self._parsed.aftermath:
                 orders[order].append(at)
         found: dict[int, Verdict] = {}
         for order, members in orders.items():
-            lines = [self._parsed.lines[at][1] for at in members]
+            lines = [self._parsed.lines[at] for at in members]
             known = [Known(line.item_key, line.total, line.status) for line in lines]
             found.update(zip(members, settle(known, self._parsed.aftermath[order]), strict=True))
         return found
 
-    def _facts(self, origin: _From, line: Line, verdict: Verdict | None) -> Document:
-        facts = documents.document(line, origin.source)
+    def _facts(self, at: int, verdict: Verdict | None) -> Document:
+        facts = documents.document(self._parsed.lines[at], self._parsed.origins[at].source)
         return documents.merge(facts, _told(verdict)) if verdict else facts
 
-    def _add(self, fingerprint: bytes, lines: Sequence[tuple[_From, Line]], verdict: Verdict | None) -> None:
+    def _add(self, fingerprint: bytes, at: int, again: Sequence[int], verdict: Verdict | None) -> None:
         self._tick()
-        (origin, line), *others = lines
-        document = self._facts(origin, line, verdict)
-        hint = self._usual[document["order"]["learned_from"]].hint(line)
-        for other, again in others:
-            newest = other.format.newest
-            document = documents.merge(document, self._facts(other, again, verdict), newest=newest)
-            hint = hint or hints.evidence(again)
+        origin, line = self._parsed.origins[at], self._parsed.lines[at]
+        document = self._facts(at, verdict)
+        hint = self._usual[origin.source].hint(line)
+        for other in again:
+            newest = self._parsed.origins[other].format.newest
+            document = documents.merge(document, self._facts(other, verdict), newest=newest)
+            hint = hint or hints.evidence(self._parsed.lines[other])
         if hint and document["order"].get("status") != "cancelled":
             document["notes"] = _suggestion(hint)
             origin.report.suggestions += 1
@@ -297,19 +291,18 @@ class _Store:
         self._fresh.append((fingerprint, document))
         self._flush(BATCH - 1)
 
-    def _update(
-        self,
-        record: str,
-        current: Document,
-        lines: Sequence[tuple[_From, Line]],
-        verdict: Verdict | None,
-    ) -> None:
+    def _update(self, record: str, places: Sequence[int], verdict: Verdict | None) -> None:
         self._tick()
-        report, line = lines[0][0].report, lines[0][1]
+        report, line = self._parsed.origins[places[0]].report, self._parsed.lines[places[0]]
+        try:
+            current, revision = self._records.read(record)
+        except RecordNotFoundError:  # she removed it while the import ran
+            report.duplicates += 1
+            return
         document: Document = current
-        for origin, each in lines:
-            facts = self._facts(origin, each, verdict)
-            document = documents.merge(document, facts, newest=origin.format.newest)
+        for at in places:
+            newest = self._parsed.origins[at].format.newest
+            document = documents.merge(document, self._facts(at, verdict), newest=newest)
         hint = hints.evidence(line)
         if hint and not document["context"].get("for") and not document["notes"].get("suggested_for"):
             document["notes"] = {**document["notes"], **_suggestion(hint)}
@@ -320,16 +313,6 @@ class _Store:
         if document["order"].get("status") != current["order"].get("status"):
             self._touched.add(line.order_number)
         report.updated += 1
-        self._replace(record, current, document)
-
-    def _replace(self, record: str, current: Document, document: Document) -> None:
-        """Stage a changed document; should she have edited it since it was read, her edit is merged in."""
-        try:
-            now, revision = self._records.read(record)
-        except RecordNotFoundError:
-            return
-        if now != current:
-            document = documents.with_facts_of(now, document)
         self._newer.append((record, revision, document))
         self._flush(BATCH - 1)
 
@@ -348,20 +331,27 @@ class _Store:
 
     def _settle_stored(self, here: AbstractSet[str]) -> None:
         """Refunds and returns of purchases that an earlier import brought."""
-        for order, members in self._stored.items():
+        for order, records in self._stored.items():
             if order in here:
                 continue
-            known = [_known(document) for _, document in members]
+            members = list(self._present(records))
+            known = [_known(document) for _, document, _ in members]
             verdicts = settle(known, self._parsed.aftermath[order])
-            for (record, current), verdict in zip(members, verdicts, strict=True):
+            for (record, current, revision), verdict in zip(members, verdicts, strict=True):
                 document = documents.merge(current, _told(verdict))
                 if document != current:
                     self._touched.add(order)
-                    self._replace(record, current, document)
+                    self._newer.append((record, revision, document))
+            self._flush(BATCH - 1)
+
+    def _present(self, records: Iterable[str]) -> Iterator[tuple[str, Document, int]]:
+        for record in records:
+            with suppress(RecordNotFoundError):  # she removed it while the import ran
+                yield (record, *self._records.read(record))
 
     def _report_aftermath(self) -> None:
         """Whether each row of those files changed something, was known, or meant nothing here."""
-        here = {line.order_number for _, line in self._parsed.lines}
+        here = {line.order_number for line in self._parsed.lines}
         for origin, row in self._parsed.later:
             if row.order_number in self._touched:
                 origin.report.updated += 1
