@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -97,6 +97,13 @@ class Server:
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
+        """Start, again where what is left of a killed one is still in the way, and wait until it answers."""
+        until = time.monotonic() + 60
+        while not self._started():
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def _started(self) -> bool:
         settings = (*_SERVER, *self.settings, f"unix_socket_directories={self.folder}")
         command = [self.bin / "postgres", "-D", self.data, *(f"-c{one}" for one in settings)]
         log = (self.folder / "log").open("ab")
@@ -111,19 +118,12 @@ class Server:
             **self._as(),
         )
         log.close()
-        self.wait()
-
-    def wait(self) -> None:
-        until = time.monotonic() + 60
-        while True:
-            try:
+        while self.process.poll() is None:
+            with suppress(psycopg.OperationalError):
                 psycopg.connect(libpq(self.url())).close()
-            except psycopg.OperationalError:
-                assert self.process.poll() is None, (self.folder / "log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.05)
-            else:
-                return
+                return True
+            time.sleep(0.05)
+        return False
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End the server: SIGQUIT at once as in a crash, SIGKILL without any word, SIGINT in order."""
