@@ -146,10 +146,16 @@ def _checked(jwk: Mapping[str, Any]) -> tuple[Json, Key]:
         raise JoseError("the key is for an algorithm that is not accepted here")
     numbers = [_decoded(found[name]) for name in names if name not in _WORDS]
     _check_numbers(found["kty"], numbers)
+    return found, _usable(names, tuple(found[name] for name in names), b"".join(numbers))
+
+
+@lru_cache(maxsize=256)
+def _usable(names: tuple[str, ...], values: tuple[str, ...], numbers: bytes) -> Key:
+    """The key of these numbers: a pure function of public bytes, kept as `_own_key` is; refusals are not."""
     try:
         if names is _EC:  # reading it from DER takes half as long, for the same check that it is on the curve
-            return found, ECKey.import_key(_P256_DER + b"".join(numbers))
-        return found, _KINDS[found["kty"]].import_key({name: found[name] for name in names})
+            return ECKey.import_key(_P256_DER + numbers)
+        return _KINDS[values[0]].import_key(dict(zip(names, values, strict=True)))
     except (JoserfcError, ValueError):
         raise JoseError("not a usable key") from None
 

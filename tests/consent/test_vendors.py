@@ -225,7 +225,7 @@ def test_keys_and_addresses_that_cannot_be_used_are_refused(
 
 
 def test_keys_of_other_kinds_are_passed_over() -> None:
-    assert keysets.keys_in(json.dumps({"keys": [{"kty": "EC", "crv": "P-521"}, PUBLIC]})) == [PUBLIC]
+    assert keysets.keys_in(json.dumps({"keys": [{"kty": "EC", "crv": "P-521"}, PUBLIC]})) == (PUBLIC,)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ anything secret in it: whoever published that has to make new keys, and should h
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vrm import jose
@@ -55,15 +56,15 @@ class KeySets:
         self._clock = clock
         self._fetching = fetching
 
-    def of(self, vendor: Vendor, kid: object = None) -> list[dict[str, Any]]:
+    def of(self, vendor: Vendor, kid: object = None) -> Sequence[Mapping[str, Any]]:
         """A vendor's public keys; fetched anew where `kid` names one that is not among those at hand.
 
         None at all where it has none. OutboundError where they cannot be had, BusyError.
         """
         if vendor.jwks or not vendor.jwks_uri:
-            return keys_in(vendor.jwks) if vendor.jwks else []
+            return keys_in(vendor.jwks) if vendor.jwks else ()
         held, now = self._held(vendor), self._clock.now()
-        keys = keys_in(held.keys) if held and held.keys and now < held.expires + _HOUR else []
+        keys = keys_in(held.keys) if held and held.keys and now < held.expires + _HOUR else ()
         missing = kid is not None and all(key.get("kid") != kid for key in keys)
         if (
             held
@@ -80,7 +81,7 @@ class KeySets:
             self._keep(vendor, held.keys if held else "", held.expires if held else 0)
             return _at_hand(keys, str(error))
 
-    def _fetched(self, vendor: Vendor) -> list[dict[str, Any]]:
+    def _fetched(self, vendor: Vendor) -> Sequence[Mapping[str, Any]]:
         fetched = self._fetching.json(vendor.jwks_uri, most=MAX_SET, known=vendor.verified, longest=_HOUR)
         try:
             keys = keys_in(fetched.text)
@@ -119,7 +120,7 @@ class KeySets:
             transaction.execute("DELETE FROM key_sets WHERE expires < ? AND tried < ?", (old, old))
 
 
-def _at_hand(keys: list[dict[str, Any]], why: str) -> list[dict[str, Any]]:
+def _at_hand(keys: Sequence[Mapping[str, Any]], why: str) -> Sequence[Mapping[str, Any]]:
     if not keys:
         raise OutboundError(why)
     return keys
@@ -138,8 +139,9 @@ def method_of(jwks: str, jwks_uri: str, *, public: bool) -> str:
     return "private_key_jwt"
 
 
-def keys_in(text: str) -> list[dict[str, Any]]:
-    """The keys of a set that can verify; ValidationError for what is no such set."""
+@lru_cache(maxsize=256)
+def keys_in(text: str) -> Sequence[Mapping[str, Any]]:
+    """The keys of a set that can verify; ValidationError for what is no such set, which is not kept."""
     try:
         found = json.loads(text) if len(text) <= MAX_SET else None
     except (ValueError, RecursionError):
@@ -149,7 +151,7 @@ def keys_in(text: str) -> list[dict[str, Any]]:
         raise ValidationError(fields={"jwks": ["is not a JWK Set"]})
     if any(_SECRET & key.keys() for key in keys):
         raise ValidationError(fields={"jwks": ["holds a private or symmetric key"]})
-    usable = [key for key in keys if _can_verify(key)]
+    usable = tuple(key for key in keys if _can_verify(key))
     if not 1 <= len(usable) <= MAX_KEYS:
         raise ValidationError(fields={"jwks": [f"needs 1 to {MAX_KEYS} keys for ES256, PS256 or EdDSA"]})
     return usable

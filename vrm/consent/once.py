@@ -9,6 +9,8 @@ none along.
 
 from __future__ import annotations
 
+from functools import partial
+
 from vrm.clock import Clock
 from vrm.vault import crypto
 from vrm.vault.engine import Engine, Transaction
@@ -32,12 +34,12 @@ class Once:
         `expires`: unix seconds from which on nothing that bears this value is accepted anyway; the claim is
         kept until then. Without a transaction the claim is one of its own.
         """
+        digest = crypto.digest(pack(kind, value))
         if transaction is None:
-            with self._engine.write() as own:
-                return self.claim(kind, value, expires, own)
+            own = partial(self.claim, kind, value, expires)
+            return self._engine.together(own, of=digest.hex())
         cursor = transaction.execute(
-            "INSERT INTO once (value, expires) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (crypto.digest(pack(kind, value)), expires),
+            "INSERT INTO once (value, expires) VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, expires)
         )
         return bool(cursor.rowcount == 1)
 

@@ -516,4 +516,4 @@ def test_old_keys_are_forgotten(
 
 
 def test_a_vendor_without_keys_has_none(consent: Consent, shop: Shop) -> None:
-    assert consent.keys.of(shop.vendor) == []
+    assert consent.keys.of(shop.vendor) == ()

@@ -78,7 +78,7 @@ class ByAssertion:
             raise UnknownClientError()
         return client
 
-    def _keys(self, client: OAuthClient, kid: object) -> list[dict[str, Any]]:
+    def _keys(self, client: OAuthClient, kid: object) -> Sequence[Mapping[str, Any]]:
         try:
             return self._consent.keys.of(client.vendor, kid)
         except OutboundError as error:
