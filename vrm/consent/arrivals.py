@@ -53,7 +53,7 @@ class Arrivals:
 
     def admit(self, vault: Vault, grant_id: str, records: frozenset[str]) -> int:
         """Let these of the waiting purchases into the view now; returns how many. GrantNotFoundError."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             grant = self._open(vault, grant_id)
             new = self._of(vault, grant, arrived_since(vault, grant.agreement))
             chosen = {one.record: one.document for one in new if one.record in records}
@@ -74,7 +74,7 @@ class Arrivals:
         if not any(ripe.values()):
             return
         records = vault.records(STAMPED)
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             for grant in self._views.keep(transaction, vault.keyring):
                 there = [record for record in ripe.get(grant.grant_id, ()) if records.contains(record)]
                 changes = [Change(STAMPED, record, records.get(record)) for record in there]

@@ -27,6 +27,7 @@ TABLES = (
 HOUR: Final = 3600  # seconds
 MINUTE: Final = 60
 _SHARES: Final = 16  # a share is this part of what is left
+_COUNTS = "counts"  # of what a write is that counts: it holds up none of a vault
 _KEPT: Final = 4096  # subjects of which a worker knows its share
 
 Limited = tuple[bytes, int]  # the tag of what is counted, and how many may pass
@@ -54,7 +55,7 @@ class Counting:
     def spend(self, limited: Sequence[Limited], window: int) -> None:
         """Count one more of each, or none: RateLimitedError where one has enough in this window (seconds)."""
         ends = self._ends(window)
-        with self._engine.write() as transaction:
+        with self._engine.write(of=_COUNTS) as transaction:
             for tag, most in limited:
                 row = transaction.execute(
                     "INSERT INTO counts (tag, ends, count) VALUES (?, ?, 1) ON CONFLICT (tag, ends)"
@@ -67,7 +68,7 @@ class Counting:
     def give_back(self, limited: Sequence[Limited], window: int) -> None:
         """It does not count after all."""
         ends = self._ends(window)
-        with self._engine.write() as transaction:
+        with self._engine.write(of=_COUNTS) as transaction:
             for tag, _ in limited:
                 transaction.execute(
                     "UPDATE counts SET count = count - 1 WHERE tag = ? AND ends = ? AND count > 0",

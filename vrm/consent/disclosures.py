@@ -314,7 +314,7 @@ class Disclosures:
             (vault.id, vault.id),
         )
         heads = {segment.hex(): [seq, crypto.digest(sealed).hex()] for segment, seq, sealed in rows}
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             require_current(self._engine, vault.keyring)
             self.store_heads(transaction, vault.keyring, heads)
 

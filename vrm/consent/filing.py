@@ -130,7 +130,7 @@ class Filing:
         marks = self._marks(vault)
         batch = _Batch(vault)
         opened = [self._judge(batch, item, marks) for item in items]
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             vault.records("purchases").require_no_import()
             marks = self._marks(vault)
             pairs = zip(items, opened, strict=True)
@@ -315,7 +315,7 @@ class Filing:
         """Throw away something that was put aside; False where it is gone already."""
         for item in self._mailbox.stopped(vault.id):
             if (item.origin, item.number) == (origin, number):
-                with self._engine.write() as transaction:
+                with self._engine.write(of=vault.id) as transaction:
                     return self._mailbox.take(transaction, vault.id, item)
         return False
 
@@ -346,7 +346,7 @@ class Filing:
         }
         ended = [origin for origin in self._mailbox.noted_origins(vault.id) if origin not in live]
         if ended:
-            with self._engine.write() as transaction:
+            with self._engine.write(of=vault.id) as transaction:
                 for origin in ended:
                     self._mailbox.forget(transaction, vault.id, origin)
 

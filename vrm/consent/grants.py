@@ -256,9 +256,8 @@ class Grants:
 
         Raises ValidationError for what would share more, GrantNotFoundError for a grant that is not live.
         """
-        with (
-            self._engine.write() as transaction
-        ):  # so that of two narrowings at once neither undoes the other
+        # Read inside the transaction, so that of two narrowings at once neither undoes the other.
+        with self._engine.write(of=vault.id) as transaction:
             shown = self.get(vault, grant_id)
             if shown.state != "live":
                 raise GrantNotFoundError()
@@ -345,13 +344,13 @@ class Grants:
         `erase`: its vendor is asked to delete what it has read (`ask_to_erase`).
         """
         try:
-            with self._engine.write() as transaction:
+            with self._engine.write(of=vault.id) as transaction:
                 agreement = self.open(vault, grant_id).agreement
                 self._revoke(transaction, vault, grant_id, agreement)
                 if erase:
                     self._ask_to_erase(transaction, vault, grant_id, agreement)
         except TamperedError:  # grant, roster or log were altered: that must not keep it alive
-            with self._engine.write() as transaction:
+            with self._engine.write(of=vault.id) as transaction:
                 endings.end(transaction, grant_id, "revoked", self._clock.now())
                 if erase:
                     events.note_erasure(transaction, grant_id, self._clock.now())
@@ -365,7 +364,7 @@ class Grants:
 
     def ask_to_erase(self, vault: Vault, grant_id: str) -> None:
         """Ask the vendor of a grant that has ended to delete what it has read; once. GrantNotFoundError."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             self._ask_to_erase(transaction, vault, grant_id, self.open(vault, grant_id).agreement)
 
     def _ask_to_erase(
@@ -384,13 +383,13 @@ class Grants:
 
     def retire(self, vault: Vault) -> None:
         """At unlock: what has left its period leaves its view; grants that were altered end."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             for grant in self._views.keep(transaction, vault.keyring):
                 self._views.retire(transaction, grant)
 
     def settle(self, vault: Vault) -> None:
         """At an unlock without problems: the root stops vouching for what ended meanwhile."""
-        with self._engine.write() as transaction:
+        with self._engine.write(of=vault.id) as transaction:
             self._views.keep(transaction, vault.keyring)
             self._set_roster(transaction, vault)
 

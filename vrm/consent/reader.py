@@ -155,7 +155,7 @@ class Reader:
 
     def _note_refusal(self, vault: str, grant_id: str, client_id: str, reason: str, what: str) -> None:
         try:
-            with self._engine.write() as transaction:
+            with self._engine.write(of=vault) as transaction:
                 self._log.note_refusal(transaction, vault, grant_id, reason, client_id, what)
         except TamperedError:  # her log's key was altered: refused is refused all the same, and it is found
             _LOG.error("a refusal could not be noted, the log's key was altered: run `vrm check`")

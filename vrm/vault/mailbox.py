@@ -60,7 +60,7 @@ def prepare(engine: Engine, keyring: Keyring, vouch: Vouch) -> None:
     """Make the pair where there is none, and vouch anew for our own public key; of two roots the newer's."""
     vault, own = keyring.vault, _public(keyring)
     mac = vouch(vault, "mailbox", own)
-    with engine.write() as transaction:
+    with engine.write(of=vault) as transaction:
         row = engine.one("SELECT mailbox_public, mailbox_mac FROM vaults WHERE vault = ?", (vault,))
         if row is None or row[0] not in (b"", own, _public(keyring.before)) or tuple(row) == (own, mac):
             return  # a foreign key stays where it is: `problems` names it, and nothing is sealed to it
