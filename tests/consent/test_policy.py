@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.attacks.actors import part
-from vrm.consent.policy import FOREVER, Agreement, Reserve, Verdict, decide, period_end
+from vrm.consent.policy import ASK, FOREVER, Agreement, Reserve, Rules, Verdict, decide, period_end
 from vrm.consent.scopes import check_details
 from vrm.errors import TamperedError
 
@@ -282,3 +282,43 @@ def test_narrowing_never_widens(one: Reserve, other: Reserve, word: str | None) 
     shared = decide("purchases", "r1", document, agreement, narrower, TODAY).scopes
     for wider in (one, other):
         assert shared.items() <= decide("purchases", "r1", document, agreement, wider, TODAY).scopes.items()
+
+
+@given(
+    document=st.fixed_dictionaries(
+        {},
+        optional={
+            "item": st.sampled_from([{}, BOOK["item"], {"category": "toys"}]),
+            "order": st.sampled_from([{}, BOOK["order"], {"ordered": "2020-02-29"}]),
+            "price": st.just(BOOK["price"]),
+            "context": st.sampled_from([{}, {"for": "self"}, {"for": "gift"}, {"use_for_taste": False}]),
+            "notes": st.sampled_from([{}, {"left_by": "Corner Books"}, {"arrived": 5}]),
+        },
+    ),
+    asked=st.sampled_from(
+        [
+            part("purchases.price"),
+            part("purchases.price", period="P1Y"),
+            part("purchases.price", filter={"category": ["books"]}),
+            part("answers.corrections"),
+        ]
+    ),
+    reserve=st.builds(
+        Reserve, unsorted=st.booleans(), sellers=st.just(frozenset({"books.example"})), fresh=st.just(ASK)
+    ),
+)
+def test_facets_that_are_not_looked_at_change_nothing(
+    document: dict[str, dict[str, Any]], asked: dict[str, Any], reserve: Reserve
+) -> None:
+    rules = Rules(agreed(asked), reserve, TODAY)
+    seen = {facet: values for facet, values in document.items() if facet in rules.facets("purchases")}
+    (stream,) = agreed(asked).streams
+    assert rules.decide(stream, "r1", seen) == rules.decide(stream, "r1", document)
+
+
+def test_few_facets_are_looked_at() -> None:
+    assert Rules(agreed(part("purchases.price")), Reserve(), TODAY).facets("purchases") == {
+        "context",
+        "notes",
+        "price",
+    }

@@ -186,8 +186,8 @@ def test_a_record_that_changes_while_approving_is_noticed(
     requests = customer.consent.requests
     digest, plan = customer.preview(request).digest, requests._plan
 
-    def plan_then_change(*given: Any) -> Any:
-        made = plan(*given)
+    def plan_then_change(*given: Any, **rest: Any) -> Any:
+        made = plan(*given, **rest)
         customer.change(books[0], "context", **{"for": "gift"})
         return made
 

@@ -7,7 +7,6 @@ to look. Every row has the same number of terms, whatever is filled in: an absen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
@@ -15,7 +14,7 @@ from itertools import pairwise
 
 from vrm.consent.policy import Agreement
 from vrm.consent.scopes import scopes_of, stream_of, subject_of
-from vrm.vault import envelope
+from vrm.vault import compact, envelope
 
 # Sizes in days of the blocks under which a date is posted. A range of days is a short union of blocks.
 BLOCKS = (1, 8, 64, 512)
@@ -103,7 +102,7 @@ def values_of(fields: Sequence[Filtered], texts: Mapping[str, bytes]) -> list[st
     for field in fields:
         scope = field.scope
         if scope not in read:
-            read[scope] = json.loads(texts[scope].decode()) if scope in texts else {}
+            read[scope] = compact.loads(texts[scope]) if scope in texts else {}
         values.append(read[scope].get(field.name, ABSENT))
     return values
 

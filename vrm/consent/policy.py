@@ -34,6 +34,7 @@ WAITING_DAYS = 14
 FOREVER = 0  # day number of what no period ends
 HERE = ""  # the vault itself, among the places where a token may be used
 VENDOR, CUSTOMER = "client", "authorization_server"  # who changed a grant, in the words that vendors are told
+_JUDGED_BY = {"filter": "item", "period": "order"}  # member of a part → the facet that it looks at
 _LISTS = ("parts", "manage", "resources")
 _KINDS = (str, str, tuple, int, int, str, int, int, str, tuple, tuple)  # of an agreement's members
 
@@ -201,9 +202,14 @@ class Rules:
 
     def facets(self, collection: str) -> frozenset[str]:
         """The facets of a collection's records that are looked at: without the others it decides the same."""
-        found = {"item", "order", "context", "notes"} if collection == STAMPED else set[str]()
-        granted = (name for part in self._agreement.parts if not writes(part) for name in part["datatypes"])
-        return frozenset(found.union(datatype.partition(".")[2] for datatype in granted))
+        found = {"context", "notes"} if collection == STAMPED else set[str]()
+        if CORRECTIONS in self._parts:
+            found |= {"item", "order"}
+        for part in self._agreement.parts:
+            if not writes(part):
+                found.update(name.partition(".")[2] for name in part["datatypes"])
+                found.update(facet for member, facet in _JUDGED_BY.items() if member in part)
+        return frozenset(found)
 
     def decide(self, stream: str, record: str, document: Document) -> Verdict:
         """What of this record leaves, or why nothing does."""

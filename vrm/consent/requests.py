@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -170,7 +170,7 @@ class Requests(Asking):
         request = self.asked(vault, handle)
         if request.by_link and "".join(number.split()) != str(request.number):
             raise ValidationError(fields={"number": ["is not the number of this request"]})
-        plan = self._plan(vault, request, choices)
+        plan = self._plan(vault, request, choices, named_by=())
         if not crypto.equal(plan.preview.digest.encode(), digest.encode("utf-8", "replace")):
             raise RequestChangedError()
         with self._engine.write(of=vault.id) as transaction:
@@ -257,7 +257,14 @@ class Requests(Asking):
         text = json.dumps([request.handle, vault.id, position, day, rules])
         return crypto.digest(text.encode()).hex()[:32]
 
-    def _plan(self, vault: Vault, request: StoredRequest, choices: Choices) -> _Plan:
+    def _plan(
+        self,
+        vault: Vault,
+        request: StoredRequest,
+        choices: Choices,
+        named_by: Collection[str] = _NAMED_BY,
+    ) -> _Plan:
+        """`named_by`: facets by which the page calls the rows; where no row is shown, they stay shut."""
         _check(choices)
         digest = self._digest(vault, request, choices)
         agreement = self._agreement(request, choices)
@@ -270,7 +277,7 @@ class Requests(Asking):
         withheld: Counter[str] = Counter()
         sellers: Counter[str] = Counter()
         verdicts: dict[str, dict[bytes, Verdict]] = {stream: {} for stream in agreement.streams}
-        for stream, record, document, verdict in self._decided(vault, agreement, reserve):
+        for stream, record, document, verdict in self._decided(vault, agreement, reserve, named_by):
             if stream == CORRECTIONS and document.get("order", {}).get("seller"):
                 sellers[document["order"]["seller"]] += 1
             if document.get("notes", {}).get("arrived", 0) >= agreement.created:
@@ -298,12 +305,12 @@ class Requests(Asking):
         return _Plan(preview, agreement, later, verdicts)
 
     def _decided(
-        self, vault: Vault, agreement: Agreement, reserve: Reserve
+        self, vault: Vault, agreement: Agreement, reserve: Reserve, named_by: Collection[str]
     ) -> Iterator[tuple[str, str, policy.Document, Verdict]]:
         rules = policy.Rules(agreement, reserve, today(self._clock))
         for collection in dict.fromkeys(source_of(stream) for stream in agreement.streams):
             streams = [stream for stream in agreement.streams if source_of(stream) == collection]
-            for record, document in vault.records(collection).scan(rules.facets(collection) | _NAMED_BY):
+            for record, document in vault.records(collection).scan(rules.facets(collection).union(named_by)):
                 for stream in streams:
                     yield stream, record, document, rules.decide(stream, record, document)
 

@@ -271,9 +271,10 @@ class Views:
         verdicts = {seq: rows[stream][item] for seq, (stream, item) in enumerate(items, 1)}
         texts = ((stream, seq, verdicts[seq].scopes) for seq, (stream, _) in enumerate(items, 1))
         posted = _lay(transaction, grant, len(items) + 1, texts)
+        places = {stream: shelf(grant.keys.common, stream) for stream in rows}
         for seq, (stream, item) in enumerate(items, 1):
-            place, sealed = shelf(grant.keys.common, stream), ciphers.seal(verdicts[seq], item, seq)
-            stored.append((grant.grant_id, place, seq, item, now, sealed, posted.get(seq)))
+            sealed = ciphers.seal(verdicts[seq], item, seq)
+            stored.append((grant.grant_id, places[stream], seq, item, now, sealed, posted.get(seq)))
         transaction.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", stored)
         transaction.execute(
             "UPDATE grants SET seq = ?, edition = ? WHERE grant_id = ?",
