@@ -46,6 +46,7 @@ KEY_BYTES: Final = 32
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _NONCE = slice(envelope.HEADER, envelope.HEADER + envelope.NONCE)  # where it stands in an envelope
 _SEALED = slice(_NONCE.stop, None)
+_SMALLEST = envelope.SMALLEST
 _BLOCK = 16  # bytes of a block of AES
 _SHA256 = SHA256()  # names the algorithm; holds nothing
 _HPKE_SUITE = b"\x01"  # first byte of every sealed-to-a-public-key blob, so that a hybrid KEM can follow
@@ -272,9 +273,10 @@ class Cipher:
 
     def unseal_packed(self, blob: bytes, packed: bytes) -> bytes:
         """`unseal` for parts that are packed already, once for all ciphers of a row."""
-        bound = self._bound
         envelope.require_bytes(blob)
-        if len(blob) < envelope.SMALLEST or not blob.startswith(self._header):
+        if len(blob) >= _SMALLEST and blob.startswith(self._header):
+            bound = self._bound
+        else:
             header = envelope.parse(blob).header  # refuses all but another generation
             if self._before is not None:
                 return self._before.unseal_packed(blob, packed)

@@ -479,12 +479,20 @@ class Staging:
                 records._journal.append(transaction, self._noted)
             if records._watched():
                 for at in range(0, len(self._noted), _BATCH):
-                    fresh = [noted.record for noted in self._noted[at : at + _BATCH]]
-                    brought = [Change(records.name, one, records.get(one), fresh=True) for one in fresh]
-                    records._tell(transaction, brought)
+                    records._tell(transaction, self._brought(self._noted[at : at + _BATCH]))
             self._replace_all(merge)
             transaction.execute("DELETE FROM staged WHERE vault = ? AND import = ?", (records._vault, number))
         self.published = True
+
+    def _brought(self, noted: Sequence[Noted]) -> list[Change]:
+        """A batch of new records as they were stored: so many are not held in memory."""
+        records, marks = self._records, ", ".join("?" * len(noted))
+        rows = records._engine.all(
+            "SELECT record, revision, body FROM records"
+            f" WHERE vault = ? AND collection = ? AND record IN ({marks})",
+            (records._vault, records.name, *(one.record for one in noted)),
+        )
+        return [Change(records.name, row[0], records.unseal(*row), fresh=True) for row in rows]
 
     def _replace_all(self, merge: Callable[[Document, Document], Document]) -> None:
         records = self._records

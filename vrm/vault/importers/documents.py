@@ -38,29 +38,47 @@ def source(format_name: str) -> str:
     return f"export: {format_name}"
 
 
+def _item(line: Line) -> dict[str, Any]:
+    item = _said(
+        {
+            "title": line.title[:_TITLE].strip(),
+            "category": line.category,
+            "category_basis": line.category_basis,
+            "asin": line.asin[:_ASIN].strip(),
+        }
+    )
+    if line.brand or line.category_path or line.isbn:  # few say so
+        brand, path = line.brand[:_BRAND].strip(), line.category_path[:_PATH].strip()
+        item |= _said({"brand": brand, "category_path": path, "isbn": line.isbn})
+    return item
+
+
 def _order(line: Line, learned_from: str) -> dict[str, Any]:
-    return {
+    order = {
         "seller": line.seller[:_SELLER].strip(),
         "order_number": line.order_number[:_ORDER].strip(),
         "line": min(line.nth, _NTH),
         "ordered": line.ordered,
-        "delivered": line.delivered,
         "status": line.status,
         "learned_from": learned_from,
     }
+    if line.delivered:
+        order["delivered"] = line.delivered
+    return _said(order)
+
+
+def _recipient(line: Line) -> dict[str, Any]:
+    recipient = _said(
+        {"name": line.recipient_name[:_NAME].strip(), "address": line.recipient_address[:_ADDRESS].strip()}
+    )
+    if line.gift_message or line.sender_name:
+        message, sender = line.gift_message[:_MESSAGE].strip(), line.sender_name[:_NAME].strip()
+        recipient |= _said({"gift_message": message, "sender_name": sender})
+    return recipient
 
 
 def document(line: Line, learned_from: str) -> Document:
     """The purchase that a line tells of; what the export does not say is missing."""
-    item = {
-        "title": line.title[:_TITLE].strip(),
-        "brand": line.brand[:_BRAND].strip(),
-        "category": line.category,
-        "category_path": line.category_path[:_PATH].strip(),
-        "category_basis": line.category_basis,
-        "isbn": line.isbn,
-        "asin": line.asin[:_ASIN].strip(),
-    }
     price: dict[str, Any] = {
         "unit_price": line.unit_price,
         "quantity": line.quantity,
@@ -68,19 +86,13 @@ def document(line: Line, learned_from: str) -> Document:
         "tax": line.tax,
         "currency": line.currency,
     }
-    recipient = {
-        "name": line.recipient_name[:_NAME].strip(),
-        "address": line.recipient_address[:_ADDRESS].strip(),
-        "gift_message": line.gift_message[:_MESSAGE].strip(),
-        "sender_name": line.sender_name[:_NAME].strip(),
-    }
     return {
-        "item": _said(item),
-        "order": _said(_order(line, learned_from)),
+        "item": _item(line),
+        "order": _order(line, learned_from),
         "price": _said(price),
         "payment": _said({"method": line.payment_method[:_METHOD].strip(), "last4": line.last4}),
         "context": {},
-        "recipient": _said(recipient),
+        "recipient": _recipient(line),
         "experience": {},
         "notes": {},
     }
