@@ -46,7 +46,7 @@ def _compare(
     turns: list[Turn] = [("bare", lambda: measure.window(bare, plan, run.seconds))]
     for place in places:
         own = place.rows[number]
-        load.run(own.prepare(), place.server.url, measure.WARM)
+        load.run(own.prepare(), place.server.url, run.seconds)  # each thread begins a log for each vault
         turns.append((place.says, partial(measure.own_window, own, place.server, run.seconds)))
     found = measure.in_turn(turns, run.rounds)
     for place in places:

@@ -76,7 +76,7 @@ def purchases(count: int, *, gifts: bool = True) -> Iterator[Document]:
                 "title": title(number),
                 "category": "music" if number % 8 == 0 else "books",
                 "category_basis": "guessed",
-                "asin": f"B0DEMO{number:04d}",
+                "asin": f"B0{number:08d}",
             },
             "order": {
                 "seller": "amazon.com",

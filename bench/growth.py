@@ -18,7 +18,7 @@ from bench.world import World
 
 RECORDS = (100, 10_000, 100_000)
 VAULTS = (1, 1_000, 10_000)
-MANY = 100  # vaults that are read in turn
+MANY = 50  # vaults that are read in turn
 FILTERED = 10  # rows of a filtered page: as many as the smallest vault has of the category
 Fill = Callable[[World, int], list[Row]]
 
