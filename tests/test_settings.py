@@ -55,6 +55,44 @@ def test_paths_are_expanded_and_default_to_the_data_folder(tmp_path: Path) -> No
     assert load({"data_dir": "~/vault"}, {}).data_dir == Path.home() / "vault"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://vrm:hunter2@db.internal:5432/vrm",
+        "postgresql+psycopg://vrm@a:5432,b:5432/vrm?target_session_attrs=read-write",
+        "postgresql+psycopg://vrm@/vrm?host=/run/postgresql",
+    ],
+)
+def test_postgresql_is_a_database_that_is_no_file(url: str) -> None:
+    found = load({"database_url": url}, {})
+    assert found.on_postgresql
+    with pytest.raises(ValueError, match="not a file"):
+        found.database_path  # noqa: B018 - asking is the mistake
+    assert not load({}, {}).on_postgresql
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://vrm:hunter2@db/vrm",
+        "postgresql+psycopg://vrm:hunter2@db",
+        "postgresql+psycopg://vrm:hunter2@db/",
+        "postgresql+psycopg://vrm:hunter/2@db/vrm#x",
+        "mysql://hunter2@db/vrm",
+    ],
+)
+def test_an_address_of_no_database_is_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"database_url": url}, {})
+    assert "postgresql+psycopg://ROLE" in caught.value.hint
+    assert "hunter" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_password_of_the_database_is_in_no_repr() -> None:
+    found = load({"database_url": "postgresql+psycopg://vrm:hunter2@db/vrm"}, {})
+    assert "hunter2" not in repr(found)
+
+
 @pytest.mark.meets("rfc9700-32")
 @pytest.mark.parametrize(
     ("flags", "issuer", "loopback", "signup"),
