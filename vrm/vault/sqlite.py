@@ -173,8 +173,13 @@ class SqliteEngine:
         self._guard = threading.Lock()
         self._inherited = False
         self._carried: list[_Connection] = []
-        self._group = GroupCommit(lambda: self.write())  # noqa: PLW0108 - by its name, at each call
+        self._group = self._grouped()
         _engines.add(self)
+
+    def _grouped(self) -> GroupCommit:
+        """Without keeping the engine: one that was forgotten gives back what it holds."""
+        own = weakref.proxy(self)
+        return GroupCommit(lambda: own.write())  # noqa: PLW0108 - by its name, at each call
 
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
@@ -401,7 +406,7 @@ class SqliteEngine:
     def _after_fork_in_child(self) -> None:
         _inherited.extend(self._carried)
         self._inherited, self._carried = bool(self._carried), []
-        self._group = GroupCommit(lambda: self.write())  # noqa: PLW0108 - by its name, at each call
+        self._group = self._grouped()
         self._guard = threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()

@@ -103,7 +103,7 @@ def _asked_again() -> list[str]:
 
 
 def _sealed(name: str) -> Response:
-    out = tempfile.TemporaryFile(dir=desk().settings.database_path.parent)  # noqa: SIM115 - closed by the answer
+    out = tempfile.TemporaryFile(dir=desk().settings.data_dir)  # noqa: SIM115 - closed by the answer
     try:
         size, _ = desk().consent.moves.export(vault(), out)
         out.seek(0)
