@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import Self
 
 import psycopg
 
-Act = Callable[[], Iterator[None]]  # one connection's life: a step for each answer, an error where it broke
+Act = Callable[[], Generator[None]]  # one connection's life: a step for each answer, an error where it broke
 TABLE = "CREATE TABLE ledger (writer INTEGER, number INTEGER, PRIMARY KEY (writer, number))"
 
 
@@ -69,10 +70,11 @@ class Load:
     def _live(self, act: Act, answers: Answers) -> None:
         while not self._ended.is_set():
             try:
-                for _ in act():
-                    answers.times.append(time.monotonic())
-                    if self._ended.wait(self._pause):
-                        return
+                with closing(act()) as steps:
+                    for _ in steps:
+                        answers.times.append(time.monotonic())
+                        if self._ended.wait(self._pause):
+                            return
             except self.broken:
                 answers.failures += 1
                 self._ended.wait(0.1)
@@ -103,7 +105,7 @@ class PlainLoad(Load):
     def _writing(self, writer: int) -> Act:
         numbers = count()
 
-        def act() -> Iterator[None]:
+        def act() -> Generator[None]:
             warned: list[object] = []
             with psycopg.connect(self._url, autocommit=True) as connection:
                 connection.add_notice_handler(warned.append)
@@ -118,7 +120,7 @@ class PlainLoad(Load):
 
         return act
 
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> Generator[None]:
         with psycopg.connect(self._url, autocommit=True) as connection:
             while True:
                 connection.execute("SELECT count(*) FROM ledger WHERE writer = 0 AND number < 10").fetchone()

@@ -10,8 +10,8 @@ from __future__ import annotations
 import http.client
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import count
 from typing import Self
 
@@ -109,27 +109,27 @@ class ServedLoad(Load):
     def _writing(self, turns: Iterator[Server]) -> Act:
         headers = {"Cookie": self._session.cookie, "Content-Type": FORM}
 
-        def act() -> Iterator[None]:
-            connection = http.client.HTTPConnection(HERE, next(turns).port, timeout=15)
-            while True:
-                record = secrets.token_hex(16)
-                body = self._session.form.replace("{fresh}", record)
-                self._ask(connection, 303, "POST", "/things/new", body, headers)
-                self._created.add(record)
-                yield
+        def act() -> Generator[None]:
+            with closing(http.client.HTTPConnection(HERE, next(turns).port, timeout=15)) as connection:
+                while True:
+                    record = secrets.token_hex(16)
+                    body = self._session.form.replace("{fresh}", record)
+                    self._ask(connection, 303, "POST", "/things/new", body, headers)
+                    self._created.add(record)
+                    yield
 
         return act
 
     def _reading(self, turns: Iterator[Server]) -> Act:
         headers = {"Authorization": f"Bearer {self._token}"}
 
-        def act() -> Iterator[None]:
-            connection = http.client.HTTPConnection(HERE, next(turns).port, timeout=15)
-            while True:
-                path = f"/api/v1/purchases/{secrets.choice(self._items)}"
-                self._ask(connection, 200, "GET", path, None, headers)
-                self._readings += 1
-                yield
+        def act() -> Generator[None]:
+            with closing(http.client.HTTPConnection(HERE, next(turns).port, timeout=15)) as connection:
+                while True:
+                    path = f"/api/v1/purchases/{secrets.choice(self._items)}"
+                    self._ask(connection, 200, "GET", path, None, headers)
+                    self._readings += 1
+                    yield
 
         return act
 
