@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import os
 import pstats
 import re
 import sqlite3
@@ -19,7 +20,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count, cycle
 from pathlib import Path
@@ -34,6 +35,7 @@ from bench.report import RESULTS
 from bench.world import World
 from vrm.app import create_app
 from vrm.vault import intake
+from vrm.vault.pglink import Link
 
 BATCHES = 5  # of the first run, whose median counts
 Act = Callable[[], None]
@@ -154,7 +156,7 @@ def cpu(prepared: Callable[[], Act], times: int) -> float:
 
 
 class Statements:
-    """What the statements of SQLite cost: calls and seconds, the fetching of rows included."""
+    """What statements cost: calls and seconds, the fetching of rows included."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -210,6 +212,15 @@ class Statements:
 
         return _connect(*given, **named, factory=Connection)
 
+    def asked(self, ask: Callable[..., Any]) -> Callable[..., Any]:
+        """In place of what asks PostgreSQL."""
+
+        def timed(link: Link, sql: str | bytes, *given: Any) -> Any:
+            with self.timed(sql.decode() if isinstance(sql, bytes) else sql, 1):
+                return ask(link, sql, *given)
+
+        return timed
+
 
 _connect = sqlite3.connect
 
@@ -225,7 +236,10 @@ def statements(prepared: Callable[[], Act], times: int) -> Statements:
         for _ in range(times):
             prepared()()
 
-    with mock.patch.object(sqlite3, "connect", told.connect):
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sqlite3, "connect", told.connect))
+        for name in ("execute", "executemany", "simple"):
+            stack.enter_context(mock.patch.object(Link, name, told.asked(getattr(Link, name))))
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -307,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix=".world-", dir=RESULTS.parent) as name:
         folder = Path(name)
-        world = World(folder / "world", servers.free_port())
+        world = World(folder / "world", servers.free_port(), os.environ.get("VRM_DATABASE_URL", ""))
         with closing(world):
             if chosen.row in WORK:
                 make, usual = WORK[chosen.row]

@@ -15,7 +15,7 @@ from bench import machine
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
-_LIMITS = {  # count every request as always, and are never reached
+_LIMITS = {  # as in the world
     f"VRM_{name}_PER_MINUTE": "10000000" for name in ("READINGS", "TOKENS", "INTROSPECTIONS", "LOGINS")
 }
 _PATIENCE = 30.0  # seconds to start
