@@ -112,7 +112,7 @@ def _gauges(host: Host) -> Iterator[str]:
     """What is looked up when it is asked for; left out where the storage does not answer."""
     gauges = (
         ("vrm_events_waiting", "Events that wait for their vendors.", host.consent.outbox.waiting),
-        ("vrm_database_bytes", "Size of the database, with its log.", lambda: _size(host)),
+        ("vrm_database_bytes", "Size of the database, with its log.", host.engine.size),
     )
     for name, about, ask in gauges:
         try:
@@ -126,9 +126,3 @@ def _gauges(host: Host) -> Iterator[str]:
 
 def _head(name: str, about: str, kind: str) -> tuple[str, str]:
     return f"# HELP {name} {about}", f"# TYPE {name} {kind}"
-
-
-def _size(host: Host) -> int:
-    database = host.settings.database_path
-    beside = database.with_name(database.name + "-wal")
-    return sum(path.stat().st_size for path in (database, beside) if path.exists())

@@ -86,6 +86,13 @@ class EngineContract:
         yield opened
         opened.close()
 
+    def test_it_knows_its_size_and_grows(self, engine: Engine) -> None:
+        before = engine.size()
+        with engine.write() as transaction:
+            text = "a" * 100_000
+            transaction.execute("INSERT INTO notes VALUES (1, ?)", (text,))
+        assert engine.size() >= before > 0
+
     # ---- blocks -----------------------------------------------------------------------------------
 
     def test_a_block_is_stored_whole(self, engine: Engine, other: Engine) -> None:
@@ -339,6 +346,14 @@ class EngineContract:
             other.install([Schema("kept", 2, (), steps)])
         other.install([Schema("kept", 2, (), {2: ("ALTER TABLE kept ADD COLUMN name TEXT",)})])
         assert engine.all("SELECT name FROM kept") == []
+
+    def test_it_says_how_much_room_it_takes(self, engine: Engine) -> None:
+        before = engine.size()
+        with engine.write() as transaction:
+            transaction.executemany(
+                "INSERT INTO notes VALUES (?, ?)", [(one, "x" * 500) for one in range(2000)]
+            )
+        assert before + 500_000 < engine.size() < before + 50_000_000
 
     def test_installing_twice_changes_nothing(self, engine: Engine, other: Engine) -> None:
         with engine.write() as transaction:

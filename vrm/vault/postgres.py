@@ -287,6 +287,11 @@ class PostgresEngine:
         )
         return [f"index {name} is not valid" for (name,) in broken]
 
+    def size(self) -> int:
+        """Bytes of the database."""
+        row = self.one("SELECT pg_database_size(current_database())")
+        return int(row[0]) if row else 0
+
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
         found: dict[str, list[str]] = {}
@@ -296,6 +301,11 @@ class PostgresEngine:
         ):
             found.setdefault(table, []).append(column)
         return {table: tuple(columns) for table, columns in found.items()}
+
+    def size(self) -> int:
+        """Bytes that it takes on the server, without its logs."""
+        row = self.one("SELECT pg_database_size(current_database())")
+        return int(row[0]) if row else 0
 
     def count_on(self) -> None:
         """Numbers that the database gives go on behind those that stand there."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vrm import meters
 from vrm.errors import BusyError, DataNewerError, StorageError
 from vrm.vault import crypto, lifting
 from vrm.vault.engine import MisfitError, Row, Schema, T, Transaction
@@ -223,7 +224,7 @@ class SqliteEngine:
                 connection.doomed = True
                 raise
             return
-        fcntl.flock(connection.lock, fcntl.LOCK_EX)
+        _wait_turn(connection.lock)
         try:
             connection.execute("BEGIN IMMEDIATE")
             yield from self._block(connection, writing=True)
@@ -370,6 +371,11 @@ class SqliteEngine:
         """What the database says of its own structure; empty if all is well."""
         return [row[0] for row in self.all("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
+    def size(self) -> int:
+        """Bytes of the file and of its write-ahead log."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(path.stat().st_size for path in files if path.exists())
+
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
         found: dict[str, list[str]] = {}
@@ -379,6 +385,11 @@ class SqliteEngine:
         ):
             found.setdefault(table, []).append(column)
         return {table: tuple(columns) for table, columns in found.items()}
+
+    def size(self) -> int:
+        """Bytes that it takes, with its write-ahead log."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(path.stat().st_size for path in files if path.exists())
 
     def count_on(self) -> None:
         """Nothing: SQLite counts on from the highest number that stands there."""
@@ -425,6 +436,15 @@ os.register_at_fork(
     after_in_parent=_of_each(SqliteEngine._after_fork_in_parent),  # noqa: SLF001
     after_in_child=_of_each(SqliteEngine._after_fork_in_child),  # noqa: SLF001
 )
+
+
+def _wait_turn(lock: int) -> None:
+    """Take the lock of writers; counted where somebody else has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        meters.STORAGE_WAITS.add()
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _locked(path: Path) -> int:
