@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import SettableClock
+from vrm.consent import counting as counting_module
 from vrm.consent.counting import Counting, Permits, Rates, network
 from vrm.errors import RateLimitedError
 from vrm.vault.engine import Engine
@@ -69,7 +70,9 @@ def test_an_idle_worker_keeps_back_a_sixteenth_at_most(vaults: Vaults, clock: Se
     assert passed(worker(vaults, clock, rates), 500) == 150
 
 
-def test_who_has_had_enough_hears_when_to_come_again_and_then_may(vaults: Vaults, clock: SettableClock) -> None:
+def test_who_has_had_enough_hears_when_to_come_again_and_then_may(
+    vaults: Vaults, clock: SettableClock
+) -> None:
     permits = worker(vaults, clock, Rates(readings=3))
     assert passed(permits, 10) == 3
     with pytest.raises(RateLimitedError) as refused:
@@ -112,6 +115,18 @@ def test_who_is_refused_costs_the_database_nothing(
     with writes_counted(vaults.engine, monkeypatch) as seen:
         assert passed(permits, 1000) == 0
     assert seen == []
+
+
+def test_a_worker_forgets_whom_it_has_not_seen_this_minute(
+    vaults: Vaults, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting_module, "_KEPT", 3)
+    permits = worker(vaults, clock, Rates())
+    for number in range(3):
+        permits.reading(f"shop {number}")
+    clock.forward(60)
+    permits.reading(SHOP)
+    assert len(permits._shares) == 1
 
 
 def test_neighbours_in_one_ipv6_network_share_their_log_ins(vaults: Vaults, clock: SettableClock) -> None:

@@ -86,13 +86,6 @@ class EngineContract:
         yield opened
         opened.close()
 
-    def test_it_knows_its_size_and_grows(self, engine: Engine) -> None:
-        before = engine.size()
-        with engine.write() as transaction:
-            text = "a" * 100_000
-            transaction.execute("INSERT INTO notes VALUES (1, ?)", (text,))
-        assert engine.size() >= before > 0
-
     # ---- blocks -----------------------------------------------------------------------------------
 
     def test_a_block_is_stored_whole(self, engine: Engine, other: Engine) -> None:

@@ -287,11 +287,6 @@ class PostgresEngine:
         )
         return [f"index {name} is not valid" for (name,) in broken]
 
-    def size(self) -> int:
-        """Bytes of the database."""
-        row = self.one("SELECT pg_database_size(current_database())")
-        return int(row[0]) if row else 0
-
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
         found: dict[str, list[str]] = {}

@@ -371,11 +371,6 @@ class SqliteEngine:
         """What the database says of its own structure; empty if all is well."""
         return [row[0] for row in self.all("PRAGMA integrity_check(20)") if row[0] != "ok"]
 
-    def size(self) -> int:
-        """Bytes of the file and of its write-ahead log."""
-        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
-        return sum(path.stat().st_size for path in files if path.exists())
-
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
         found: dict[str, list[str]] = {}
