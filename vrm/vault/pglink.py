@@ -32,7 +32,7 @@ _MISFITS = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.DatatypeMi
 _FAILED = pq.TransactionStatus.INERROR
 
 # Of every session: durable whatever the server's default is, and one that hangs keeps nobody out for long.
-# No statement_timeout: it would also end the wait for a standby, and the COMMIT would be called a success.
+# No statement_timeout: what takes long is meant to (a lifting, a copy).
 _SESSION = b"""
 SET lock_timeout = '10s'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '120s';
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
