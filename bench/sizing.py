@@ -200,9 +200,12 @@ def memory() -> float:
             server.stop()
 
 
-def measured(database_cpu: float) -> Measured:
-    """All of it."""
-    rows = {name: float(row["cpu"]) for name, row in report.by_name(report.committed(), "figures").items()}
+def measured() -> Measured:
+    """All of it; what requests cost is taken from the last committed results."""
+    results = report.committed()
+    rows = {name: float(row["cpu"]) for name, row in report.by_name(results, "figures").items()}
+    nodes = report.by_name(results, "findings").get("nodes-database")
+    database_cpu = float(nodes["value"]) if nodes else kept().database_cpu
     return Measured(
         report.today(), disks(), rows["read-one"], rows["list-100"], rows["create-1"], rows["refresh"],
         database_cpu, round(stretching()), KdfLimits().memory / 1024, round(memory(), 1),
@@ -307,9 +310,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, or compute from what was measured."""
     made = argparse.ArgumentParser(prog="python -m bench.sizing", description=__doc__)
     made.add_argument("--measure", action="store_true", help="write bench/sizing.json anew")
-    made.add_argument(
-        "--database-cpu", type=float, help="µs of PostgreSQL for a reading (bench.cluster.nodes)"
-    )
     made.add_argument("--docs", action="store_true", help="write the usual tables into docs/scaling.md")
     made.add_argument("--vaults", type=int, nargs="+", default=list(USUAL))
     for one in fields(Life):
@@ -318,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     chosen = made.parse_args(arguments)
     if chosen.measure:
-        told = asdict(measured(chosen.database_cpu or kept().database_cpu))
+        told = asdict(measured())
         KEPT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     life = Life(**{one.name: getattr(chosen, one.name) for one in fields(Life)})
     print(tables(life, chosen.vaults))

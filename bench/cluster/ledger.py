@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class PlainLoad(Load):
         super().__init__()
         self._url, self._writers = url, writers
         self._acknowledged: set[tuple[int, int]] = set()
-        self._doubtful = 0  # commits that came back with a warning
+        self._doubtful: Counter[str] = Counter()  # the warnings with which commits came back
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(TABLE)
 
@@ -106,13 +107,13 @@ class PlainLoad(Load):
         numbers = count()
 
         def act() -> Generator[None]:
-            warned: list[object] = []
+            warned: list[str] = []
             with psycopg.connect(self._url, autocommit=True) as connection:
-                connection.add_notice_handler(warned.append)
+                connection.add_notice_handler(lambda said: warned.append(said.message_primary or ""))
                 for number in numbers:
                     connection.execute("INSERT INTO ledger VALUES (%s, %s)", (writer, number))
                     if warned:
-                        self._doubtful += 1
+                        self._doubtful.update(warned)
                         warned.clear()
                     else:
                         self._acknowledged.add((writer, number))
@@ -133,4 +134,4 @@ class PlainLoad(Load):
 
     def told(self) -> dict[str, object]:
         failed = self.written.failures + self.read.failures
-        return {"writes": len(self._acknowledged), "doubtful": self._doubtful, "refused": failed}
+        return {"writes": len(self._acknowledged), "doubtful": dict(self._doubtful), "refused": failed}
