@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from hypothesis import given
+from hypothesis import strategies as st
 
 import vrm
 from vrm.errors import TamperedError
 from vrm.vault import crypto, envelope, keyslots
-from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Lock, Probe, Purpose
+from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Lock, Mac, Probe, Purpose
 from vrm.vault.keyring import Keyring
 
 SECRET = b"canary-of-32-bytes-in-every-key!"
 KEY = Key(SECRET)
+MAC = Mac(KEY, Purpose.PAIRWISE)
 FORKS = """
 import os, sys
 from vrm.vault.crypto import Cipher, Key, Purpose
@@ -202,24 +207,36 @@ class TestEnvelopes:
         assert len(told) == 4 * each * 12
         assert len({told[at : at + 12] for at in range(0, len(told), 12)}) == 4 * each
 
+    def test_a_mac_that_is_keyed_once_is_that_of_each_time(self) -> None:
+        for parts in (("vendor", "stream", "record"), (), (b"\x00", 7), ("vendor", "stream", "record")):
+            assert MAC.of(*parts) == crypto.mac(KEY, Purpose.PAIRWISE, *parts)
+
 
 class TestHiding:
     @pytest.mark.parametrize("show", [repr, str, "{}".format, "{!r}".format, "{!s:>80}".format])
     def test_a_key_does_not_show(self, show: Callable[[object], str]) -> None:
-        for thing in (KEY, [KEY], {"key": KEY}, Cipher(KEY, Purpose.ROOT), Probe(KEY), Keyring("vault", KEY)):
+        for thing in (
+            KEY,
+            [KEY],
+            {"key": KEY},
+            Cipher(KEY, Purpose.ROOT),
+            Probe(KEY),
+            Keyring("vault", KEY),
+            MAC,
+        ):
             assert "canary" not in show(thing)
 
     def test_a_dataclass_that_holds_a_key_does_not_show_it(self) -> None:
         derived = keyslots.Derived(b"check", KEY, KEY)
         assert "canary" not in repr(derived)
 
-    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY)])
+    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY), MAC])
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_keys_and_ciphers_are_not_pickled(self, thing: object, protocol: int) -> None:
         with pytest.raises(TypeError, match="neither pickled nor copied"):
             pickle.dumps(thing, protocol)
 
-    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY)])
+    @pytest.mark.parametrize("thing", [KEY, Cipher(KEY, Purpose.ROOT), Probe(KEY), MAC])
     def test_keys_and_ciphers_are_not_copied(self, thing: object) -> None:
         for act in (copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="neither pickled nor copied"):
@@ -313,3 +330,10 @@ def test_a_certificate_for_trials_names_this_machine_only() -> None:
     certificate, private = crypto.self_signed("vault.test")
     assert certificate.startswith(b"-----BEGIN CERTIFICATE-----")
     assert private.startswith(b"-----BEGIN PRIVATE KEY-----")
+
+
+@given(secret=st.binary(min_size=32, max_size=32), part=st.binary(max_size=200))
+def test_a_subkey_is_what_rfc_5869_expands(secret: bytes, part: bytes) -> None:
+    info = crypto.context(Purpose.SCOPE, part)
+    expanded = HKDFExpand(algorithm=SHA256(), length=32, info=info).derive(secret)
+    assert crypto.derive(Key(secret), Purpose.SCOPE, part).reveal() == expanded

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -187,11 +187,12 @@ def context(purpose: Purpose, *parts: Part) -> bytes:
 
 def derive(key: Key, purpose: Purpose, *parts: Part) -> Key:
     """A subkey of a uniform key by HKDF-Expand-SHA256."""
-    return _expand(key, context(purpose, *parts))
+    return Key(_expand(key, context(purpose, *parts)))
 
 
-def _expand(key: Key, info: bytes) -> Key:
-    return Key(HKDFExpand(algorithm=_SHA256, length=KEY_BYTES, info=info).derive(key.reveal()))
+def _expand(key: Key, info: bytes) -> bytes:
+    """HKDF-Expand (RFC 5869, section 2.3) of as many bytes as the hash has: that is its first block."""
+    return hmac.digest(key.reveal(), info + b"\x01", "sha256")
 
 
 def split_secret(secret: bytes, salt: bytes, purpose: Purpose, *parts: Part) -> tuple[bytes, Key]:
@@ -258,7 +259,7 @@ class Cipher:
     ) -> None:
         self._before = before
         self._prefix = context(purpose, *parts)
-        self._aead = AESGCM((_expand(key, self._prefix) if derive else key).reveal())
+        self._aead = AESGCM(_expand(key, self._prefix) if derive else key.reveal())
         self._header = envelope.header(generation)
         self._bound = self._header + self._prefix
 

@@ -74,6 +74,8 @@ class Group:
 
 def clean(text: str) -> str:
     """What was typed, with one kind of line end, no control characters, no spaces around it."""
+    if text.isprintable():  # most is: then there is nothing to take out
+        return text.strip()
     return CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
 
 

@@ -46,11 +46,12 @@ def _pairs(body: str) -> Iterator[tuple[str, str]]:
     for pair in body.split("&"):
         if pair:
             name, _, value = pair.partition("=")
-            yield _plain(name), _plain(value)
+            plain = "%" not in pair and "+" not in pair
+            yield (name, value) if plain else (_unquoted(name), _unquoted(value))
 
 
-def _plain(text: str) -> str:
-    return unquote_plus(text, errors="werkzeug.url_quote") if "%" in text or "+" in text else text
+def _unquoted(text: str) -> str:
+    return unquote_plus(text, errors="werkzeug.url_quote")
 
 
 class InMemoryRequest(Request):
