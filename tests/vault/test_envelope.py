@@ -1,5 +1,7 @@
 """Byte layouts: strict where they are read, exact where they are written."""
 
+from typing import Any
+
 import pytest
 
 from vrm.errors import TamperedError
@@ -90,6 +92,28 @@ def test_padding_reaches_the_next_step_and_no_further(length: int, padded: int) 
 @pytest.mark.parametrize("seq", [0, 1, (1 << 64) - 1])
 def test_a_place_is_packed_like_any_parts(item: bytes, seq: int) -> None:
     assert envelope.pack_place(item, seq) == envelope.pack(item, seq)
+
+
+@pytest.mark.parametrize("record", ["0" * 32, "profile", "é" * 16, "é" * 32, "0" * 31])
+@pytest.mark.parametrize("revision", [0, 1 << 29, (1 << 64) - 1])
+def test_a_record_is_packed_like_any_parts(record: str, revision: int) -> None:
+    assert envelope.pack_record(record, revision) == envelope.pack(record, revision)
+
+
+@pytest.mark.parametrize(("record", "revision"), [("0" * 32, -1), ("p", 1 << 64), ("0" * 32, "1.5"), (7, 1)])
+def test_a_record_that_nothing_was_packed_from_is_tampered(record: Any, revision: Any) -> None:
+    with pytest.raises(TamperedError):
+        envelope.pack_record(record, revision)
+
+
+@pytest.mark.parametrize("sizes", [(40, 60), (60, 40), (0, 0), (100, 60)])
+def test_a_layout_packs_like_any_named_parts(sizes: tuple[int, int]) -> None:
+    layout, blobs = envelope.Layout(("item", "price"), (40, 60)), [bytes(size) for size in sizes]
+    packed = layout.pack(blobs)
+    assert packed == envelope.pack_named(dict(zip(("item", "price"), blobs, strict=True)))
+    assert list(layout.unpack(packed) or ()) == blobs
+    with pytest.raises(ValueError, match="zip"):
+        layout.pack(blobs[:1])
 
 
 def test_a_sole_part_is_told_from_any_other_body() -> None:

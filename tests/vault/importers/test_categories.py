@@ -4,8 +4,18 @@ from hypothesis import strategies as st
 
 from vrm.vault.catalog import PURCHASES
 from vrm.vault.importers import categories
-from vrm.vault.importers.categories import by_path, by_title, by_unspsc, derive, isbn, item_number
+from vrm.vault.importers.categories import (
+    TITLE_PAIRS,
+    TITLE_WORDS,
+    by_path,
+    by_title,
+    by_unspsc,
+    derive,
+    isbn,
+    item_number,
+)
 
+ASCII = st.characters(codec="ascii")
 PENGUIN = "0140449132"  # check digit 2
 WITH_X = "026253892X"
 
@@ -122,6 +132,12 @@ def test_a_title_is_the_last_resort():
     assert by_title("The Long Road: A Novel") == "books"
     assert by_title("Stanley Vacuum Insulated Bottle") == "kitchen"
     assert by_title("Gizmo 3000") == ""
+
+
+@given(st.text(ASCII), st.sampled_from(["", *TITLE_PAIRS, *TITLE_WORDS]), st.text(ASCII))
+def test_a_title_of_ascii_is_read_like_any_other(before, telling, after):
+    title = f"{before} {telling.title()}{after}"
+    assert by_title(title) == by_title(title + " \u00e9")
 
 
 def test_basis_says_whose_word_it_is():

@@ -15,7 +15,7 @@ class Limits:
 
     record_bytes: int = 128 * 1024  # bytes of one CSV record; no higher, the csv module stops there too
     columns: int = 512  # columns of a header
-    lines: int = 250_000  # rows of all files of one import, about 0.8 KB of memory each
+    lines: int = 250_000  # rows of all files of one import, about 1.2 KB of memory each
     physical_lines: int = 1_000_000  # lines of all files, blank ones and those inside quotes as well
     rejections: int = 10_000  # rejected rows listed; a file with more is not what it claims to be
     files: int = 10_000  # files inside one ZIP
