@@ -14,7 +14,7 @@ from bench.plans import Load
 from bench.rows import Row
 from bench.servers import Server
 from bench.stage import Run
-from bench.world import World
+from bench.world import PASSPHRASE, World
 from vrm.app import open_host
 
 SLOW = (  # what slowhttptest calls it, and what its clients do
@@ -81,7 +81,7 @@ def _customers(world: World, count: int) -> list[str]:
     host = open_host(world.settings)
     try:
         for number in range(count):
-            vault, code = host.vaults.create(f"customer{number}", entering.PASSPHRASE)
+            vault, code = host.vaults.create(f"customer{number}", PASSPHRASE)
             vault.confirm_recovery_code(code)
     finally:
         host.engine.close()

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from itertools import count
 from urllib.parse import urlencode
 
+from bench.world import PASSPHRASE
+
 PER_SECOND = 20
 CUSTOMERS = 20
-PASSPHRASE = "nine paper lanterns over water"
 _PATIENCE = 30.0  # seconds that somebody waits for an answer
 
 

@@ -19,7 +19,7 @@ from vrm.vault.vault import Vault
 
 FORM = "application/x-www-form-urlencoded"
 CHAINS = 20  # tokens to take turns with: more than connections
-PROOFS = 20_000  # of one window: more than a server answers in three seconds
+PROOFS = 12_000  # of one window: more than a server answers in two seconds
 RECORDS = 1000
 READING, INTROSPECTING = ("read-one", "list-100", "list-filtered"), ("client-auth", "introspection")
 KEYED = "client-auth-key"

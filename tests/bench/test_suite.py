@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from bench import (
     aims,
     baseline,
     core,
+    entering,
     goods,
     importing,
     load,
@@ -30,12 +33,16 @@ from bench import (
     report,
     rows,
     servers,
+    stage,
 )
 from bench.aims import Aim
 from bench.baseline import Answer
+from bench.comparing import Place, compared
 from bench.groups import GROUPS
 from bench.measure import Figure, Finding, Outcome, Window
 from bench.plans import ALSO, ONCE, Plan, pieces
+from bench.rows import Row
+from bench.stage import Run
 from bench.world import World, filled_in
 from vrm.vault import schemas
 
@@ -162,7 +169,41 @@ def test_cpu_time_of_a_child_is_charged_to_its_server() -> None:
         running.wait()
 
 
+def test_memory_counts_what_others_map_too_only_in_part() -> None:
+    share, whole = machine.memory_mib(os.getpid())
+    assert 1 < share <= whole
+
+
+def test_open_connections_are_waited_for(bare: servers.Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", bare.port)))
+        assert bare.await_connections(3)
+
+
 # what is measured
+
+
+def test_a_crowd_gets_in_from_many_places_and_is_counted(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with stage.served(run) as (world, server):
+        world.vault("ana", 0)
+        crowd = entering.Crowd(server.port, ["ana"])
+        with crowd.coming():
+            deadline = time.monotonic() + 60
+            while crowd.told().startswith("0 ") and time.monotonic() < deadline:
+                time.sleep(0.05)
+    got_in, _, otherwise = [int(number) for number in re.findall(r"\d+", crowd.told())]
+    assert got_in > 0
+    assert otherwise == 0
+
+
+def test_places_are_compared_row_by_row(bare: servers.Server, tmp_path: Path) -> None:
+    row = Row("here", "somebody asks", "/here/<id>", lambda: Plan("GET", ["/here/a"]), None)
+    run = Run(tmp_path, rounds=2, seconds=0.2)
+    outcome = compared(run, "records", [Place("small", bare, [row]), Place("large", bare, [row])])
+    assert [one.name for one in outcome.figures] == ["here, small", "here, large"]
+    assert [one.name for one in outcome.findings] == ["records-here"]
 
 
 def test_invented_purchases_are_valid_and_half_of_them_gifts() -> None:
@@ -211,7 +252,7 @@ def test_rows_are_answered_by_the_real_server_and_leave_their_marks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "PROOFS", 20)
-    monkeypatch.setattr(rows, "RECORDS", 400)
+    monkeypatch.setattr(rows, "RECORDS", 100)
     port = servers.free_port()
     world = World(tmp_path / "vault", port)
     server = servers.vrm(tmp_path, port)
