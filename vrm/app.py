@@ -87,12 +87,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         request_life=settings.request_life,
         outbound=Outbound(settings.outbound_networks),
         constrained=settings.profile == "fapi2",
-        rates=Rates(
-            readings=settings.readings_per_minute,
-            tokens=settings.tokens_per_minute,
-            introspections=settings.introspections_per_minute,
-            logins=settings.logins_per_minute,
-        ),
+        rates=_rates(settings),
     )
     return Host(settings, engine, vaults, consent, clock)
 
@@ -108,6 +103,15 @@ def open_engine(settings: Settings) -> Engine:
             "VRM_DATABASE_URL: PostgreSQL needs psycopg", hint="pip install 'vrm[postgresql]'"
         ) from None
     return PostgresEngine(settings.database_url, settings.data_dir)
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(
+        readings=settings.readings_per_minute,
+        tokens=settings.tokens_per_minute,
+        introspections=settings.introspections_per_minute,
+        logins=settings.logins_per_minute,
+    )
 
 
 def adopt(vaults: Vaults) -> list[str]:

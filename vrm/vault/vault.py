@@ -76,8 +76,7 @@ class Vaults:
         self.watcher = watcher
         # what else is sealed under the roots of vaults; consent adds its own
         self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
-        costs = limits or KdfLimits()
-        self.stretching = Stretching(engine, server_key, costs, stretch_wait, stretch_places)
+        self.stretching = Stretching(engine, server_key, limits or KdfLimits(), stretch_wait, stretch_places)
         self.sessions = Sessions(engine, server_key, clock, sessions or SessionLimits())
         self.tools = Tools(engine, server_key, clock)
         self.pairings = Pairings(engine, server_key, self.tools, clock)
