@@ -16,7 +16,7 @@ from bench.plans import Load, Plan
 from bench.rows import Row
 from bench.servers import Server
 
-WARM = 0.3  # seconds of load before the first round, not counted
+WARM = 0.5  # seconds of load before the first round, not counted
 
 
 @dataclass(frozen=True, slots=True)
