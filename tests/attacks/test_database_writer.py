@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Vendor, part, writing
+from tests.beside import beside
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm.consent import views
 from vrm.consent.credentials import read_token, split, wrap_cipher, write_token
@@ -38,30 +38,30 @@ OWN = "the writer's own passphrase"
 
 
 class Writer:
-    """Writes to the database file past every check."""
+    """Writes to the database past every check."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def run(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        raw = sqlite3.connect(self._path)
-        try:
-            with raw:
-                return raw.execute(sql, parameters).fetchall()
-        finally:
-            raw.close()
+        with beside(self._folder) as raw:
+            return list(raw.execute(sql, parameters).fetchall())
 
     def row(self, table: str, key: str, value: Any) -> tuple[Any, ...]:
         [found] = self.run(f"SELECT * FROM {table} WHERE {key} = ?", value)
         return found
 
     def put(self, table: str, row: tuple[Any, ...]) -> None:
-        self.run(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", *row)
+        self.run(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", *row)
+
+    def put_back(self, table: str, key: str, value: Any, row: tuple[Any, ...]) -> None:
+        self.run(f"DELETE FROM {table} WHERE {key} = ?", value)
+        self.put(table, row)
 
 
 @pytest.fixture
 def writer(folder: Path, engine: SqliteEngine) -> Writer:
-    return Writer(folder / "vrm.db")
+    return Writer(folder)
 
 
 def lookup(consent: Consent, kind: str, token: str) -> bytes:
@@ -384,7 +384,7 @@ def test_older_state_of_a_narrowed_grant_put_back_never_widens(
     tokens = vendor.connect(customer)
     older = writer.row("grants", "grant_id", tokens.grant_id)
     customer.consent.grants.narrow(customer.vault, tokens.grant_id, exclude=frozenset({books[0]}))
-    writer.put("grants", older)
+    writer.put_back("grants", "grant_id", tokens.grant_id, older)
     assert f"grant {tokens.grant_id} was planted or altered" in customer.consent.problems(customer.vault)
     customer.change(books[0], "item", title="Kindred, second edition")
     with pytest.raises(TokenError):
@@ -539,7 +539,7 @@ def test_log_in_does_not_fail_for_an_altered_view(
 def test_old_record_put_back_is_found(customer: Customer, writer: Writer, books: list[str]) -> None:
     older = writer.row("records", "record", books[0])
     customer.change(books[0], "context", **{"for": "gift"})
-    writer.put("records", older)
+    writer.put_back("records", "record", books[0], older)
     assert f"record {books[0]} is not the newest state" in customer.vault.check()
 
 
@@ -618,7 +618,7 @@ def test_without_the_roster_an_older_state_would_widen(
     tokens = vendor.connect(customer)
     older = writer.row("grants", "grant_id", tokens.grant_id)
     customer.consent.grants.narrow(customer.vault, tokens.grant_id, exclude=frozenset({books[0]}))
-    writer.put("grants", older)
+    writer.put_back("grants", "grant_id", tokens.grant_id, older)
     monkeypatch.setattr(views, "roster_entry", lambda *row: views.LOGGED)
     customer.change(books[0], "item", title="Kindred, second edition")
     assert "Kindred, second edition" in vendor.titles(tokens.access_token)
