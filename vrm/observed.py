@@ -15,14 +15,11 @@ from flask import Flask, Response, request
 
 from vrm import logs
 from vrm.meters import Series
+from vrm.plain import Environ, Naming, Wsgi
 
 SERIES: Final = "vrm.series"
 NUMBER: Final = "X-Request-Id"
 _UNROUTED: Final = Series("-", "-")
-
-Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-Naming = Callable[[Environ, str, str], None]
 
 
 class Observed:

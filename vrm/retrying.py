@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, runtime_checkable
 
+from vrm.plain import Environ, Wsgi
+
 TRIES: Final = 4
 _PAUSE: Final = 0.05  # seconds at most before the next try, times the tries so far
-_KEPT: Final = 2**20  # bytes of a body that are kept for the next try
 
-Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+_KEPT: Final = 2**20  # bytes of a body that are kept for the next try
 
 
 class Attempt(Protocol):

@@ -13,12 +13,13 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
 from vrm.api import finding, guards, operations, problems, tools, v1
-from vrm.api.direct import Direct, Naming
+from vrm.api.direct import Direct
 from vrm.api.gate import Gate
 from vrm.api.oauth import routes as oauth
 from vrm.api.oauth.calls import Calls
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent.service import Consent
+from vrm.plain import Naming
 from vrm.settings import Settings
 from vrm.vault.vault import Vaults
 

@@ -16,12 +16,10 @@ from vrm.api import guards
 from vrm.api.gate import NONCE_HEADER, Gate
 from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of
 from vrm.consent.reader import Access, Reader
+from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault.catalog import CATALOG_BY_NAME
 
 PAGE, ONE = "/<collection>", "/<collection>/<id>"  # rules of `v1`
-Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-Naming = Callable[[Environ, str, str], None]
 Header = tuple[str, str]
 
 _PATH = re.compile(f"{PREFIX}/({'|'.join(map(re.escape, CATALOG_BY_NAME))})(?:/([0-9a-f]{{32}}))?")
@@ -37,11 +35,11 @@ class Direct:
     def __init__(self, app: Wsgi, gate: Gate, reader: Reader, hosts: Iterable[str], named: Naming) -> None:
         """`hosts` are our own names; `named` is told the method and the rule of what was answered."""
         self._app, self._gate, self._reader, self._named = app, gate, reader, named
-        self._our_host = re.compile(f"(?:{'|'.join(map(re.escape, hosts))})(?::[0-9]{{1,5}})?").fullmatch
+        self._plain = Plain(hosts)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = _PATH.fullmatch(environ["PATH_INFO"])
-        if path is None or not self._is_plain(environ):
+        if path is None or "HTTP_AUTHORIZATION" not in environ or not self._plain.is_reading(environ):
             return self._app(environ, start_response)
         query = _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
         if query is None or (path[2] and query[0]) or int(query[1] or 1) > guards.LIMIT_MAX:
@@ -58,16 +56,6 @@ class Direct:
         self._named(environ, "GET", PREFIX + (ONE if path[2] else PAGE))
         start_response("200 OK", [*_HEADERS, ("Content-Length", str(len(body))), *headers])
         return [body]
-
-    def _is_plain(self, environ: Environ) -> bool:
-        return (
-            environ["REQUEST_METHOD"] == "GET"
-            and "HTTP_AUTHORIZATION" in environ
-            and self._our_host(environ.get("HTTP_HOST", "")) is not None
-            and environ.get("CONTENT_LENGTH", "") in ("", "0")
-            and "HTTP_TRANSFER_ENCODING" not in environ
-            and "HTTP_IF_NONE_MATCH" not in environ
-        )
 
     def _read(self, access: Access, path: re.Match[str], query: re.Match[str]) -> tuple[bytes, list[Header]]:
         """The body, and the headers that are not the same for all."""

@@ -66,7 +66,10 @@ class Gate:
         self._constrained = consent.constrained  # only bound tokens count, with a nonce of ours in the proof
 
     def access(self, sent: Request) -> Access:
-        """The token of this request, opened. Raises TokenError, ProofError, ParameterError, RateLimitedError."""
+        """The token of this request, opened.
+
+        Raises TokenError, ProofError, ParameterError, RateLimitedError.
+        """
         access = self._opened(presented(sent), sent.headers.get("DPoP", ""), sent.method, sent.path)
         g.proof = access.proof
         return access

@@ -12,10 +12,10 @@ from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.management import GRANTS
 from vrm.api.oauth.metadata import DETAILS_TYPES
 from vrm.api.oauth.par import ANSWER_MODES
-from vrm.api.oauth.parameters import FORM
 from vrm.consent.policy import CUSTOMER, VENDOR
 from vrm.consent.scopes import INBOX, NO_CHANNEL
 from vrm.consent.terms import TERMS
+from vrm.plain import FORM
 
 Node = dict[str, Any]
 _TEXT: Node = {"type": "string"}
@@ -59,7 +59,7 @@ _PROOF: Node = {  # how a vendor with a key of its own proves itself
     "client_assertion_type": {"type": "string", "enum": [ASSERTION_TYPE]},
     "client_assertion": {"type": "string", "description": "private_key_jwt: a signed token (RFC 7523)"},
 }
-_REFUSALS = ("400", "401", "411", "413", "503")
+_REFUSALS = ("400", "401", "411", "413", "429", "503")
 _ANSWERS = {status: {"$ref": "#/components/responses/OAuthRefusal"} for status in _REFUSALS}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from apispec import APISpec
 
 from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL
-from vrm.api.oauth.parameters import FORM
 from vrm.api.tools import FILES_MOST, PREFIX
+from vrm.plain import FORM
 
 Node = dict[str, Any]
 _TEXT: Node = {"type": "string"}

@@ -24,10 +24,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL
-from vrm.api.oauth.parameters import FORM
 from vrm.api.tools import PREFIX
 from vrm.clock import Clock, SystemClock
 from vrm.errors import OutboundError, SettingsError, ValidationError
+from vrm.plain import FORM
 from vrm.settings import LOOPBACK
 from vrm.vault.wholefile import make_folder, whole_file
 

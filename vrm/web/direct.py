@@ -10,7 +10,6 @@ nothing is ever refused, and the body is kept for whoever reads it next.
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any, Final
@@ -19,6 +18,7 @@ from flask import Flask
 from werkzeug.http import dump_cookie, parse_cookie
 from werkzeug.utils import redirect
 
+from vrm.plain import Environ, Naming, Plain
 from vrm.vault.vault import Vault
 from vrm.web import forms, headers, session
 from vrm.web.desk import EXTENSION, Desk
@@ -26,10 +26,6 @@ from vrm.web.pages.records import PLACES, RECORD_ID, store
 from vrm.web.upload import FORM_BYTES, form_pairs
 
 RULE: Final = "/<any(things, preferences):place>/new"
-FORM: Final = "application/x-www-form-urlencoded"
-Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-Naming = Callable[[Environ, str, str], None]
 
 
 class NewRecords:
@@ -39,8 +35,7 @@ class NewRecords:
         """`named` is told the method and the rule of what was answered."""
         self._app, self._named = app.wsgi_app, named
         self._desk: Desk = app.extensions[EXTENSION]
-        hosts = "|".join(map(re.escape, app.config["TRUSTED_HOSTS"]))
-        self._our_host = re.compile(f"(?:{hosts})(?::[0-9]{{1,5}})?").fullmatch
+        self._plain = Plain(app.config["TRUSTED_HOSTS"])
         self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
         self._headers = [*headers.of_pages(self._desk.https).items(), ("Cache-Control", "no-store")]
         self._moved = {address: redirect(f"/{place.path}", 303) for address, place in self._places.items()}
@@ -68,16 +63,9 @@ class NewRecords:
         return dump_cookie(self._desk.cookie(session.NOTICE), "added", **beside)
 
     def _is_plain(self, environ: Environ) -> bool:
-        length = environ.get("CONTENT_LENGTH") or ""
         return (
-            environ["REQUEST_METHOD"] == "POST"
-            and environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == FORM
-            and length.isdecimal()
-            and int(length) <= FORM_BYTES
-            and not environ.get("QUERY_STRING")
+            self._plain.is_form(environ, FORM_BYTES)
             and not environ.get("SCRIPT_NAME")
-            and "HTTP_TRANSFER_ENCODING" not in environ
-            and self._our_host(environ.get("HTTP_HOST", "")) is not None
             and session.is_from_here(
                 environ.get("HTTP_SEC_FETCH_SITE", "same-origin"),
                 environ.get("HTTP_ORIGIN", "null"),

@@ -7,7 +7,6 @@ came: the routes find the words for both.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Final
@@ -18,11 +17,11 @@ from flask import Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
 from vrm.api import guards
-from vrm.api.direct import Environ, Naming, Wsgi
 from vrm.api.oauth.introspect import INTROSPECT
-from vrm.api.oauth.parameters import FORM, MAX_REQUEST, Parameters, StrictRequest, from_form, pairs
+from vrm.api.oauth.parameters import MAX_REQUEST, Parameters, StrictRequest, from_form, pairs
 from vrm.api.oauth.server import OAuthServer
 from vrm.api.oauth.token import Answer
+from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault import compact
 
 Act = Callable[[StrictRequest], Answer]
@@ -43,12 +42,12 @@ class Calls:
         """`hosts` are our own names; `named` is told the method and the rule of what was answered."""
         self._app, self._named = app, named
         self._public_url, self._acts = server.public_url, answered_by(server)
-        self._our_host = re.compile(f"(?:{'|'.join(map(re.escape, hosts))})(?::[0-9]{{1,5}})?").fullmatch
+        self._plain = Plain(hosts)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         address = environ["PATH_INFO"]
         act = self._acts.get(address)
-        if act is None or not self._is_plain(environ):
+        if act is None or not self._plain.is_form(environ, MAX_REQUEST):
             return self._app(environ, start_response)
         try:
             parameters = Parameters(pairs(environ["wsgi.input"].read()))
@@ -61,18 +60,6 @@ class Calls:
         line = f"{status} {HTTP_STATUS_CODES[status]}"
         start_response(line, [*headers, *_PROTECTION, ("Content-Length", str(len(body)))])
         return [body]
-
-    def _is_plain(self, environ: Environ) -> bool:
-        length = environ.get("CONTENT_LENGTH") or ""
-        return (
-            environ["REQUEST_METHOD"] == "POST"
-            and environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == FORM
-            and length.isdecimal()
-            and int(length) <= MAX_REQUEST
-            and not environ.get("QUERY_STRING")
-            and "HTTP_TRANSFER_ENCODING" not in environ
-            and self._our_host(environ.get("HTTP_HOST", "")) is not None
-        )
 
 
 def left_over(act: Act) -> Callable[[], Response]:

@@ -19,8 +19,9 @@ from flask import Request
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from vrm.plain import FORM
+
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
-FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource"})  # RFC 8707 section 2: one for each resource
 
 
