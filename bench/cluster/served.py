@@ -25,6 +25,7 @@ from bench.servers import Server
 from bench.world import World
 
 NODES = 2
+UNKNOWN = (b"outcome-unknown", b"cannot say whether it was stored")  # told where no answer to a COMMIT came
 
 
 class RefusedError(Exception):
@@ -48,7 +49,7 @@ class ServedLoad(Load):
         self.statuses: Counter[int] = Counter()
         self._created: set[str] = set()
         self._readings = 0
-        self._faults = 0  # of our own, as the nodes' logs tell them
+        self._faults = 0  # of our own: answers with 500 that say nothing, exceptions in the nodes' logs
 
     def __enter__(self) -> Self:
         self._public = servers.free_port()
@@ -101,8 +102,9 @@ class ServedLoad(Load):
     def _ask(self, connection: http.client.HTTPConnection, expect: int, *request: object) -> None:
         connection.request(*request)  # type: ignore[arg-type]
         answer = connection.getresponse()
-        answer.read()
+        body = answer.read()
         self.statuses[answer.status] += 1
+        self._faults += answer.status == 500 and not any(words in body for words in UNKNOWN)
         if answer.status != expect:
             raise RefusedError
 
