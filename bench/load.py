@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import secrets
 import shutil
@@ -38,6 +39,11 @@ def run(
     if (tool or generator()) == "wrk":
         return _wrk(plan, url, seconds, connections)
     return asyncio.run(_Client(plan, url, connections).run(seconds))
+
+
+def run_paced(plan: Plan, url: str, seconds: float, pause: float) -> Load:
+    """The same by our own client, each connection pausing for so many seconds between its requests."""
+    return asyncio.run(_Client(plan, url, CONNECTIONS, pause).run(seconds))
 
 
 def run_all(plan: Plan, urls: Sequence[str], seconds: float) -> list[Load]:
@@ -125,11 +131,11 @@ def _lua(value: object) -> str:
 class _Client:
     """All connections in one thread; slower than wrk, so the server has less to do, at the same cost."""
 
-    def __init__(self, plan: Plan, url: str, connections: int) -> None:
+    def __init__(self, plan: Plan, url: str, connections: int, pause: float = 0.0) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._plan = plan
-        self._connections = connections
+        self._connections, self._pause = connections, pause
         self._prefix = secrets.token_hex(8)
         self._turns = count(1)
         self._waiting = deque(plan.chain)
@@ -152,6 +158,7 @@ class _Client:
 
     async def _connection(self, end: float) -> None:
         """One after the other; a connection that fails is one wrong answer, and made anew."""
+        await asyncio.sleep(random.uniform(0, self._pause))  # not all in the same moment
         while time.perf_counter() < end:
             try:
                 reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -178,6 +185,8 @@ class _Client:
                 self._latencies.append(time.perf_counter() - begun)
             if status != self._plan.expect or holds not in body:
                 self._wrong, self._status = self._wrong + 1, status
+            if self._pause:
+                await asyncio.sleep(self._pause)
             if self._plan.chain:
                 found = _TOKEN.search(body)
                 self._waiting.append(found[1].decode() if found else "none")
