@@ -98,6 +98,13 @@ def test_what_is_no_form_to_us_is_refused_by_flask(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_a_good_call_under_another_host_name_is_not_answered(shop: Shop, tokens: dict[str, Any]) -> None:
+    headers = {**shop.basic, "Host": "elsewhere.example"}
+    form = shop.form(token=tokens["access_token"])
+    assert shop.client.post("/oauth/introspect", data=form, headers=shop.basic).status_code == 200
+    assert shop.client.post("/oauth/introspect", data=form, headers=headers).status_code == 400
+
+
 @pytest.mark.parametrize("body", [b"\xff\xfe=1", b"", b"&&==&", b"%ff=%00&token"])
 def test_a_form_that_is_no_text_has_no_parameters(client: FlaskClient, body: bytes) -> None:
     refused(client.post("/oauth/token", data=body, content_type=FORM), 400, "invalid_request")
