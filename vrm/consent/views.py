@@ -169,11 +169,15 @@ def roster_entry(grant_id: str, agreement: bytes, reserve: bytes) -> str:
     return f"{grant_id}:{crypto.digest(crypto.digest(agreement) + crypto.digest(reserve))[:16].hex()}"
 
 
-def open_grant(keyring: Keyring, row: Sequence[Any]) -> OpenGrant:
-    """Open a row of GRANT_COLUMNS with the root; TamperedError for a planted or altered one."""
+def open_grant(keyring: Keyring, row: Sequence[Any], *, vouched: bool = False) -> OpenGrant:
+    """Open a row of GRANT_COLUMNS with the root; TamperedError for a planted or altered one.
+
+    `vouched`: its roster entry is in the roster.
+    """
     grant_id = str(row[0])
     keys = GrantKeys(grant_id, keyring.cipher(Purpose.GRANT_WRAP).unwrap(row[1], grant_id))
-    agreement = Agreement.decode(agreement_cipher(keys.common, grant_id).unseal(row[2]))
+    sealed = agreement_cipher(keys.common, grant_id).unseal(row[2])
+    agreement = Agreement.decode(sealed, vouched=vouched)
     reserve = Reserve.decode(keyring.cipher(Purpose.RESERVE).unseal(row[3], grant_id))
     if row[4] != agreement.expires:
         raise TamperedError()
@@ -204,7 +208,7 @@ class Views:
             try:
                 if roster_entry(row[0], row[2], row[3]) not in vouched:
                     raise TamperedError()
-                opened.append(open_grant(keyring, row))
+                opened.append(open_grant(keyring, row, vouched=True))
             except TamperedError:
                 altered.append(str(row[0]))
         return opened, altered
