@@ -172,11 +172,13 @@ PROBLEM_RESPONSES = {
     "NoToken": "No access token, one that is not or no longer good, or no good proof of its key (DPoP)",
     "NotGranted": "The token does not carry the scope; the customer sees the attempt",
     "NotFound": "Absent, filtered out or not granted: one and the same answer",
+    "TooOften": "More than this vendor may ask in a minute; try again after `Retry-After` seconds",
     "NotNow": "The storage refused; nothing left. Try again after `Retry-After` seconds",
 }
 _SHARED = {
     "400": _ref("responses", "BadParameter"),
     "401": _ref("responses", "NoToken"),
+    "429": _ref("responses", "TooOften"),
     "503": _ref("responses", "NotNow"),
 }
 _GUARDED = {**_SHARED, "403": _ref("responses", "NotGranted")}

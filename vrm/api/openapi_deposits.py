@@ -34,7 +34,7 @@ REFUSALS = {
     "TooLarge": f"A body of more than {BODY_MOST} bytes",
     "NotJson": "A body that is not application/json",
     "NotValid": "Something is not valid or not the sender's to say; `errors` names it",
-    "TooMuch": "More waits for this customer than may; try again after `Retry-After` seconds",
+    "TooMuch": "More waits for this customer, or was asked in a minute, than may: see `Retry-After`",
 }
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _STATE = {"application/json": {"schema": {"$ref": "#/components/schemas/Deposit"}}}
