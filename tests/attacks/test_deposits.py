@@ -536,10 +536,12 @@ FILE = """
 import sys
 from pathlib import Path
 from tests.conftest import CHEAP, SettableClock
+from tests.postgres import chosen
 from vrm.app import open_host
 from vrm.settings import Settings
 
-host = open_host(Settings(data_dir=Path(sys.argv[1])), clock=SettableClock(), limits=CHEAP)
+FOLDER = Path(sys.argv[1])
+host = open_host(Settings(data_dir=FOLDER, database_url=chosen(FOLDER)), clock=SettableClock(), limits=CHEAP)
 vault = host.vaults.resume(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()

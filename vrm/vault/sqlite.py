@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from vrm import meters
-from vrm.errors import BusyError, DataNewerError, StorageError
-from vrm.vault import crypto, lifting
+from vrm.errors import DataNewerError, StorageError
+from vrm.vault import crypto, filelocks, lifting
 from vrm.vault.engine import MisfitError, Row, Schema, T, Transaction
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
@@ -168,7 +168,7 @@ class SqliteEngine:
         make_folder(path.parent)
         self._occupied = Occupied(path)
         for name in (path, self._lock_path("write")):
-            os.close(_touched(name))
+            os.close(filelocks.touched(name))
         self._local = threading.local()
         self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._guard = threading.Lock()
@@ -203,7 +203,7 @@ class SqliteEngine:
         try:
             for pragma in _PRAGMAS:
                 raw.execute(pragma).close()
-            return _Connection(raw, _touched(self._lock_path("write")))
+            return _Connection(raw, filelocks.touched(self._lock_path("write")))
         except sqlite3.Error as error:
             raw.close()
             raise refused(error, self._path) from error
@@ -290,7 +290,7 @@ class SqliteEngine:
         tells: the name is a digest, whatever stands in `of`, and the file goes with the lock.
         """
         path = self._lock_path(f"{name}-{crypto.digest(of.encode()).hex()[:32]}" if of else name)
-        descriptor = _locked(path)
+        descriptor = filelocks.locked(path)
         try:
             yield descriptor >= 0
         finally:
@@ -304,17 +304,8 @@ class SqliteEngine:
     @contextmanager
     def slot(self, name: str, count: int, wait: float) -> Iterator[None]:
         """One of `count` places for costly work on this machine; BusyError after `wait` seconds."""
-        step = 0.01
-        tries = max(1, int(wait / step))
-        pause = threading.Event()
-        for turn in range(tries * count):
-            with self.exclusive(f"{name}.{turn % count}") as mine:
-                if mine:
-                    yield
-                    return
-            if turn % count == count - 1:
-                pause.wait(step)
-        raise BusyError()
+        with filelocks.one_of(lambda place: self.exclusive(f"{name}.{place}"), count, wait):
+            yield
 
     def install(self, schemas: Sequence[Schema]) -> Path | None:
         """Create what is missing and lift older data, in one transaction; returns the copy of older data.
@@ -440,27 +431,3 @@ def _wait_turn(lock: int) -> None:
     except BlockingIOError:
         meters.STORAGE_WAITS.add()
         fcntl.flock(lock, fcntl.LOCK_EX)
-
-
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock of the file that is there; -1 where somebody else holds it."""
-    while True:
-        descriptor = _touched(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return -1
-        except FileNotFoundError:  # who held it took it away meanwhile
-            pass
-        os.close(descriptor)
-
-
-def _touched(path: Path) -> int:
-    """A descriptor of the file, made 0600 where it is missing."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise refused(error, path) from error

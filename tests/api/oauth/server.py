@@ -12,6 +12,7 @@ from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests import postgres
 from vrm.app import create_app
 from vrm.settings import Settings
 
@@ -25,7 +26,8 @@ class Quiet(WSGIRequestHandler):
 
 def main() -> None:
     folder, public_url = sys.argv[1:]
-    app = create_app(Settings(data_dir=Path(folder), public_url=public_url))
+    database = postgres.chosen(Path(folder))
+    app = create_app(Settings(data_dir=Path(folder), database_url=database, public_url=public_url))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     print(server.port, flush=True)
     server.serve_forever()
