@@ -226,3 +226,29 @@ def test_networks_that_may_be_called_are_read_as_such() -> None:
     assert load({}, {}).outbound_networks == ()
     found = load({}, {"VRM_OUTBOUND_ALLOW": "10.1.2.0/24, ::1,,127.0.0.1 "})
     assert [str(one) for one in found.outbound_networks] == ["10.1.2.0/24", "::1/128", "127.0.0.1/32"]
+
+
+@pytest.mark.parametrize(
+    ("env", "value", "hint"),
+    [
+        ("VRM_LOG_FORMAT", "xml", "plain or json"),
+        ("VRM_METRICS", "9600", "127.0.0.1:9600"),
+        ("VRM_METRICS", "127.0.0.1:0", "127.0.0.1:9600"),
+        ("VRM_METRICS", "127.0.0.1:http", "127.0.0.1:9600"),
+        ("VRM_METRICS", "metrics.example:9600", "127.0.0.1:9600"),
+        ("VRM_DRAIN", "301", "from 0 to 300 seconds"),
+        ("VRM_READINGS_PER_MINUTE", "-1", "from 0"),
+    ],
+)
+def test_what_a_server_cannot_be_run_by_is_refused(env: str, value: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({}, {env: value})
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("metrics", "address"),
+    [("", None), ("127.0.0.1:9600", ("127.0.0.1", 9600)), ("[::1]:9600", ("::1", 9600))],
+)
+def test_numbers_are_told_where_the_host_says(metrics: str, address: tuple[str, int] | None) -> None:
+    assert load({}, {"VRM_METRICS": metrics}).metrics_address == address
