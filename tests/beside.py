@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 
 from tests import postgres
+from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
+from vrm.vault import across
+from vrm.vault.layout import SCHEMA
 from vrm.vault.pglink import Link
+from vrm.vault.sqlite import SqliteEngine
 
 ON_POSTGRESQL = postgres.ENGINE == "postgresql"
 only_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="of a file, or of what PostgreSQL lets nobody write")
@@ -36,3 +40,14 @@ def beside(folder: Path) -> Iterator[Beside]:
         opened = sqlite3.connect(folder / "vrm.db", isolation_level=None)
     with closing(opened):
         yield opened
+
+
+def dumped(folder: Path, file: Path) -> None:
+    """All rows of a folder's PostgreSQL in a file, as who stole its disk could put them together."""
+    there, here = postgres.opened(folder), SqliteEngine(file)
+    here.install([SCHEMA, CONSENT_SCHEMA])
+    columns = {table: names for table, names in here.tables().items() if table != "schemas"}
+    with there.read() as rows, here.write() as written:
+        across.copy_rows(rows, written, columns)
+    there.close()
+    here.close()

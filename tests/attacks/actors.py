@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.beside import ON_POSTGRESQL, dumped
 from vrm import thief
 from vrm.consent.asking import StoredRequest
 from vrm.consent.requests import Choices, Preview
@@ -158,6 +159,8 @@ class Thief:
     def copy(self, name: str = "copy") -> Path:
         target = self.lair / name
         shutil.copytree(self.data, target)
+        if ON_POSTGRESQL:
+            dumped(self.data, target / "vrm.db")
         return target
 
     def rob(

@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, part
+from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import samples
 from vrm.consent.postings import LABEL
@@ -38,6 +39,8 @@ from vrm.vault.intake import bring_in
 from vrm.vault.layout import SCHEMA
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
+
+pytestmark = only_sqlite
 
 Features = dict[str, list[float]]  # what is seen → a number for each purchase
 Kinds = list[bool]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.attacks.conftest import Story
+from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import thief as robbery
 from vrm.app import SCHEMAS
@@ -29,6 +30,8 @@ from vrm.vault.moving import Credential
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
+
+pytestmark = only_sqlite
 
 
 @dataclass

@@ -8,6 +8,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.attacks.conftest import Story
+from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE
 from vrm.consent.service import Consent
 from vrm.errors import CodeError, ConflictError, SessionExpiredError, TokenError, UnlockError, VrmError
@@ -15,6 +16,8 @@ from vrm.thief.texts import look
 from vrm.vault import crypto, removal
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults
+
+pytestmark = only_sqlite
 
 
 def grants_of(engine: SqliteEngine, vault: str) -> list[str]:
