@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -119,6 +120,19 @@ def test_a_reload_brings_new_settings_and_refuses_nobody_meanwhile(running: Runn
     running.signal(signal.SIGHUP)
     running.until(lambda: "settings stay as they are" in running.log)
     running.until(lambda: running.get("/create")[0] == 200)
+
+
+@pytest.mark.slow
+def test_code_that_does_not_fit_the_data_replaces_nobody(running: Running) -> None:
+    running.start(VRM_WORKERS="1")
+    before = running.workers
+    with sqlite3.connect(running.data / "vrm.db") as raw:  # as if what is installed were of another version
+        raw.execute("UPDATE schemas SET version = version + 1 WHERE name = 'consent'")
+    raw.close()
+    running.signal(signal.SIGHUP)
+    running.until(lambda: "nothing is replaced: the version that is installed lifts the data" in running.log)
+    assert running.workers == before
+    assert running.get("/healthz")[0] == 200
 
 
 @pytest.mark.slow

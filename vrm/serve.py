@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from granian.server.mp import MPServer, WorkerProcess
 
 from vrm import bodies, logs, meters, metrics, observed, worker
 from vrm import settings as settings_module
-from vrm.app import create_app, open_host, start_sweeper
+from vrm.app import SCHEMAS, create_app, open_engine, open_host, start_sweeper
 from vrm.errors import SettingsError
 from vrm.settings import Settings
 from vrm.vault import crypto
@@ -159,7 +161,7 @@ def serve(
         server.state, server.drains = settings.state_path, settings.draining_path
         server.drain = settings.drain
         server.on_startup(lambda: _announce(settings, listening))
-        server.on_reload(lambda: _read_again(settings, again, outside))
+        server.read_again = partial(_read_again, settings, again, outside)
         server.serve()
 
 
@@ -170,6 +172,7 @@ class _Server(MPServer):
     drains: Path
     drain = 0  # seconds
     reloading = False
+    read_again: Callable[[], None]
 
     def signal_handler_interrupt(self, *_: object) -> None:
         """The first signal begins to drain; the end of that, or a second one, ends the server."""
@@ -181,6 +184,19 @@ class _Server(MPServer):
         else:
             self.interrupt_signal = True
             self.main_loop_interrupt.set()
+
+    def _reload(self, *given: Any) -> None:
+        """Let the next workers begin in a fresh interpreter, to run what is installed, if it fits."""
+        self.read_again()
+        command = [sys.executable, "-c", "from vrm import serve; serve.require_fit()"]
+        fits = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if fits.returncode:
+            _log.error("nothing is replaced: %s", (fits.stderr.strip().splitlines() or [""])[-1])
+            self.reload_signal = False
+            self.main_loop_interrupt.clear()
+            return
+        multiprocessing.set_start_method("spawn", force=True)
+        super()._reload(*given)  # type: ignore[no-untyped-call]
 
     def _respawn_workers(self, *given: Any, **named: Any) -> None:
         self.reloading = True
@@ -203,17 +219,22 @@ class _Server(MPServer):
             time.sleep(0.05)
 
 
+def require_fit() -> None:
+    """End with a reason where this code cannot take the place of the one that serves."""
+    engine = open_engine(settings_module.load())
+    versions: dict[str, int] = dict(engine.all("SELECT name, version FROM schemas"))
+    engine.close()
+    if any(versions.get(schema.name) != schema.version for schema in SCHEMAS):
+        raise SystemExit("the version that is installed lifts the data: stop the server, then start it")
+
+
 def _ready(state: Path, pid: int) -> Path:
     """The file that is there once this worker is about to take requests."""
     return state.with_name(f"{state.name}.{pid}.ready")
 
 
 def _read_again(before: Settings, again: Callable[[], Settings] | None, outside: dict[str, str]) -> None:
-    """Hand the next workers the settings as they are now; what cannot be used changes nothing.
-
-    They begin in a fresh interpreter, so that they run the code as it is installed now.
-    """
-    multiprocessing.set_start_method("spawn", force=True)
+    """Hand the next workers the settings as they are now; what cannot be used changes nothing."""
     if again is None:
         return
     inside = dict(os.environ)
