@@ -16,6 +16,7 @@ import pytest
 
 from tests import postgres
 from tests.contract.engine import NOTES, EngineContract
+from tests.contract.test_sqlite import in_a_child
 from vrm.errors import SettingsError, StorageConflictError, StorageError, UncertainError, ValidationError
 from vrm.vault.engine import MisfitError, Row, Transaction
 from vrm.vault.postgres import PostgresEngine
@@ -386,7 +387,7 @@ def test_a_connection_lost_in_a_block_undoes_it_and_the_next_one_works(engine: P
     def lose(count: int) -> None:
         with engine.write() as transaction:
             transaction.on_rollback(lambda: undone.append("undone"))
-            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(1,)])
             cut(engine)
             if count == 1:
                 transaction.execute("INSERT INTO notes VALUES (2, 'x')")
@@ -553,3 +554,74 @@ def test_a_commit_whose_end_nobody_heard_is_never_called_stored_nor_undone(
     assert cautious.all("SELECT id FROM notes") == engine.all("SELECT id FROM notes") == stored
     cautious.close()
     way.close()
+
+
+def at_commit(engine: PostgresEngine, does: str) -> None:
+    """Let the server do something at the COMMIT of whoever inserts."""
+    with engine.write() as transaction:
+        transaction.execute(
+            "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS"
+            f" 'BEGIN RAISE {does}; RETURN NEW; END'"
+        )
+        transaction.execute(
+            "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION at_commit()"
+        )
+
+
+def test_a_conflict_at_the_commit_is_one(engine: PostgresEngine) -> None:
+    at_commit(engine, "EXCEPTION ''injected'' USING ERRCODE = ''40001''")
+    with pytest.raises(StorageConflictError):
+        add(engine, 1)
+    assert engine.all("SELECT id FROM notes") == []
+
+
+def test_a_commit_with_a_warning_is_not_called_stored(engine: PostgresEngine) -> None:
+    """So it is told that somebody ended the wait for the standby."""
+    at_commit(engine, "WARNING ''canceling wait for synchronous replication''")
+    with pytest.raises(UncertainError):
+        add(engine, 1)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_a_connection_that_was_closed_under_a_block_undoes_it(engine: PostgresEngine) -> None:
+    def close_under(many: bool) -> None:
+        with engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(1,)])
+            engine._link().close()
+            if many:
+                transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(2,)])
+            transaction.execute("SELECT 1")
+
+    for many in (False, True):
+        with pytest.raises(StorageError, match="went away"):
+            close_under(many)
+    assert engine.all("SELECT id FROM notes") == []
+
+
+# ---- forks -----------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(engine: PostgresEngine) -> None:
+    add(engine, 1)
+    assert in_a_child(lambda: add(engine, 2)) == "None"
+    add(engine, 3)
+    assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,), (3,)]
+
+
+def test_a_child_forked_in_the_middle_of_a_transaction_is_refused(engine: PostgresEngine) -> None:
+    with engine.write() as transaction:
+        said = in_a_child(lambda: engine.one("SELECT 1"))
+        transaction.execute("INSERT INTO notes VALUES (1, 'of the parent')")
+    assert said == "RuntimeError: forked while the engine was in use: open one in each process"
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_threads_that_end_give_their_connections_back(engine: PostgresEngine) -> None:
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    for _ in range(10):
+        together_in_threads(lambda: engine.one("SELECT 1"))
+    until = time.monotonic() + 10
+    while engine.one(ours) != (1,):
+        assert time.monotonic() < until
+        time.sleep(0.05)

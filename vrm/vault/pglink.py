@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -148,12 +149,12 @@ class Link:
         self.committed: list[Callable[[], object]] = []
         self.rolled_back: list[Callable[[], object]] = []
         self._conflict = False
-        self._warned = False
+        self._warnings: list[str] = []
         self._read_only = False
         self._names: dict[tuple[str, tuple[type, ...]], bytes] = {}
         self._cursors = count()
         self._loader = Transformer(self._raw)
-        self._raw.add_notice_handler(self._notice)
+        self._raw.add_notice_handler(partial(_note_warning, self._warnings))  # not of ours: no circle
         self.simple(_SESSION)
 
     # ---- statements -------------------------------------------------------------------------------
@@ -163,11 +164,7 @@ class Link:
         kinds = tuple(map(type, parameters))
         values = _bound(map(_kind, kinds), parameters)
         name = self._names.get((sql, kinds)) or self._prepare(sql, kinds)
-        try:
-            result = self._pg.exec_prepared(name, values, (1,) * len(values), 1)
-        except psycopg.Error as error:
-            raise self._refused(error) from None
-        self._require_done(result)
+        result = self._asked(self._pg.exec_prepared, name, values, (1,) * len(values), 1)
         return Result(self._rows(result), result.command_tuples or 0)
 
     def _rows(self, result: Any) -> list[Row]:
@@ -223,26 +220,15 @@ class Link:
         self.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", parameters)
         fetch = f"FETCH {_FEW} FROM {name}".encode()
         while True:
-            rows = self._rows(self._params(fetch))
+            rows = self._rows(self._asked(self._pg.exec_params, fetch, [], None, None, 1))
             yield from rows
             if len(rows) < _FEW:
                 break
         self.simple(f"CLOSE {name}".encode())
 
-    def _params(self, sql: bytes) -> Any:
-        try:
-            result = self._pg.exec_params(sql, [], result_format=1)
-        except psycopg.Error as error:
-            raise self._refused(error) from None
-        return self._require_done(result)
-
     def simple(self, sql: bytes) -> Any:
         """Run statements without values in one round trip."""
-        try:
-            result = self._pg.exec_(sql)
-        except psycopg.Error as error:
-            raise self._refused(error) from None
-        return self._require_done(result)
+        return self._asked(self._pg.exec_, sql)
 
     def _prepare(self, sql: str, kinds: tuple[type, ...]) -> bytes:
         if len(self._names) >= _STATEMENTS:
@@ -252,15 +238,16 @@ class Link:
         statement, marks = translated(sql)
         if marks != len(kinds):
             raise MisfitError(f"{len(kinds)} values for {marks} marks")
-        try:
-            result = self._pg.prepare(name, statement, [_KINDS[_kind(kind)][0] for kind in kinds])
-        except psycopg.Error as error:
-            raise self._refused(error) from None
-        self._require_done(result)
+        self._asked(self._pg.prepare, name, statement, [_KINDS[_kind(kind)][0] for kind in kinds])
         self._names[sql, kinds] = name
         return name
 
-    def _require_done(self, result: Any) -> Any:
+    def _asked(self, ask: Callable[..., Any], *given: Any) -> Any:
+        """The result, if there is one and it is no refusal."""
+        try:
+            result = ask(*given)
+        except psycopg.Error as error:  # the connection is closed
+            raise self._refused(error) from None
         if result.status not in _DONE:
             raise self._refused(error_from_result(result))
         return result
@@ -290,9 +277,6 @@ class Link:
         if not code or code[:2] in {"08", "57"} or self._pg.status != pq.ConnStatus.OK:
             what, do = "the database went away; nothing was changed", "try again"
         return StorageError(what, hint=f"{do} ({said})" if do else said)
-
-    def _notice(self, said: psycopg.errors.Diagnostic) -> None:
-        self._warned |= said.severity_nonlocalized == "WARNING"
 
     # ---- the transaction's end --------------------------------------------------------------------
 
@@ -339,9 +323,8 @@ class Link:
             raise refusal
 
     def _commit(self) -> None:
-        conflict, self._conflict, self._warned = self._conflict, False, False
-        if self.failed:  # a refusal was swallowed; COMMIT would undo everything and call it no error
-            raise StorageConflictError() if conflict else StorageError(hint="the transaction was undone")
+        conflict, self._conflict = self._conflict, False
+        self._warnings.clear()
         if self.lost:
             raise StorageError("the database went away; nothing was changed", hint="try again")
         try:
@@ -352,9 +335,9 @@ class Link:
             raise
         except MisfitError as error:  # a constraint that is looked at last
             raise StorageError(hint=str(error)) from None
-        if result.command_status != b"COMMIT":
-            raise StorageError(hint="the transaction was undone")
-        if self._warned:  # somebody ended the wait for the standby: here it is stored, there perhaps not
+        if result.command_status != b"COMMIT":  # a refusal was swallowed: all is undone, and that is no error
+            raise StorageConflictError() if conflict else StorageError(hint="the transaction was undone")
+        if self._warnings:  # somebody ended the wait for the standby: here it is stored, there perhaps not
             raise UncertainError()
 
     def _undo(self) -> None:
@@ -393,8 +376,13 @@ class Link:
             self._raw.close()
 
     def __del__(self) -> None:  # its thread has ended
-        if hasattr(self, "_raw"):
+        with suppress(AttributeError):  # there was none
             self.close()
+
+
+def _note_warning(warnings: list[str], said: psycopg.errors.Diagnostic) -> None:
+    if said.severity_nonlocalized == "WARNING":
+        warnings.append(said.sqlstate or "")
 
 
 def understood(conninfo: str) -> dict[str, Any]:
