@@ -9,6 +9,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import SettableClock
+from vrm.consent import policy
 from vrm.consent.grants import DAY
 from vrm.consent.reader import Access
 from vrm.consent.service import Consent
@@ -154,6 +155,20 @@ def test_a_row_that_comes_back_is_read_again(customer: Customer, vendor: Vendor,
     assert len(vendor.read(tokens.access_token)) == 2
     customer.change(books[0], "context", **{"for": "self"})
     assert {row["id"] for row in vendor.read(tokens.access_token)} == before
+
+
+@pytest.mark.parametrize(("word", "rows"), [("self", 3), ("gift", 2)])
+def test_a_purchase_that_is_put_back_after_it_was_deleted_is_read_if_it_is_shared(
+    customer: Customer, vendor: Vendor, books: list[str], word: str, rows: int
+) -> None:
+    tokens = vendor.connect(customer, fresh=policy.AT_ONCE)
+    purchases = customer.vault.records("purchases")
+    held = purchases.get(books[0])
+    purchases.remove(books[0])
+    assert len(vendor.read(tokens.access_token)) == 2
+    purchases.put({**held, "context": {"for": word}}, books[0], revision=0)
+    assert len(vendor.read(tokens.access_token)) == rows
+    assert customer.consent.grants.differences(customer.vault) == []
 
 
 def test_ids_of_another_stream_are_not_in_view(customer: Customer, vendor: Vendor, consent: Consent) -> None:
