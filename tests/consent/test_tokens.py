@@ -220,6 +220,26 @@ def test_a_nearer_end_holds_whatever_is_written_beside_it(
         vendor.refresh(tokens.refresh_token)
 
 
+def test_a_refresh_token_that_outlives_its_narrowed_grant_is_worth_nothing(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock
+) -> None:
+    tokens = vendor.connect(customer, *WANTED, days=90)
+    customer.consent.grants.narrow(customer.vault, tokens.grant_id, days=1)
+    clock.forward(DAY)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+
+
+def test_a_code_of_a_grant_that_is_not_live_gives_no_token(
+    vendor: Vendor, code: str, engine: SqliteEngine
+) -> None:
+    with engine.write() as transaction:
+        transaction.execute("UPDATE grants SET state = 'paused'")
+    with pytest.raises(CodeError):
+        vendor.redeem(code)
+    assert engine.all("SELECT kind, spent FROM tokens") == [("code", None)]
+
+
 def test_a_grant_that_ends_while_its_tokens_are_made_gives_none(
     customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock, engine: SqliteEngine
 ) -> None:
