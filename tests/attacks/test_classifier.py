@@ -36,6 +36,7 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import envelope, records, serverkey, sorting
 from vrm.vault.intake import bring_in
+from vrm.vault.keyring import Keyring
 from vrm.vault.layout import SCHEMA
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -402,7 +403,7 @@ def test_in_the_order_of_the_import_presents_would_be_found(
 ) -> None:
     """Presents are ordered together: who is told of one guesses its neighbours."""
     count = itertools.count()
-    monkeypatch.setattr(records.Records, "new_id", lambda self: f"{next(count):032x}")
+    monkeypatch.setattr(Keyring, "fingerprint", lambda self, *line: next(count).to_bytes(16))
     by = "row number (neighbours)"
     assert learn(watch(tmp_path), "present or anything else", by)[by] > 0.75
 
