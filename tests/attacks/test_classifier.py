@@ -426,8 +426,14 @@ def commits(copy: Path) -> list[bytes]:
 def test_until_the_sweep_the_write_ahead_log_shows_what_changed_with_a_view(
     customer: Customer, vendor: Vendor, thief: Thief
 ) -> None:
-    """So do two copies of the disk; one copy, taken after the sweep of the minute, does not."""
-    own, present = customer.buy("Kindred"), customer.buy("Model Railway Almanac", "gift")
+    """So do two copies of the disk; one copy, taken after the sweep of the minute, does not.
+
+    Three records stand on a page: between the two that are changed are some that are not.
+    """
+    own, *_, present = [
+        customer.buy("Kindred"),
+        *(customer.buy(f"Almanac {year}", "gift") for year in range(8)),
+    ]
     vendor.connect(customer)
     assert customer.consent.sweep()
     for record in (own, present):
