@@ -300,6 +300,18 @@ def traced(engine: Engine, act: Callable[[str], object]) -> Iterator[None]:
     del link.execute
 
 
+@contextmanager
+def database(folder: Path) -> Iterator[None]:
+    """What `chosen(folder)` names, where that is no file."""
+    if ENGINE != "postgresql":
+        yield
+        return
+    with running():
+        make(folder)
+        yield
+        drop(folder)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     with running() as url:

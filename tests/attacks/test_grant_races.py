@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ import pytest
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.faults.household import Server, free_port
-from tests.postgres import IN_ORDER
+from tests.postgres import IN_ORDER, chosen, database
 from vrm.app import open_host
 from vrm.consent.tokens import TokenSet
 from vrm.settings import Settings
@@ -62,9 +63,17 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of all processes, and the database that belongs to it."""
     folder = tmp_path_factory.mktemp("races") / "data"
-    host = open_host(Settings(data_dir=folder), limits=CHEAP)
+    with database(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def town(shared: Path) -> Iterator[Town]:
+    folder = shared
+    host = open_host(Settings(data_dir=folder, database_url=chosen(folder)), limits=CHEAP)
     customer = Customer(host.vaults.create("alice", PASSPHRASE)[0], host.consent)
     for title in ("Kindred", "Beloved", "Emma"):
         customer.buy(title)

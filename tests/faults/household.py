@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from scripts.demo_browser import Page
+from tests import postgres
 from tests.attacks.actors import CALLBACK, Vendor
 from tests.vault.importers.samples import retail
 from vrm.app import Host
@@ -73,7 +74,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*command, "--data-dir", str(folder)],
                 cwd=ROOT,
-                env=ENVIRON,
+                env={**ENVIRON, "VRM_DATABASE_URL": postgres.chosen(folder)},
                 stdout=log,
                 stderr=log,
                 process_group=0,
