@@ -160,11 +160,12 @@ class PostgresEngine:
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:
-        """Reads of one state, while no other program of ours has the data open; ConflictError where one has."""
+        """Reads of one state, while no other program of ours is connected; ConflictError where one is."""
         with self.write() as transaction:
             transaction.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             if self.one(
-                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'vrm'"
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'vrm'"
                 " AND pid <> pg_backend_pid()"
             ):
                 raise in_use()
