@@ -14,8 +14,8 @@ from tests.attacks.conftest import Story, tell
 from tests.conftest import PASSPHRASE
 from vrm import thief as robbery
 from vrm.consent import endings, policy
+from vrm.consent.rows import RowCiphers
 from vrm.consent.service import Consent
-from vrm.consent.views import RowCiphers
 from vrm.errors import CodeError, TokenError
 from vrm.thief.credential import Loot
 from vrm.thief.robbery import Report

@@ -22,10 +22,11 @@ from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
+from vrm.consent.rows import RowCiphers, in_period, opened_part, shelf
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection
 from vrm.consent.tokens import Tokens, jkt_of
-from vrm.consent.views import RowCiphers, agreement_cipher, in_period, opened_part, shelf
+from vrm.consent.views import agreement_cipher
 from vrm.errors import (
     GrantInactiveError,
     InsufficientScopeError,

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from vrm.clock import Clock, today
 from vrm.consent import endings, events, filters, policy, postings
 from vrm.consent.policy import Agreement, Reserve
+from vrm.consent.rows import RowCiphers, in_period, shelf
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
-from vrm.vault import crypto, envelope
+from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
@@ -41,69 +42,8 @@ TABLES = (
 )
 _INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed, posted)"
 _MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
-_BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
-_DAY = 4  # bytes of the last day before the text
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
 LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
-
-
-def shelf(common: Key, stream: str) -> bytes:
-    """8 bytes under which a stream's rows stand, so that the table does not name the collection."""
-    return crypto.mac(common, Purpose.SHELF, stream)[:8]
-
-
-class RowCiphers:
-    """Seals and opens the parts of some scopes in one grant's view."""
-
-    def __init__(self, grant_id: str, common: Key, keys: Mapping[str, Key]) -> None:
-        self._parts = {
-            scope: (shelf(common, scope).hex(), Cipher(key, Purpose.VIEW, grant_id, scope))
-            for scope, key in keys.items()
-        }
-        self.only: tuple[str, Cipher, bytes] | None = None  # (scope, cipher, head of its part), if one is all
-        if len(self._parts) == 1:
-            ((scope, (label, cipher)),) = self._parts.items()
-            self.only = (scope, cipher, envelope.lp(label))
-
-    def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
-        """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
-        sealed = {}
-        for scope, text in verdict.scopes.items():
-            label, cipher = self._parts[scope]
-            day = verdict.ends[scope].to_bytes(_DAY, "big")
-            sealed[label] = cipher.seal(envelope.pad(day + text, _BUCKET), item, seq)
-        return envelope.pack_named(sealed)
-
-    def open(self, sealed: bytes, item: bytes, seq: int) -> dict[str, tuple[int, bytes]]:
-        """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""
-        place, found = envelope.pack_place(item, seq), {}
-        for scope, cipher, blob in self._mine(sealed):
-            found[scope] = opened_part(cipher.unseal_packed(blob, place))
-        return found
-
-    def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
-        """(scope, cipher, envelope) of every part that these scopes open."""
-        if self.only is not None:  # one scope: most rows hold its part and nothing else
-            scope, cipher, head = self.only
-            blob = envelope.sole(sealed, head)
-            if blob is not None:
-                return [(scope, cipher, blob)]
-        named = envelope.unpack_named(sealed)
-        return [(one, cipher, named[label]) for one, (label, cipher) in self._parts.items() if label in named]
-
-    def holds(self, sealed: bytes, item: bytes, seq: int, verdict: policy.Verdict) -> bool:
-        """Whether a row says exactly this; an altered one does not."""
-        try:
-            wanted = {scope: (verdict.ends[scope], text) for scope, text in verdict.scopes.items()}
-            return (
-                len(envelope.unpack_named(sealed)) == len(wanted) and self.open(sealed, item, seq) == wanted
-            )
-        except TamperedError:
-            return False
-
-    def sealed_parts(self, sealed: bytes) -> bytes:
-        """The envelopes of these scopes, for an ETag."""
-        return b"".join([blob for _, _, blob in self._mine(sealed)])
 
 
 class GrantKeys:
@@ -423,16 +363,6 @@ def _by_fields(
 ) -> Iterator[tuple[Sequence[filters.Filtered], int, Mapping[str, bytes]]]:
     fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
     return ((fields[stream], seq, texts) for stream, seq, texts in rows)
-
-
-def opened_part(text: bytes) -> tuple[int, bytes]:
-    """(last day, JSON) of what a part's envelope held."""
-    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" ")
-
-
-def in_period(last: int, day: int) -> bool:
-    """Whether a part whose last day is `last` may still be read on `day`."""
-    return last in (policy.FOREVER, day) or last > day
 
 
 class _Writer:

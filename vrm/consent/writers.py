@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from vrm.clock import rfc3339
+from vrm.consent.rows import shelf
 from vrm.consent.scopes import write_scope
-from vrm.consent.views import shelf
 from vrm.errors import ValidationError
 from vrm.vault import crypto, schemas
 from vrm.vault.catalog import CATALOG_BY_NAME

@@ -10,8 +10,9 @@ from typing import Any
 
 from vrm.consent.credentials import carried_keys, read_token, split, wrap_cipher
 from vrm.consent.policy import Agreement
+from vrm.consent.rows import RowCiphers
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
-from vrm.consent.views import GrantKeys, RowCiphers, agreement_cipher
+from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.consent.writers import Pen
 from vrm.errors import TamperedError
 from vrm.thief import keys

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from vrm.errors import ValidationError
 
@@ -29,3 +30,12 @@ def normal_username(username: str) -> str:
             fields={"username": ["needs 2 to 40 letters, digits, dots, dashes or underscores"]}
         )
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class VaultEntry:
+    """What the host sees of a vault."""
+
+    id: str
+    username: str
+    created: int

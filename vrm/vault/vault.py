@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.errors import (
@@ -30,7 +29,7 @@ from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.journal import Journal
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
-from vrm.vault.naming import normal_username
+from vrm.vault.naming import VaultEntry, normal_username
 from vrm.vault.pairing import Pairings
 from vrm.vault.records import Records, Watcher
 from vrm.vault.renewal import MailboxPart
@@ -43,15 +42,6 @@ from vrm.vault.tools import Tools, end_all
 from vrm.vault.ways import Way
 
 AT_UNLOCK = 20  # batches of an unfinished rotation: about a second
-
-
-@dataclass(frozen=True, slots=True)
-class VaultEntry:
-    """What the host sees of a vault."""
-
-    id: str
-    username: str
-    created: int
 
 
 class Vaults:
