@@ -78,4 +78,4 @@ def test_with_fewer_syncs_acknowledged_acts_would_be_lost(tmp_path: Path, lair: 
     calls = lived(tmp_path, 30, "normal")
     points = [(at, 0.0) for at in range(len(calls) // 2, len(calls), len(calls) // 20)]
     lost = [one for found in looks(calls, tmp_path / "machine", lair, points) for one in found]
-    assert any("acknowledged was" in one for one in lost)
+    assert lost  # a record, or the whole vault with it

@@ -11,9 +11,10 @@ from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm.errors import ConflictError, RecordNotFoundError, StorageError, TamperedError, ValidationError
 from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.changes import Change
 from vrm.vault.envelope import SMALLEST, pack_named, unpack_named
 from vrm.vault.keyring import Keyring
-from vrm.vault.records import Change, Records
+from vrm.vault.records import Records
 from vrm.vault.schemas import Document, validate
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sqlite import SqliteEngine, Transaction

@@ -12,10 +12,10 @@ from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.management import GRANTS
 from vrm.api.oauth.metadata import DETAILS_TYPES
 from vrm.api.oauth.par import ANSWER_MODES
-from vrm.api.oauth.parameters import FORM
 from vrm.consent.policy import CUSTOMER, VENDOR
 from vrm.consent.scopes import INBOX, NO_CHANNEL
 from vrm.consent.terms import TERMS
+from vrm.plain import FORM
 
 Node = dict[str, Any]
 _TEXT: Node = {"type": "string"}

@@ -17,8 +17,8 @@ from vrm.consent.grants import Grants, arrived_since, stamped
 from vrm.consent.views import OpenGrant, Views
 from vrm.errors import GrantNotFoundError
 from vrm.vault.catalog import STAMPED
+from vrm.vault.changes import Change
 from vrm.vault.engine import Engine
-from vrm.vault.records import Change
 from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault
 

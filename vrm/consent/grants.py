@@ -33,9 +33,9 @@ from vrm.consent.views import (
 from vrm.errors import GrantNotFoundError, TamperedError, ValidationError
 from vrm.vault import crypto
 from vrm.vault.catalog import STAMPED
+from vrm.vault.changes import Change
 from vrm.vault.crypto import Purpose
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.records import Change
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.vault import Vault
 

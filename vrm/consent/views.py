@@ -25,10 +25,10 @@ from vrm.consent.rows import RowCiphers, in_period, shelf
 from vrm.consent.scopes import source_of
 from vrm.errors import TamperedError
 from vrm.vault import crypto
+from vrm.vault.changes import Change
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.keyring import Keyring
-from vrm.vault.records import Change
 from vrm.vault.roster import open_roster
 
 if TYPE_CHECKING:

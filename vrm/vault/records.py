@@ -12,16 +12,16 @@ import secrets
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
 from vrm.vault import compact, crypto, envelope, schemas
 from vrm.vault.bookmarks import Bookmark
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED
+from vrm.vault.changes import Change, Watcher
 from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import blame_renewal, require_current
@@ -47,22 +47,6 @@ _VISIBLE = (
 )
 _BATCH = 500  # records handed to the watcher at once
 _LEAST_REVISION = 1 << 29  # up to twice this, all numbers take the same room in the database
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A record as it is now; None where it was removed. `fresh`: there was none before."""
-
-    collection: str
-    record: str
-    document: Document | None
-    fresh: bool = False
-
-
-class Watcher(Protocol):
-    """Whoever must follow every change in the same transaction (consent keeps its views so)."""
-
-    def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None: ...
 
 
 _EMPTY = {

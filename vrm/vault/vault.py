@@ -23,6 +23,7 @@ from vrm.errors import (
 )
 from vrm.vault import checking, crypto, keyslots, mailbox, rotation, ways
 from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.changes import Watcher
 from vrm.vault.crypto import KdfLimits, Key
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import open_keyring, require_current
@@ -31,7 +32,7 @@ from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import PassphraseSlot, RecoverySlot, Slot
 from vrm.vault.naming import VaultEntry, normal_username
 from vrm.vault.pairing import Pairings
-from vrm.vault.records import Records, Watcher
+from vrm.vault.records import Records
 from vrm.vault.renewal import MailboxPart
 from vrm.vault.roster import Roster, open_roster, seal_roster
 from vrm.vault.serverkey import ServerKey
