@@ -174,7 +174,8 @@ def test_every_line_of_the_server_itself_is_in_the_form_that_was_chosen(told: To
         assert all({"time", "rule", "status", "ms", "request"} <= json.loads(line).keys() for line in lines)
     else:
         assert all(
-            re.fullmatch(r"INFO vrm.access \S+ .+ \d{3} [\d.]+ms request=[0-9a-f]{16}", line) for line in lines
+            re.fullmatch(r"INFO vrm.access \S+ .+ \d{3} [\d.]+ms request=[0-9a-f]{16}", line)
+            for line in lines
         )
 
 
