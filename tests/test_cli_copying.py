@@ -302,6 +302,20 @@ def filled(home: Path, url: str) -> None:
     (home / "vrm.db").unlink()
 
 
+def test_many_rows_go_in_batches_and_progress_is_told(
+    token: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(across, "_BATCH", 2)
+    monkeypatch.setattr(across, "_EVERY", 1)
+    source, target = SqliteEngine(home / "vrm.db"), SqliteEngine(tmp_path / "elsewhere" / "vrm.db")
+    told: list[tuple[str, int, int]] = []
+    counts = across.move(source, target, SCHEMAS, lambda *one: told.append(one))
+    source.close()
+    target.close()
+    assert [done for _, done, _ in told] == list(range(sum(counts.values())))
+    assert {total for _, _, total in told} == {sum(counts.values())}
+
+
 def test_without_a_backup_nothing_is_put_back(home: Path, vrm: Command, on_server: str) -> None:
     assert refused(vrm("restore", "passphrase"), "is not a backup of vrm")
     assert stored(home, on_server) == {}

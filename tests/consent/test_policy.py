@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.attacks.actors import part
-from vrm.consent.policy import ASK, FOREVER, Agreement, Reserve, Rules, Verdict, decide, period_end
+from vrm.consent.policy import (
+    ASK,
+    FOREVER,
+    Agreement,
+    Reserve,
+    Rules,
+    Verdict,
+    decide,
+    period_end,
+    row_filter,
+)
 from vrm.consent.scopes import check_details
 from vrm.errors import TamperedError
 
@@ -322,3 +332,10 @@ def test_few_facets_are_looked_at() -> None:
         "notes",
         "price",
     }
+
+
+def test_a_part_without_a_filter_asks_for_every_row() -> None:
+    asking: list[dict[str, Any]] = [{}, {"filter": {}}]
+    for one in asking:
+        assert row_filter(one)({"item": {"category": "books"}})
+    assert not row_filter({"filter": {"category": ["music"]}})({"item": {"category": "books"}})

@@ -118,7 +118,7 @@ def test_an_old_state_put_back_is_found_however_old_the_bookmark_is(
         "UPDATE journal_marks SET sealed = zeroblob(300)",
         "UPDATE journal_marks SET sealed = zeroblob(300) WHERE part >= 0",
         "UPDATE journal_marks SET sealed = 'text'",
-        "UPDATE journal_marks SET sealed = (SELECT sealed FROM journal_marks WHERE part = 0)",
+        "UPDATE journal_marks SET sealed = (SELECT m.sealed FROM journal_marks m ORDER BY part LIMIT 1)",
     ],
 )
 def test_a_harmed_bookmark_costs_time_only(

@@ -38,7 +38,7 @@ def test_asking_does_not_spend_it_and_making_a_vault_does(invitations: Invitatio
 def test_a_used_one_cannot_be_taken_back(invitations: Invitations, vaults: Vaults) -> None:
     made, code = invitations.make(7)
     vaults.create("alice", PASSPHRASE, claim=lambda transaction: invitations.spend(transaction, code))
-    for id in (made.id, "00" * 16, ""):
+    for id in (made.id, "00" * 16, "", "no id"):
         with pytest.raises(InvitationError):
             invitations.revoke(id)
 

@@ -90,8 +90,6 @@ class _Connection:
         """Every row; a damaged page shows only while rows are fetched."""
         try:
             return self.execute(sql, parameters).fetchall()
-        except _MISFITS as error:
-            raise MisfitError(str(error)) from error
         except sqlite3.Error as error:
             raise refused(error) from error
 
