@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, part, writing
+from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.consent import receipts
 from vrm.consent.deposits import Deposits, Quota
@@ -376,6 +377,7 @@ def test_an_agreement_that_is_none_keeps_nobody_out(
     assert reasons(customer) == ["foreign"]
 
 
+@only_sqlite
 def test_a_step_of_the_log_in_that_fails_is_named_and_the_others_go_on(
     customer: Customer,
     vendor: Vendor,
@@ -442,6 +444,7 @@ def test_a_planted_item_is_put_aside_and_named(
     assert all(not one.vendor_name for one in consent.filing.put_aside(customer.vault))
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("change", "value", "reason"),
     [

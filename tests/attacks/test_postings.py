@@ -14,6 +14,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor, part
 from tests.attacks.posted import entries, filtered, in_view, plainly
+from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from vrm.clock import rfc3339
 from vrm.consent import postings, selection
@@ -305,6 +306,7 @@ def test_order_of_postings_tells_nothing(
         assert each == sorted(each)
 
 
+@only_sqlite
 def test_postings_of_a_revoked_grant_are_nowhere_on_the_disk(
     customer: Customer, vendor: Vendor, consent: Consent, books: list[str], engine: SqliteEngine, folder: Path
 ) -> None:

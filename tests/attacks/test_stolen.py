@@ -11,6 +11,7 @@ import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, canary_document, part, texts_of
 from tests.attacks.conftest import Story, tell
+from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE
 from vrm import thief as robbery
 from vrm.consent import endings, policy
@@ -130,6 +131,7 @@ class Plain:
         return sealed[:-16]
 
 
+@only_sqlite
 def test_without_sealing_the_canaries_would_be_found(
     vaults: Vaults, consent: Consent, thief: Thief, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.attacks.actors import CALLBACK, Customer, Thief, Vendor, part
 from tests.attacks.conftest import Story
+from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY
@@ -193,6 +194,7 @@ def test_refusals_are_in_her_log_though_the_vault_is_locked(
 # --- 6, 7: what ended is gone
 
 
+@only_sqlite
 def test_revoked_wraps_are_nowhere_on_the_disk(story: Story, engine: SqliteEngine, folder: Path) -> None:
     gone = wraps(engine, story.tokens.grant_id)
     rows = [row[0] for row in engine.all("SELECT sealed FROM views")]
@@ -203,6 +205,7 @@ def test_revoked_wraps_are_nowhere_on_the_disk(story: Story, engine: SqliteEngin
     assert not on_disk(folder, rows)
 
 
+@only_sqlite
 def test_spent_code_wrap_is_nowhere_on_the_disk(
     customer: Customer, vendor: Vendor, engine: SqliteEngine, folder: Path
 ) -> None:
@@ -251,6 +254,7 @@ def test_expired_wraps_are_gone_after_the_sweep(
     assert not on_disk(folder, [gone])
 
 
+@only_sqlite
 def test_sweep_says_so_while_a_reader_keeps_deleted_bytes(
     story: Story, engine: SqliteEngine, folder: Path, clock: SettableClock
 ) -> None:
@@ -402,6 +406,7 @@ def _reuse_and_die(path: Path, token: str, client_id: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@only_sqlite
 def test_revocation_after_reuse_survives_a_kill(story: Story, engine: SqliteEngine, folder: Path) -> None:
     story.vendor.refresh(story.tokens.refresh_token)
     arguments = (folder / "vrm.db", story.tokens.refresh_token, story.vendor.registered.client_id)
@@ -501,6 +506,7 @@ def test_an_edit_while_the_clock_is_ahead_still_withdraws_a_row(story: Story, cl
 # --- 23: no reading without a log entry
 
 
+@only_sqlite
 def test_nothing_leaves_where_the_log_cannot_be_written(
     story: Story, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

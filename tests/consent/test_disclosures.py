@@ -258,7 +258,7 @@ def test_threads_of_one_process_go_on_with_one_chain_and_those_side_by_side_begi
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: vendor.read(read), range(24)))
     begun = len(engine.all("SELECT 1 FROM log_segments"))
-    assert begun == 1 if isinstance(engine, SqliteEngine) else begun <= 4  # who waits may not see it put back
+    assert begun == 1 if isinstance(engine, SqliteEngine) else begun <= 5  # who waits may not see it put back
     here = customer.consent.log.here
     with engine.write() as transaction:
         assert here.taken(transaction, customer.vault.id)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Vendor, part, writing
+from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from tests.consent.test_deposits import MESSAGE, RECEIPT
 from tests.postgres import traced
@@ -334,6 +335,7 @@ def test_many_items_are_filed_in_batches_that_stay_filed(
     assert titles == {f"Book {number}" for number in range(20)}
 
 
+@only_sqlite
 def test_an_altered_record_stops_only_the_item_that_belongs_to_it(
     vendor: Vendor, tokens: TokenSet, customer: Customer, engine: SqliteEngine
 ) -> None:

@@ -275,6 +275,7 @@ def test_an_address_taken_away_meanwhile_is_not_called(
     assert engine.one("SELECT count(*) FROM events") == (0,)
 
 
+@only_sqlite
 @pytest.mark.parametrize("column", ["routing", "grant_id"])
 def test_an_event_whose_grant_is_not_its_own_goes_nowhere(
     out: Outbox, engine: SqliteEngine, grants: list[str], column: str

@@ -16,7 +16,7 @@ from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Transaction
 
 FIRST = bytes(32)  # what the first entry of a chain follows
-MOST = 12_000  # chains that a process keeps; each takes about 1 KB
+MOST = 12_000  # vaults whose chains a process keeps; each takes about 1 KB
 
 
 class Segment:
@@ -47,7 +47,7 @@ class Segments:
         """Go on with none: as a process that starts anew."""
         self._process = os.getpid()
         self._guard = threading.Lock()
-        self._resting: OrderedDict[str, Segment] = OrderedDict()
+        self._resting: OrderedDict[str, list[Segment]] = OrderedDict()
         self._local = threading.local()
 
     def taken(self, transaction: Transaction, vault: str) -> Segment | None:
@@ -56,7 +56,8 @@ class Segments:
         found = mine.get(vault)
         if found is None:
             with self._guard:
-                found = self._resting.pop(vault, None)
+                rest = self._resting.get(vault)
+                found = rest.pop() if rest else None
             if found is not None:
                 mine[vault] = found
         return found
@@ -87,6 +88,8 @@ class Segments:
         mine: dict[str, Segment] = self._local.mine
         self._drop()
         with self._guard:
-            self._resting.update(mine)  # of two chains of one vault, written side by side, one goes on
+            for vault, segment in mine.items():
+                self._resting.setdefault(vault, []).append(segment)  # more than one, if written side by side
+                self._resting.move_to_end(vault)
             while len(self._resting) > MOST:
                 self._resting.popitem(last=False)
