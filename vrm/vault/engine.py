@@ -8,11 +8,13 @@ nothing outside `sqlite.py` and its likes names a database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from vrm.errors import DataNewerError
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -56,14 +58,6 @@ class Schema:
         if not found:
             return self.statements
         return tuple(one for version in range(found + 1, self.version + 1) for one in self.steps[version])
-
-
-def newer(schema: Schema, found: int) -> str:
-    """What to do about data of version `found`, which is newer than ours."""
-    return (
-        "install that version again, or put a copy from before in its place: docs/self-hosting.md, going back"
-        f" ({schema.name}: data {found}, this version {schema.version})"
-    )
 
 
 class Transaction(Protocol):
@@ -121,3 +115,35 @@ class Engine(Protocol):
     def size(self) -> int: ...
 
     def close(self) -> None: ...
+
+
+def due(schemas: Sequence[Schema], present: Mapping[str, int]) -> list[Schema]:
+    """Those that the data lacks or has older (name → version); DataNewerError where it is newer."""
+    for schema in schemas:
+        found = present.get(schema.name, 0)
+        if found > schema.version:
+            raise DataNewerError(
+                hint="install that version again, or put a copy from before in its place:"
+                f" docs/self-hosting.md, going back ({schema.name}: data {found},"
+                f" this version {schema.version})"
+            )
+    return [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
+
+
+def lift(transaction: Transaction, schemas: Sequence[Schema], present: Mapping[str, int]) -> None:
+    """Bring what is `due` to its newest shape, and note that it has it."""
+    for schema in schemas:
+        for statement in schema.since(present.get(schema.name, 0)):
+            transaction.execute(statement)
+        transaction.execute(
+            "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
+            (schema.name, schema.version, schema.version),
+        )
+
+
+def by_table(columns: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Table → its columns, of (table, column) in their order."""
+    found: dict[str, list[str]] = {}
+    for table, column in columns:
+        found.setdefault(table, []).append(column)
+    return {table: tuple(names) for table, names in found.items()}

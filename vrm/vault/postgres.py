@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vrm.errors import DataNewerError, StorageConflictError, StorageError, UncertainError
+from vrm.errors import StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
 from vrm.vault.dialect import first_only
-from vrm.vault.engine import Row, Schema, T, Transaction, newer
+from vrm.vault.engine import Row, Schema, T, Transaction, by_table, due, lift
 from vrm.vault.occupied import in_use
 from vrm.vault.pglink import Link, understood
 from vrm.vault.wholefile import make_folder
@@ -260,19 +260,7 @@ class PostgresEngine:
                 "CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)"
             )
             present: dict[str, int] = dict(self.all("SELECT name, version FROM schemas"))
-            for schema in schemas:
-                found = present.get(schema.name, 0)
-                if found > schema.version:
-                    raise DataNewerError(hint=newer(schema, found))
-            for schema in schemas:
-                if present.get(schema.name, 0) == schema.version:
-                    continue
-                for statement in schema.since(present.get(schema.name, 0)):
-                    transaction.execute(statement)
-                transaction.execute(
-                    "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
-                    (schema.name, schema.version, schema.version),
-                )
+            lift(transaction, due(schemas, present), present)
         return None
 
     def purge(self) -> bool:
@@ -290,13 +278,12 @@ class PostgresEngine:
 
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
-        found: dict[str, list[str]] = {}
-        for table, column in self.all(
-            "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns"
-            " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
-        ):
-            found.setdefault(table, []).append(column)
-        return {table: tuple(columns) for table, columns in found.items()}
+        return by_table(
+            self.all(
+                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns"
+                " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+            )
+        )
 
     def size(self) -> int:
         """Bytes that it takes on the server, without its logs."""

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from vrm import meters
-from vrm.errors import DataNewerError, StorageError
+from vrm.errors import StorageError
 from vrm.vault import crypto, filelocks, lifting
-from vrm.vault.engine import MisfitError, Row, Schema, T, Transaction
+from vrm.vault.engine import MisfitError, Row, Schema, T, Transaction, by_table, due, lift
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
@@ -29,11 +29,6 @@ from vrm.vault.wholefile import make_folder
 _BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
 _FEW = 256  # rows fetched at once where all would be too many
 _PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
-
-_NEWER = (
-    "install that version again, or put a copy from before in its place: docs/self-hosting.md, going back"
-    " ({}: data {}, this version {})"
-)
 
 _PRAGMAS = (
     "PRAGMA page_size=8192",  # of new files: three records to a page; of 4 KB each would fill one, in part
@@ -312,19 +307,9 @@ class SqliteEngine:
         """
         with self.write() as transaction:
             present = self._versions()
-            for schema in schemas:
-                if present.get(schema.name, 0) > schema.version:
-                    found = present[schema.name]
-                    raise DataNewerError(hint=_NEWER.format(schema.name, found, schema.version))
-            due = [schema for schema in schemas if present.get(schema.name, 0) < schema.version]
-            copy = lifting.keep(self._path) if any(schema.name in present for schema in due) else None
-            for schema in due:
-                for statement in schema.since(present.get(schema.name, 0)):
-                    transaction.execute(statement)
-                transaction.execute(
-                    "INSERT INTO schemas VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = ?",
-                    (schema.name, schema.version, schema.version),
-                )
+            behind = due(schemas, present)
+            copy = lifting.keep(self._path) if any(schema.name in present for schema in behind) else None
+            lift(transaction, behind, present)
         return copy
 
     def _versions(self) -> dict[str, int]:
@@ -362,13 +347,12 @@ class SqliteEngine:
 
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Every table with its columns, as they are."""
-        found: dict[str, list[str]] = {}
-        for table, column in self.all(
-            "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
-            " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
-        ):
-            found.setdefault(table, []).append(column)
-        return {table: tuple(columns) for table, columns in found.items()}
+        return by_table(
+            self.all(
+                "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
+                " WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid"
+            )
+        )
 
     def size(self) -> int:
         """Bytes that it takes, with its write-ahead log."""
