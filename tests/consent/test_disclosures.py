@@ -260,6 +260,8 @@ def test_threads_of_one_process_go_on_with_one_chain_and_those_side_by_side_begi
     begun = len(engine.all("SELECT 1 FROM log_segments"))
     assert begun == 1 if isinstance(engine, SqliteEngine) else begun <= 5  # who waits may not see it put back
     here = customer.consent.log.here
+    here.forget()
+    vendor.read(read)  # one chain rests, of however many there were
     with engine.write() as transaction:
         assert here.taken(transaction, customer.vault.id)
         with ThreadPoolExecutor(1) as pool:  # as with an engine that lets vaults write side by side
