@@ -1,13 +1,13 @@
 """How a grant ends: one place, for every reason. It needs no root key.
 
-The row stays as a tombstone, so that nothing deleted can ever widen access; view rows, postings and every
-wrap of its tokens are deleted in the same transaction. Whoever ends a grant empties the write-ahead log
-after it.
+The row stays as a tombstone, so that nothing deleted can ever widen access; view rows, postings, every
+wrap of its tokens and the note that tells of it are deleted in the same transaction. Whoever ends a grant
+empties the write-ahead log after it.
 """
 
 from __future__ import annotations
 
-from vrm.consent import events
+from vrm.consent import events, standing
 from vrm.vault.engine import Transaction
 
 TABLES = (
@@ -63,4 +63,5 @@ def end(transaction: Transaction, grant_id: str, state: str, now: int, *, tell: 
     transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
     transaction.execute("DELETE FROM deposits WHERE grant_id = ?", (grant_id,))
     transaction.execute("DELETE FROM postings WHERE grant_id = ?", (grant_id,))
+    standing.forget_of(transaction, grant_id)
     return True

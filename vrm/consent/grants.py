@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, events, policy
+from vrm.consent import endings, events, policy, standing
 from vrm.consent.disclosures import Disclosures, Entry
 from vrm.consent.periods import with_period
 from vrm.consent.policy import Agreement, Reserve
@@ -161,6 +161,7 @@ class Grants:
             "SELECT grant_id, agreement, reserve FROM grants WHERE vault = ? AND state = 'live'", (vault.id,)
         )
         vault.set_roster_grants(transaction, [LOGGED, *sorted(roster_entry(*row) for row in rows)])
+        standing.forget(transaction, vault.id)  # what she took back, it may still tell
 
     def open(self, vault: Vault, grant_id: str) -> OpenGrant:
         """A grant of this vault opened with its root; GrantNotFoundError, TamperedError."""

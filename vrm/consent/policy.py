@@ -10,13 +10,13 @@ from __future__ import annotations
 import calendar
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
 from vrm.clock import day_of
-from vrm.consent.scopes import CORRECTIONS, Part, is_stored_part, scopes_of, stream_of, writes
+from vrm.consent.scopes import CORRECTIONS, Part, is_stored_part, scopes_of, source_of, stream_of, writes
 from vrm.errors import TamperedError
 from vrm.vault import compact
 from vrm.vault.catalog import STAMPED
@@ -114,19 +114,29 @@ class Reserve:
     admitted: frozenset[str] = frozenset()  # record ids of such that she let in by hand
     vendor_name: str = ""  # as she approved it; grants of 0.1.0 have it in the agreement only
 
-    def encode(self) -> bytes:
-        """JSON, sealed by the caller."""
-        values = {
+    def values(self) -> dict[str, Any]:
+        """Its members, as JSON has them."""
+        return {
             name: sorted(value) if isinstance(value, frozenset) else value
             for name, value in asdict(self).items()
         }
-        return json.dumps(values, ensure_ascii=False).encode()
+
+    def encode(self) -> bytes:
+        """JSON, sealed by the caller."""
+        return json.dumps(self.values(), ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, blob: bytes) -> Reserve:
         """The reserve of `encode`; TamperedError for anything else."""
         try:
-            values = compact.loads(blob)
+            return cls.of(compact.loads(blob))
+        except ValueError:
+            raise TamperedError() from None
+
+    @classmethod
+    def of(cls, values: Any) -> Reserve:
+        """The reserve of `values`; TamperedError for anything else."""
+        try:
             return cls(
                 frozenset(values["for_whom"]),
                 bool(values["unsorted"]),
@@ -136,7 +146,7 @@ class Reserve:
                 frozenset(values.get("admitted", ())),
                 str(values.get("vendor_name", "")),
             )
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except (LookupError, TypeError, AttributeError):
             raise TamperedError() from None
 
 
@@ -197,24 +207,22 @@ def decide(
 class Rules:
     """`decide` for many records: what an agreement and a reserve say is put together once."""
 
-    def __init__(self, agreement: Agreement, reserve: Reserve, today: date) -> None:
-        self._agreement, self._reserve, self._today = agreement, reserve, today
+    def __init__(
+        self, agreement: Agreement, reserve: Reserve, today: date, leaving: Leaving | None = None
+    ) -> None:
+        """`leaving`: what the agreement's parts say on that day, where it is at hand already."""
+        self._created, self._reserve, self._today = agreement.created, reserve, today
         self._hers = reserve_filter(reserve)
-        self._parts: dict[str, list[_Limits]] = {stream: [] for stream in agreement.streams}
-        for part in agreement.parts:
-            if not writes(part):
-                self._parts[stream_of(part["datatypes"][0])].append(_Limits(part))
+        self._leaving = leaving or Leaving(agreement.parts, today)
+
+    def streams(self, collection: str) -> tuple[str, ...]:
+        """Where a record of this collection may stand: the collection, and answers made of it."""
+        return self._leaving.streams.get(collection, ())
 
     def facets(self, collection: str) -> frozenset[str]:
         """The facets of a collection's records that are looked at: without the others it decides the same."""
-        found = {"context", "notes"} if collection == STAMPED else set[str]()
-        if CORRECTIONS in self._parts:
-            found |= {"item", "order"}
-        for part in self._agreement.parts:
-            if not writes(part):
-                found.update(name.partition(".")[2] for name in part["datatypes"])
-                found.update(facet for member, facet in _JUDGED_BY.items() if member in part)
-        return frozenset(found)
+        hers = {"context", "notes"} if collection == STAMPED else set[str]()
+        return self._leaving.facets | hers
 
     def decide(self, stream: str, record: str, document: Document) -> Verdict:
         """What of this record leaves, or why nothing does."""
@@ -228,15 +236,46 @@ class Rules:
                 return Verdict(document.get("context", {}).get("for") or UNSORTED)
             if _left_unsorted(document):
                 return Verdict(UNSORTED)
-            if record not in reserve.admitted and waits(document, self._agreement, reserve, self._today):
+            if record not in reserve.admitted and waits(document, self._created, reserve, self._today):
                 return Verdict(NEW)
-        return self._facets(stream, document)
+        return self._leaving.of(stream, document)
 
-    def _facets(self, stream: str, document: Document) -> Verdict:
+
+class Leaving:
+    """What of a record an agreement's parts let leave on a day, before the customer's reserve is asked.
+
+    Several grants may have the same parts: of the record that was asked for last, the answers are kept.
+    """
+
+    def __init__(self, parts: Iterable[Part], today: date) -> None:
+        self._day = today.toordinal()
+        self._parts: dict[str, list[_Limits]] = {}  # by stream
+        looked_at = set[str]()
+        for part in parts:
+            if not writes(part):
+                self._parts.setdefault(stream_of(part["datatypes"][0]), []).append(_Limits(part))
+                looked_at.update(name.partition(".")[2] for name in part["datatypes"])
+                looked_at.update(facet for member, facet in _JUDGED_BY.items() if member in part)
+        self.facets = frozenset(looked_at | ({"item", "order"} if CORRECTIONS in self._parts else set()))
+        self.streams: dict[str, tuple[str, ...]] = {}  # collection → the streams that are made of it
+        for stream in self._parts:
+            source = source_of(stream)
+            self.streams[source] = (*self.streams.get(source, ()), stream)
+        self._last: Document | None = None
+        self._answers: dict[str, Verdict] = {}
+
+    def of(self, stream: str, document: Document) -> Verdict:
         """Per scope the part that lasts longest: a verdict holds, unchanged, until the day that it names."""
+        if document is not self._last:
+            self._last, self._answers = document, {}
+        if stream not in self._answers:
+            self._answers[stream] = self._judged(stream, document)
+        return self._answers[stream]
+
+    def _judged(self, stream: str, document: Document) -> Verdict:
         scopes: dict[str, bytes] = {}
         ends: dict[str, int] = {}
-        reason, day = "filter", self._today.toordinal()
+        reason, day = "filter", self._day
         for part in self._parts.get(stream, ()):
             if not part.lets_in(document):
                 continue
@@ -282,14 +321,14 @@ def _left_unsorted(document: Document) -> bool:
     return "left_by" in document.get("notes", {}) and "for" not in document.get("context", {})
 
 
-def waits(document: Document, agreement: Agreement, reserve: Reserve, today: date) -> bool:
-    """Whether a purchase came in after the approval and its time has not come.
+def waits(document: Document, created: int, reserve: Reserve, today: date) -> bool:
+    """Whether a purchase came in after the approval, of `created`, and its time has not come.
 
     Without a note of when it came in it was there before any grant. What came in within the second of the
     approval counts as later.
     """
     arrived = document.get("notes", {}).get("arrived")
-    if reserve.fresh == AT_ONCE or arrived is None or arrived < agreement.created:
+    if reserve.fresh == AT_ONCE or arrived is None or arrived < created:
         return False
     return reserve.fresh == ASK or today < leaves_on(arrived)
 

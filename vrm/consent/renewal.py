@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
+from vrm.consent import standing
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.views import GrantKeys, agreement_cipher, roster_entry
 from vrm.errors import TamperedError
@@ -30,7 +31,8 @@ class GrantsPart:
         self._engine = engine
 
     def begin(self, transaction: Transaction, keyring: Keyring) -> None:
-        """Nothing: the roster, which vouches for live grants, is sealed anew by the vault."""
+        """The note of live grants goes with the root; the roster is sealed anew by the vault."""
+        standing.forget(transaction, keyring.vault)
 
     def count(self, vault: str) -> int:
         """How many grants there are or were."""

@@ -26,23 +26,33 @@ class RowCiphers:
     """Seals and opens the parts of some scopes in one grant's view."""
 
     def __init__(self, grant_id: str, common: Key, keys: Mapping[str, Key]) -> None:
+        self._begin(grant_id, {scope: (shelf(common, scope).hex(), key) for scope, key in keys.items()})
+
+    @classmethod
+    def labelled(cls, grant_id: str, keys: Mapping[str, tuple[str, Key]]) -> RowCiphers:
+        """The same from (label, key) of each scope."""
+        made = cls.__new__(cls)
+        made._begin(grant_id, keys)  # noqa: SLF001 - of this class
+        return made
+
+    def _begin(self, grant_id: str, keys: Mapping[str, tuple[str, Key]]) -> None:
         self._parts = {
-            scope: (shelf(common, scope).hex(), Cipher(key, Purpose.VIEW, grant_id, scope))
-            for scope, key in keys.items()
+            scope: (label, Cipher(key, Purpose.VIEW, grant_id, scope)) for scope, (label, key) in keys.items()
         }
+        self._heads = {scope: envelope.lp(label) for scope, (label, _) in self._parts.items()}
         self.only: tuple[str, Cipher, bytes] | None = None  # (scope, cipher, head of its part), if one is all
         if len(self._parts) == 1:
-            ((scope, (label, cipher)),) = self._parts.items()
-            self.only = (scope, cipher, envelope.lp(label))
+            ((scope, (_, cipher)),) = self._parts.items()
+            self.only = (scope, cipher, self._heads[scope])
 
     def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
         """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
-        sealed = {}
+        place, sealed = envelope.pack_place(item, seq), []
         for scope, text in verdict.scopes.items():
-            label, cipher = self._parts[scope]
             day = verdict.ends[scope].to_bytes(_DAY, "big")
-            sealed[label] = cipher.seal(envelope.pad(day + text, _BUCKET), item, seq)
-        return envelope.pack_named(sealed)
+            part = self._parts[scope][1].seal_packed(envelope.pad(day + text, _BUCKET), place)
+            sealed.append(envelope.headed(self._heads[scope], part))
+        return b"".join(sealed)
 
     def open(self, sealed: bytes, item: bytes, seq: int) -> dict[str, tuple[int, bytes]]:
         """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""

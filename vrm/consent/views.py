@@ -13,7 +13,7 @@ The rows stand in postings, too (`vrm.consent.postings`), by which a vendor's fi
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from vrm.clock import Clock, today
 from vrm.consent import endings, events, filters, policy, postings
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.rows import RowCiphers, in_period, shelf
-from vrm.consent.scopes import source_of
+from vrm.consent.standing import Kept, Place, Standing
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.changes import Change
@@ -41,6 +41,7 @@ TABLES = (
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
 _INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed, posted)"
+_STORE = f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (grant_id, item) DO NOTHING"
 _MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
 LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
@@ -131,6 +132,7 @@ class Views:
         self._engine = engine
         self._log = log
         self._clock = clock
+        self._standing = Standing(engine)
 
     def live_grants(self, keyring: Keyring) -> tuple[list[OpenGrant], list[str]]:
         """The vault's live grants, opened, and the ids of those that are not what the root vouches for.
@@ -166,59 +168,58 @@ class Views:
 
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:
         """Bring every live view in step, in the transaction of the change."""
-        self._apply(transaction, keyring, self.keep(transaction, keyring), changes)
+        kept = self._standing.kept(
+            transaction, keyring, today(self._clock), lambda: self.keep(transaction, keyring)
+        )
+        self._apply(transaction, keyring, self._writers(transaction, kept), changes)
 
     def apply(
         self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Sequence[Change]
     ) -> None:
         """Bring one view in step with these records."""
-        self._apply(transaction, keyring, [grant], changes)
+        self._apply(transaction, keyring, self._writers_of(transaction, grant), changes)
+
+    def _writers_of(self, transaction: Transaction, grant: OpenGrant) -> list[_Writer]:
+        return self._writers(transaction, [self._standing.one(grant, today(self._clock))])
+
+    def _writers(self, transaction: Transaction, kept: Sequence[tuple[Kept, Place]]) -> list[_Writer]:
+        """One for each view, at its position."""
+        now = self._clock.now()
+        return [_Writer(self._engine, transaction, view, place, now) for view, place in kept]
 
     def _apply(
         self,
         transaction: Transaction,
         keyring: Keyring,
-        grants: Sequence[OpenGrant],
+        writers: Sequence[_Writer],
         changes: Sequence[Change],
     ) -> None:
-        day, writers = today(self._clock), self._writers(transaction, grants)
-        for writer in writers:
-            agreement = writer.grant.agreement
-            rules = policy.Rules(agreement, writer.grant.reserve, day)
-            for change in changes:
-                for stream in agreement.streams:
-                    if source_of(stream) == change.collection:
-                        verdict = policy.Verdict("removed")
-                        if change.document is not None:
-                            verdict = rules.decide(stream, change.record, change.document)
-                        item = writer.grant.item_id(keyring, stream, change.record)
+        for change in changes:
+            verdicts: dict[tuple[int, str], policy.Verdict] = {}  # of the rules that several grants share
+            for writer in writers:
+                rules = writer.kept.rules
+                for stream in rules.streams(change.collection):
+                    verdict = verdicts.get((id(rules), stream))
+                    if verdict is None:
+                        verdict = verdicts[id(rules), stream] = _judged(rules, stream, change)
+                    if verdict.scopes or not change.fresh:
+                        item = keyring.pairwise(writer.kept.vendor, stream, change.record)
                         writer.set(stream, item, verdict, fresh=change.fresh)
         _finish(transaction, writers, self._clock.now())
-
-    def _writers(self, transaction: Transaction, grants: Sequence[OpenGrant]) -> list[_Writer]:
-        """One for each view, at its position."""
-        if not grants:
-            return []
-        marks, now = ", ".join("?" * len(grants)), self._clock.now()
-        sql = f"SELECT grant_id, seq FROM grants WHERE grant_id IN ({marks})"
-        places: dict[str, int] = dict(self._engine.all(sql, [grant.grant_id for grant in grants]))
-        return [
-            _Writer(self._engine, transaction, grant, places.get(grant.grant_id, 0), now) for grant in grants
-        ]
 
     def build(
         self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
     ) -> None:
         """Write a new grant's view: stream → (item id → what leaves)."""
-        ciphers, now, stored = grant.ciphers(), self._clock.now(), []
-        items = [(stream, item) for stream, verdicts in rows.items() for item in sorted(verdicts)]
-        verdicts = {seq: rows[stream][item] for seq, (stream, item) in enumerate(items, 1)}
-        texts = ((stream, seq, verdicts[seq].scopes) for seq, (stream, _) in enumerate(items, 1))
+        name, seal, now = grant.grant_id, grant.ciphers().seal, self._clock.now()
+        items = [(stream, item, rows[stream][item]) for stream in rows for item in sorted(rows[stream])]
+        texts = ((stream, seq, verdict.scopes) for seq, (stream, _, verdict) in enumerate(items, 1))
         posted = _lay(transaction, grant, len(items) + 1, texts)
         places = {stream: shelf(grant.keys.common, stream) for stream in rows}
-        for seq, (stream, item) in enumerate(items, 1):
-            sealed = ciphers.seal(verdicts[seq], item, seq)
-            stored.append((grant.grant_id, places[stream], seq, item, now, sealed, posted.get(seq)))
+        stored = (
+            (name, places[stream], seq, item, now, seal(verdict, item, seq), posted.get(seq))
+            for seq, (stream, item, verdict) in enumerate(items, 1)
+        )
         transaction.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", stored)
         transaction.execute(
             "UPDATE grants SET seq = ?, edition = ? WHERE grant_id = ?",
@@ -298,7 +299,7 @@ class Views:
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
         """Let parts leave whose period has ended (reading withholds them), and rows that were altered."""
         day = today(self._clock).toordinal()
-        ciphers, writers = grant.ciphers(), self._writers(transaction, [grant])
+        ciphers, writers = grant.ciphers(), self._writers_of(transaction, grant)
         rows = self._engine.all(
             "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
         )
@@ -365,14 +366,20 @@ def _by_fields(
     return ((fields[stream], seq, texts) for stream, seq, texts in rows)
 
 
+def _judged(rules: policy.Rules, stream: str, change: Change) -> policy.Verdict:
+    if change.document is None:
+        return policy.Verdict("removed")
+    return rules.decide(stream, change.record, change.document)
+
+
 class _Writer:
     """Changes of one grant's view within one transaction; `_finish` ends them."""
 
-    def __init__(
-        self, engine: Engine, transaction: Transaction, grant: OpenGrant, seq: int, now: int
-    ) -> None:
-        self.grant = grant
-        self.seq = self._start = seq
+    def __init__(self, engine: Engine, transaction: Transaction, kept: Kept, place: Place, now: int) -> None:
+        self.kept = kept
+        self.seq = self._start = place.seq
+        self.told = place.told
+        self.fresh: list[tuple[Sequence[Any], Callable[[], None]]] = []  # rows to insert, and what else to do
         self._engine = engine
         self._transaction = transaction
         self._now = now
@@ -380,7 +387,7 @@ class _Writer:
 
     @functools.cached_property
     def _ciphers(self) -> RowCiphers:
-        return self.grant.ciphers()
+        return self.kept.ciphers()
 
     @property
     def moved(self) -> bool:
@@ -390,38 +397,32 @@ class _Writer:
     def set(self, stream: str, item: bytes, verdict: policy.Verdict, *, fresh: bool = False) -> None:
         """Store, replace or retire one row; nothing happens where the same bytes would leave.
 
-        `fresh`: there is hardly a row of this record yet, so storing it is tried at once.
+        `fresh`: there is hardly a row of this record yet, so `_finish` tries to store it without looking.
         """
-        if fresh and (not verdict.scopes or self._insert(self._place(stream), item, verdict)):
+        if fresh:
+            row = self._row(self.kept.shelves[stream], item, verdict)
+            self.fresh.append((row, functools.partial(self.set, stream, item, verdict)))
             return
-        key = (self.grant.grant_id, item)
-        row = self._engine.one(
+        key = (self.kept.grant_id, item)
+        found = self._engine.one(
             "SELECT shelf, seq, sealed, posted FROM views WHERE grant_id = ? AND item = ?", key
         )
-        if row is None and not verdict.scopes:
+        if found is None and not verdict.scopes:
             return
-        if row is not None and self._unchanged(row, item, verdict):
+        if found is not None and self._unchanged(found, item, verdict):
             return
-        if row is not None:
+        if found is not None:
             self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
-            if row[3]:
-                self._left.append(row[3])
-        self._insert(row[0] if row else self._place(stream), item, verdict)
+            if found[3]:
+                self._left.append(found[3])
+        shelf = found[0] if found else self.kept.shelves[stream]
+        self._transaction.execute(_STORE, self._row(shelf, item, verdict))
 
-    def _place(self, stream: str) -> bytes:
-        return shelf(self.grant.keys.common, stream)
-
-    def _insert(self, place: bytes, item: bytes, verdict: policy.Verdict) -> bool:
-        """Whether the row is there now; False, and nothing is done, where one of this item was."""
-        seq = self.seq + 1
-        sealed = self._ciphers.seal(verdict, item, seq) if verdict.scopes else None
-        cursor = self._transaction.execute(
-            f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (grant_id, item) DO NOTHING",
-            (self.grant.grant_id, place, seq, item, self._now, sealed),
-        )
-        stored = bool(cursor.rowcount == 1)
-        self.seq += stored
-        return stored
+    def _row(self, place: bytes, item: bytes, verdict: policy.Verdict) -> Sequence[Any]:
+        """A row at the view's next position."""
+        self.seq += 1
+        sealed = self._ciphers.seal(verdict, item, self.seq) if verdict.scopes else None
+        return (self.kept.grant_id, place, self.seq, item, self._now, sealed)
 
     def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
         _, seq, sealed, _ = row
@@ -431,14 +432,19 @@ class _Writer:
 
     def take_back(self) -> None:
         """What left its place is no longer posted."""
-        postings.take_back(self._engine, self._transaction, self.grant.grant_id, self._left)
+        postings.take_back(self._engine, self._transaction, self.kept.grant_id, self._left)
 
 
 def _finish(transaction: Transaction, writers: Sequence[_Writer], now: int) -> None:
-    """Keep the positions of the views that changed; their vendors are told that something did."""
+    """Store what is new, and the positions of views that changed; their vendors are told of it."""
+    fresh = [one for writer in writers for one in writer.fresh]
+    if fresh and transaction.executemany(_STORE, [row for row, _ in fresh]).rowcount < len(fresh):
+        for _, look in fresh:  # a row of this record was there, of one that had left: each is looked at
+            look()
     for writer in writers:
         writer.take_back()
-    moved = [(writer.seq, writer.grant.grant_id) for writer in writers if writer.moved]
+    moved = [writer for writer in writers if writer.moved]
     if moved:
-        transaction.executemany("UPDATE grants SET seq = ? WHERE grant_id = ?", moved)
-        events.note_changes(transaction, [grant_id for _, grant_id in moved], now)
+        positions = [(writer.seq, writer.kept.grant_id) for writer in moved]
+        transaction.executemany("UPDATE grants SET seq = ? WHERE grant_id = ?", positions)
+        events.note_changes(transaction, [writer.kept.grant_id for writer in moved if not writer.told], now)

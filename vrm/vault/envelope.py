@@ -133,6 +133,11 @@ def pack_named(named: dict[str, bytes]) -> bytes:
     return b"".join([lp(name) + _SIZE.pack(len(blob)) + blob for name, blob in named.items()])
 
 
+def headed(head: bytes, blob: bytes) -> bytes:
+    """One part of `pack_named`, whose name is packed as `head`."""
+    return head + _SIZE.pack(len(blob)) + blob
+
+
 def unpack_named(blob: bytes) -> dict[str, bytes]:
     """The parts of `pack_named`; TamperedError where lengths do not add up or a name comes twice."""
     require_bytes(blob)

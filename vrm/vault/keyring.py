@@ -7,6 +7,7 @@ what they made is known elsewhere: those of pairwise ids and of import fingerpri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from vrm.errors import TamperedError
@@ -22,6 +23,7 @@ _AT_ONCE = frozenset(
         Purpose.JOURNAL_HEAD,
         Purpose.JOURNAL_MARK,
         Purpose.LOG_HEADS,
+        Purpose.STANDING,
         Purpose.MAILBOX_MARKS,
         Purpose.HEIRLOOMS,
         Purpose.PREVIOUS_ROOT,
@@ -145,6 +147,11 @@ class Keyring:
     def pairwise(self, vendor: str, stream: str, record: str) -> bytes:
         """16 bytes: the id under which one vendor knows one record; no two vendors share any."""
         return self._ids.of(vendor, stream, record)[:16]
+
+    def pairwise_ids(self, vendor: str, stream: str) -> Callable[[str], bytes]:
+        """`pairwise` for many records of one stream."""
+        ids = Mac(self._pairwise, Purpose.PAIRWISE, vendor, stream)
+        return lambda record: ids.of(record)[:16]
 
     def fingerprint(self, *parts: str) -> bytes:
         """16 bytes that tell whether an imported line is known, and nothing to who lacks the root."""
