@@ -41,6 +41,9 @@ def test_no_two_vendors_know_a_record_by_the_same_id() -> None:
     }
     assert len(ids) == 12
     assert {len(one) for one in ids} == {16}
+    assert {ring.pairwise_ids("a", "purchases")(record) for record in ("r1", "r2")} == {
+        ring.pairwise("a", "purchases", record) for record in ("r1", "r2")
+    }
 
 
 def test_fingerprints_tell_parts_apart() -> None:

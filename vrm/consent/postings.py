@@ -29,6 +29,7 @@ TABLES = (
 LABEL = 12  # bytes
 _SEQ = 4  # bytes
 _ENTRY = LABEL + _SEQ
+_GREATEST = b"\xff" * _ENTRY  # after any three first bytes, greater than what follows them in an entry
 _NOWHERE = 0  # seq of a row that has left
 _ROWS = 8  # of a view, about, for each bucket
 _ROOM = 1 << 64  # labels of a block of days: more than any view has rows
@@ -106,14 +107,14 @@ def lay(
 
 def _stands(rows: Iterable[tuple[Sequence[Filtered], int, Texts]]) -> Stands:
     stands: Stands = {}
-    known: dict[tuple[Filtered, str], list[list[int]]] = {}  # value → the places of all of its terms
+    known: dict[tuple[str, str, str], list[list[int]]] = {}  # value of a field → the places of its terms
     for fields, seq, texts in rows:
-        for pair in zip(fields, values_of(fields, texts), strict=True):
-            places = known.get(pair)
+        for field, value in zip(fields, values_of(fields, texts), strict=True):
+            name = field.scope, field.name, value
+            places = known.get(name)
             if places is None:
-                field, value = pair
                 places = [stands.setdefault((field.scope, term), []) for term in field.terms(value)]
-                known[pair] = places
+                known[name] = places
             for seqs in places:
                 seqs.append(seq)
     return stands
@@ -123,7 +124,8 @@ def _packed(entries: Sequence[bytes], bits: int) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(entries):
         number = _bucket(entries[at], bits)
-        end = bisect_left(entries, number + 1, lo=at, key=lambda entry: _bucket(entry, bits))
+        last = ((number + 1) << (24 - bits)) - 1  # the greatest first three bytes of its labels
+        end = bisect_left(entries, last.to_bytes(3, "big") + _GREATEST, lo=at)
         yield number, b"".join(entries[at:end])
         at = end
 

@@ -119,12 +119,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A preview and what is needed to make it true."""
+    """What an approval makes true."""
 
-    preview: Preview
     agreement: Agreement
     reserve: Reserve
-    verdicts: dict[str, dict[bytes, Verdict]]
+    verdicts: dict[str, dict[bytes, Verdict]]  # stream → the vendor's id of the record → what leaves
+
+    @property
+    def count(self) -> int:
+        """How many rows leave."""
+        return sum(map(len, self.verdicts.values()))
 
 
 class Requests(Asking):
@@ -159,7 +163,32 @@ class Requests(Asking):
 
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:
         """What would leave under these choices; ValidationError for choices that cannot be."""
-        return self._plan(vault, self.asked(vault, handle), choices).preview
+        request = self.asked(vault, handle)
+        digest, agreement, reserve = self._limits(vault, request, choices)
+        rows: list[PreviewRow] = []
+        answers: list[dict[str, Any]] = []
+        withheld: Counter[str] = Counter()
+        sellers: Counter[str] = Counter()
+        for stream, record, document, verdict in self._decided(vault, agreement, reserve, _NAMED_BY):
+            if stream == CORRECTIONS and document.get("order", {}).get("seller"):
+                sellers[document["order"]["seller"]] += 1
+            if not verdict.scopes:
+                withheld[verdict.reason] += stream != CORRECTIONS
+            elif stream in ANSWERS:
+                answers += [json.loads(text) for text in verdict.scopes.values()]
+            else:
+                rows.append(_row(record, document, verdict))
+        rows.sort(key=lambda row: (row.ordered, row.title), reverse=True)
+        return Preview(
+            request.vendor,
+            rows,
+            {reason: count for reason, count in withheld.items() if count},
+            _parts(request, choices),
+            answers,
+            dict(sellers.most_common()),
+            agreement.expires,
+            digest,
+        )
 
     def approve(self, vault: Vault, handle: str, choices: Choices, digest: str, number: str = "") -> Decision:
         """Make grant, view and code (or the answer that its vendor polls for) in one transaction.
@@ -170,9 +199,7 @@ class Requests(Asking):
         request = self.asked(vault, handle)
         if request.by_link and "".join(number.split()) != str(request.number):
             raise ValidationError(fields={"number": ["is not the number of this request"]})
-        plan = self._plan(vault, request, choices, named_by=())
-        if not crypto.equal(plan.preview.digest.encode(), digest.encode("utf-8", "replace")):
-            raise RequestChangedError()
+        plan = self._plan(vault, request, choices, digest)
         with self._engine.write(of=vault.id) as transaction:
             # What an import shows after the approval would not count as new to this grant.
             vault.records(STAMPED).require_no_import()
@@ -196,7 +223,7 @@ class Requests(Asking):
                 client_id=vendor.client_id,
                 vendor_name=vendor.name,
                 scopes=plan.agreement.scopes,
-                count=plan.preview.count,
+                count=plan.count,
             )
         if replaces:
             self._engine.purge()
@@ -257,56 +284,39 @@ class Requests(Asking):
         text = json.dumps([request.handle, vault.id, position, day, rules])
         return crypto.digest(text.encode()).hex()[:32]
 
-    def _plan(
-        self,
-        vault: Vault,
-        request: StoredRequest,
-        choices: Choices,
-        named_by: Collection[str] = _NAMED_BY,
-    ) -> _Plan:
-        """`named_by`: facets by which the page calls the rows; where no row is shown, they stay shut."""
+    def _limits(
+        self, vault: Vault, request: StoredRequest, choices: Choices
+    ) -> tuple[str, Agreement, Reserve]:
+        """The digest of what is there to be shown, and what is agreed and kept back under these choices."""
         _check(choices)
         digest = self._digest(vault, request, choices)
-        agreement = self._agreement(request, choices)
-        sellers_of = _sellers(request, choices)
+        agreement, sellers = self._agreement(request, choices), _sellers(request, choices)
         name = request.vendor.name
-        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers_of, vendor_name=name)
+        reserve = Reserve(choices.for_whom, choices.unsorted, choices.exclude, sellers, vendor_name=name)
+        return digest, agreement, reserve
+
+    def _plan(self, vault: Vault, request: StoredRequest, choices: Choices, shown: str) -> _Plan:
+        """RequestChangedError where something else would be shown now than what was `shown`."""
+        digest, agreement, reserve = self._limits(vault, request, choices)
+        if not crypto.equal(digest.encode(), shown.encode("utf-8", "replace")):
+            raise RequestChangedError()
         just_in: set[str] = set()  # in the second of the approval: there, not new
-        rows: list[PreviewRow] = []
-        answers: list[dict[str, Any]] = []
-        withheld: Counter[str] = Counter()
-        sellers: Counter[str] = Counter()
         verdicts: dict[str, dict[bytes, Verdict]] = {stream: {} for stream in agreement.streams}
-        for stream, record, document, verdict in self._decided(vault, agreement, reserve, named_by):
-            if stream == CORRECTIONS and document.get("order", {}).get("seller"):
-                sellers[document["order"]["seller"]] += 1
+        item_of = {
+            stream: vault.keyring.pairwise_ids(agreement.vendor, stream) for stream in agreement.streams
+        }
+        for stream, record, document, verdict in self._decided(vault, agreement, reserve):
             if document.get("notes", {}).get("arrived", 0) >= agreement.created:
                 just_in.add(record)
-            if not verdict.scopes:
-                withheld[verdict.reason] += stream != CORRECTIONS
-                continue
-            verdicts[stream][vault.keyring.pairwise(request.vendor.client_id, stream, record)] = verdict
-            if stream in ANSWERS:
-                answers += [json.loads(text) for text in verdict.scopes.values()]
-            else:
-                rows.append(_row(record, document, verdict))
-        rows.sort(key=lambda row: (row.ordered, row.title), reverse=True)
-        preview = Preview(
-            request.vendor,
-            rows,
-            {reason: count for reason, count in withheld.items() if count},
-            _parts(request, choices),
-            answers,
-            dict(sellers.most_common()),
-            agreement.expires,
-            digest,
-        )
+            if verdict.scopes:
+                verdicts[stream][item_of[stream](record)] = verdict
         later = replace(reserve, fresh=choices.fresh, admitted=frozenset(just_in))
-        return _Plan(preview, agreement, later, verdicts)
+        return _Plan(agreement, later, verdicts)
 
     def _decided(
-        self, vault: Vault, agreement: Agreement, reserve: Reserve, named_by: Collection[str]
+        self, vault: Vault, agreement: Agreement, reserve: Reserve, named_by: Collection[str] = ()
     ) -> Iterator[tuple[str, str, policy.Document, Verdict]]:
+        """`named_by`: facets by which the page calls the rows; where no row is shown, they stay shut."""
         rules = policy.Rules(agreement, reserve, today(self._clock))
         for collection in dict.fromkeys(source_of(stream) for stream in agreement.streams):
             streams = [stream for stream in agreement.streams if source_of(stream) == collection]
