@@ -6,19 +6,53 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from vrm.consent.filters import Wanted
-from vrm.consent.postings import LABEL
+from vrm.consent import views
+from vrm.consent.filters import FILTERED, Wanted
+from vrm.consent.postings import ROWS
 from vrm.consent.reader import Access, Reader
+from vrm.consent.views import OpenGrant
+from vrm.vault import crypto
 from vrm.vault.sqlite import SqliteEngine
 
-ENTRY = LABEL + 4
+START, CODE = 16, 2
+FIELDS = len(FILTERED)
+LEFT = bytes(FIELDS * CODE)  # what is stored where a row left
 
 
-def entries(engine: SqliteEngine, grant_id: str) -> list[tuple[bytes, int]]:
-    """(label, seq) of every posting of a grant; seq 0 where a row has left."""
-    packed = [row[0] for row in engine.all("SELECT packed FROM postings WHERE grant_id = ?", (grant_id,))]
-    each = [blob[at : at + ENTRY] for blob in packed for at in range(0, len(blob), ENTRY)]
-    return [(one[:LABEL], int.from_bytes(one[LABEL:], "big")) for one in each]
+def columns(packed: bytes) -> tuple[bytes, list[bytes]]:
+    """The start of a bucket's masks, and the masked codes of each field."""
+    size = (len(packed) - START) // FIELDS
+    assert size % CODE == 0
+    assert len(packed) == START + FIELDS * size
+    return packed[:START], [packed[at : at + size] for at in range(START, len(packed), size)]
+
+
+def _rows(parts: Sequence[bytes]) -> list[bytes]:
+    return [b"".join(part[at : at + CODE] for part in parts) for at in range(0, len(parts[0]), CODE)]
+
+
+def stored(engine: SqliteEngine, grant_id: str) -> dict[int, bytes]:
+    """What is stored at each position of a grant's postings."""
+    rows = engine.all("SELECT bucket, packed FROM postings WHERE grant_id = ?", (grant_id,))
+    return {
+        bucket * ROWS + at: row for bucket, packed in rows for at, row in enumerate(_rows(columns(packed)[1]))
+    }
+
+
+def told(engine: SqliteEngine, grant: OpenGrant) -> set[int]:
+    """The positions of which any value is posted, found with all keys of the grant."""
+    keys, found = views._posting_keys(grant), set()
+    sql = "SELECT bucket, packed FROM postings WHERE grant_id = ?"
+    for bucket, packed in engine.all(sql, (grant.grant_id,)):
+        start, parts = columns(packed)
+        plain = [
+            crypto.masked(keys[field], start, part) if field in keys else bytes(len(part))
+            for field, part in zip(FILTERED, parts, strict=True)
+        ]
+        for at, (row, masked) in enumerate(zip(_rows(plain), _rows(parts), strict=True)):
+            if masked != LEFT and row != bytes(len(row)):
+                found.add(bucket * ROWS + at)
+    return found
 
 
 def in_view(engine: SqliteEngine, grant_id: str) -> set[int]:

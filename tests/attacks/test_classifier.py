@@ -28,10 +28,10 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import Customer, Thief, Vendor, part
+from tests.attacks.posted import CODE, columns
 from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import samples
-from vrm.consent.postings import LABEL
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.vault import envelope, records, serverkey, sorting
@@ -119,7 +119,7 @@ def live(customer: Customer, vendor: Vendor, clock: SettableClock, folder: Path)
 
 
 BESIDE = (  # tables that name no purchase: their rows, as they were written, laid beside the purchases
-    ("views", "grant_id, seq", ("length(sealed)", "seq", "updated", "length(posted)")),
+    ("views", "grant_id, seq", ("length(sealed)", "seq", "updated")),
     ("postings", "grant_id, bucket", ("length(packed)",)),
     ("journal", "seq", ("length(sealed)", "seq")),
     ("log_entries", "rowid", ("length(sealed)", "seq", "at")),
@@ -173,18 +173,16 @@ def look(copy: Path) -> tuple[list[str], Features]:
 
 
 def posted(database: sqlite3.Connection) -> dict[str, list[int]]:
-    """What postings show of the rows that they name, and of those that left their place."""
+    """What postings show at each position: masked codes, and whether a row left it."""
     packed = [row[0] for row in database.execute("SELECT packed FROM postings ORDER BY grant_id, bucket")]
-    entries = [blob[at : at + LABEL + 4] for blob in packed for at in range(0, len(blob), LABEL + 4)]
-    seqs = [int.from_bytes(entry[LABEL:], "big") for entry in entries]
-    assert seqs, "nothing is posted"
-    named = Counter(seqs)
-    rows = [row[0] for row in database.execute("SELECT seq FROM views ORDER BY grant_id, seq")]
+    fields: list[list[int]] = [[], [], []]
+    for blob in packed:
+        for field, codes in zip(fields, columns(blob)[1], strict=True):
+            field += [int.from_bytes(codes[at : at + CODE], "big") for at in range(0, len(codes), CODE)]
+    assert fields[0], "nothing is posted"
     return {
-        "seq in postings": seqs,
-        "label in postings": [int.from_bytes(entry[:6], "big") for entry in entries],
-        "postings in views": [named[seq] for seq in rows],
-        "places left in postings": [blob.count(bytes(4)) for blob in packed],
+        **{f"field {number} in postings": codes for number, codes in enumerate(fields)},
+        "left in postings": [int(codes == (0, 0, 0)) for codes in zip(*fields, strict=True)],
     }
 
 

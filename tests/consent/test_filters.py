@@ -1,4 +1,4 @@
-"""Filters: which are open, where rows of a value stand, and blocks of days that are a range."""
+"""Filters: which are open, by which codes rows of a value stand out, and which of them fit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.attacks.actors import part
-from vrm.consent.filters import BLOCKS, EVERYTHING, FILTERED, PARAMETERS, Wanted, cover, open_to, posted
+from vrm.consent.filters import EVERYTHING, FILTERED, PARAMETERS, Wanted, open_to, posted
 from vrm.consent.policy import Agreement
+from vrm.consent.postings import _between
 from vrm.consent.scopes import check_details
 
 CATEGORY, SELLER, ORDERED = FILTERED
 ITEM, ORDER = "purchases.item:read", "purchases.order:read"
-usual = st.dates(date(1990, 1, 1), date(2060, 1, 1))
-spans = st.integers(0, 200) | st.integers(0, 20_000)
 
 
 def agreement(*parts: dict[str, object]) -> Agreement:
@@ -24,48 +23,57 @@ def agreement(*parts: dict[str, object]) -> Agreement:
     return Agreement("vendor", "Corner Books", tuple(checked), 0, 1)
 
 
-def ends(first: date | None, days: int, *, open_end: bool) -> tuple[str | None, str | None]:
-    last = None if open_end or first is None else min(first.toordinal() + days, date.max.toordinal())
-    return first and first.isoformat(), last and date.fromordinal(last).isoformat()
+days = st.dates() | st.dates(date(1990, 1, 1), date(2060, 1, 1))
 
 
-@given(usual | st.dates() | st.none(), spans, st.booleans(), st.data())
-def test_every_day_of_a_range_stands_in_exactly_one_of_its_blocks(
-    first: date | None, days: int, open_end: bool, data: st.DataObject
-) -> None:
-    begin, end = ends(first, days, open_end=open_end)
-    low, high = date.fromisoformat(begin or "0001-01-01"), date.fromisoformat(end or "9999-12-31")
-    blocks = cover(begin, end)
-    for day in (low, high, data.draw(st.dates(low, high))):
-        assert sum(term in blocks for term in ORDERED.terms(day.isoformat())) == 1
+@given(days, days | st.none(), days | st.none())
+def test_every_day_of_a_range_has_one_of_its_codes(day: date, first: date | None, last: date | None) -> None:
+    wanted = Wanted(ordered_from=first and first.isoformat(), ordered_to=last and last.isoformat())
+    least, most = wanted.codes(ORDERED)
+    if (not first or first <= day) and (not last or day <= last):
+        assert least <= ORDERED.code(day.isoformat()) <= most
 
 
-@given(usual | st.dates() | st.none(), spans, st.booleans())
-def test_the_blocks_of_a_range_are_few_and_none_comes_twice(
-    first: date | None, days: int, open_end: bool
-) -> None:
-    blocks = cover(*ends(first, days, open_end=open_end))
-    assert len(set(blocks)) == len(blocks) <= 52  # 38 of the widest, 7 at each end
+@given(st.dates(date(1900, 1, 1), date(2079, 6, 5)))
+def test_usual_days_have_codes_of_their_own(day: date) -> None:
+    assert ORDERED.code((day + timedelta(days=1)).isoformat()) == ORDERED.code(day.isoformat()) + 1
 
 
-@given(st.dates(date(1996, 1, 1), date(2030, 1, 1)), st.integers(1, 6000))
-def test_the_blocks_of_a_range_are_not_much_wider_than_it(first: date, days: int) -> None:
-    last = first + timedelta(days=days - 1)
-    assert sum(int(size) for _, size, _ in cover(first.isoformat(), last.isoformat())) <= days * 1.07
-
-
-@pytest.mark.parametrize(("first", "last"), [("2026-02-01", "2026-01-31"), ("9999-12-31", "0001-01-01")])
-def test_a_range_without_a_day_has_no_blocks(first: str, last: str) -> None:
-    assert cover(first, last) == []
-
-
-@given(st.dates(), st.text(min_size=1))
-def test_every_row_stands_under_as_many_terms_whatever_is_filled_in(day: date, text: str) -> None:
+@given(days, st.text(min_size=1))
+def test_a_value_has_always_the_same_code_and_it_is_not_that_of_an_absent_one(day: date, text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
     for field, value in ((CATEGORY, text), (SELLER, text), (ORDERED, day.isoformat())):
-        filled, absent = set(field.terms(value)), set(field.terms(""))
-        assert len(filled) == len(absent) == len(field.blocks)
-        assert not filled & absent
-    assert ORDERED.blocks == BLOCKS
+        assert field.code(value) == field.code(value) > field.code("") == 0
+        assert field.code(value) < 1 << 16
+
+
+codes = st.integers(0, 0xFFFF)
+
+
+@given(st.lists(codes, max_size=60), codes, codes)
+def test_codes_that_lie_between_are_found_all_at_once(column: list[int], first: int, last: int) -> None:
+    packed = b"".join(code.to_bytes(2, "big") for code in column)
+    found = _between(packed, first, last).to_bytes(len(column), "little")
+    assert list(found) == [int(first <= code <= last) for code in column]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fitting", "others"),
+    [
+        (Wanted(category="books"), '{"title":"x","category":"books"}', '{"category":"books and toys"}'),
+        (Wanted(category='a "b"'), r'{"category":"a \"b\""}', r'{"title":"\"category\":\"a \\"b\\"}'),
+        (Wanted(category="bücher"), '{"category":"bücher"}', '{"category":"buecher"}'),
+        (Wanted(ordered_from="2026-01-02"), '{"ordered":"2026-01-02"}', '{"ordered":"2026-01-01"}'),
+        (Wanted(ordered_to="2026-01-02"), '{"ordered":"2026-01-02"}', '{"ordered":"2026-01-03"}'),
+        (Wanted(ordered_to="2026-01-02"), '{"seller":"x","ordered":"0001-01-01","line":1}', '{"seller":"x"}'),
+        (Wanted(seller="x", ordered_from="2026-01-01"), '{"seller":"x","ordered":"9999-12-31"}', "{}"),
+    ],
+)
+def test_a_row_fits_by_the_bytes_that_leave(asked: Wanted, fitting: str, others: str) -> None:
+    fits = asked.judge()
+    assert fits({ITEM: fitting.encode(), ORDER: fitting.encode()})
+    assert not fits({ITEM: others.encode(), ORDER: others.encode()})
+    assert not fits({})
 
 
 @pytest.mark.parametrize(
@@ -107,3 +115,4 @@ def test_cursors_of_different_filters_are_bound_to_different_bytes() -> None:
     ]
     assert len({one.bound() for one in asked}) == len(asked)
     assert [bool(one) for one in asked] == [False] + [True] * 6
+    assert not Wanted(category="")

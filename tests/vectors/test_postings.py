@@ -1,5 +1,6 @@
-"""Frozen postings: labels, buckets and places of a filtered list, read by what docs/format.md says alone."""
+"""Frozen postings: codes, buckets and what tells them, read by what docs/format.md says alone."""
 
+import hashlib
 import json
 import sqlite3
 from datetime import date
@@ -12,78 +13,77 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from tests.vectors import reader
 from vrm.consent import postings
 from vrm.consent.filters import FILTERED, Wanted
-from vrm.consent.postings import Labels
-from vrm.consent.selection import Place
+from vrm.vault import crypto
 from vrm.vault.crypto import Key
 from vrm.vault.sqlite import SqliteEngine
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "postings.json").read_text(encoding="utf-8"))
 KEYS = {scope: Key(bytes.fromhex(key)) for scope, key in VECTORS["keys"].items()}
-SIZES = {"category": [0], "seller": [0], "ordered": [1, 8, 64, 512]}
+SCOPES = {
+    "category": "purchases.item:read",
+    "seller": "purchases.order:read",
+    "ordered": "purchases.order:read",
+}
 
 
-def label(scope: str, field: str, size: int, value: str, number: int, edition: int) -> bytes:
-    """By the letter of the format: AES of one block, no stream, none of the project's code."""
-    text = value if size == 0 else ""
-    info = reader.context("posting", edition, field, size, text)
-    key = reader.expand(bytes.fromhex(VECTORS["keys"][scope]), info, 32)
-    if size and value:
-        block = date.fromisoformat(value).toordinal() // size
-        block = min(max(block, 1422), 1461) if size == 512 else block
-        number += (block + 1) << 64
+def coded(field: str, value: str) -> bytes:
+    """By the letter of the format."""
+    if not value:
+        return b"\0\0"
+    if field == "ordered":
+        day = date.fromisoformat(value).toordinal() - 693_595
+        return min(max(day, 1), 65_535).to_bytes(2, "big")
+    return max(hashlib.sha256(value.encode()).digest()[:2], b"\0\1")
+
+
+def masked(scope: str, field: str, start: bytes, text: bytes) -> bytes:
+    """By AES of one block after the other, none of the project's code."""
+    key = reader.expand(bytes.fromhex(VECTORS["keys"][scope]), reader.context("posting", field), 32)
     aes = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
-    return aes.update(number.to_bytes(16, "big"))[:12]
+    blocks = range(-(-len(text) // 16))
+    numbers = [(int.from_bytes(start, "big") + at) % (1 << 128) for at in blocks]
+    stream = b"".join(aes.update(number.to_bytes(16, "big")) for number in numbers)
+    return bytes(one ^ other for one, other in zip(text, stream, strict=False))
 
 
-@pytest.mark.parametrize("case", VECTORS["labels"], ids=lambda case: case["name"])
-def test_labels_are_the_frozen_ones(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", VECTORS["codes"], ids=lambda case: case["name"])
+def test_codes_are_the_frozen_ones(case: dict[str, Any]) -> None:
     field = next(one for one in FILTERED if one.name == case["field"])
-    terms = {term[1]: term for term in field.terms(case["value"])}
-    assert list(terms) == SIZES[case["field"]]
-    for size, frozen in case["labels"].items():
-        labels = Labels("grant", VECTORS["edition"], KEYS)
-        found = labels.take(field.scope, terms[int(size)], case["number"], 1)[0]
-        assert found.hex() == frozen
-        arguments = (field.scope, field.name, int(size), case["value"], case["number"], VECTORS["edition"])
-        assert label(*arguments).hex() == frozen
+    assert field.code(case["value"]).to_bytes(2, "big").hex() == case["code"]
+    assert coded(case["field"], case["value"]).hex() == case["code"]
 
 
-def test_a_view_is_laid_down_in_the_frozen_buckets(tmp_path: Path) -> None:
-    engine = SqliteEngine(tmp_path / "vrm.db")
+def test_a_view_is_laid_down_in_the_frozen_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "random_bytes", lambda count: bytes.fromhex(VECTORS["start"])[:count])
+    engine, keys = SqliteEngine(tmp_path / "vrm.db"), postings.keys_of(FILTERED, KEYS)
     rows = [
-        (seq, {scope: json.dumps(values).encode() for scope, values in texts.items()})
+        (FILTERED, seq, {scope: json.dumps(values).encode() for scope, values in texts.items()})
         for seq, texts in enumerate(VECTORS["rows"], 1)
     ]
     with engine.write() as transaction:
         transaction.execute(postings.TABLES[0])
-        labels = Labels("grant", VECTORS["edition"], KEYS)
-        beside = postings.lay(transaction, labels, ((FILTERED, seq, texts) for seq, texts in rows))
-    stored = engine.all("SELECT bucket, packed FROM postings ORDER BY bucket")
-    assert {str(bucket): packed.hex() for bucket, packed in stored} == VECTORS["buckets"]
-    assert [beside[seq].hex() for seq, _ in rows] == VECTORS["posted"]
+        postings.lay(transaction, "grant", VECTORS["edition"], keys, rows)
+        assert postings.laid(engine, "grant", keys, rows)
+        stored = engine.all("SELECT bucket, packed FROM postings")
+        postings.take_back(engine, transaction, "grant", VECTORS["left"])
+        left = engine.all("SELECT bucket, packed FROM postings")
+    assert [(bucket, packed.hex()) for bucket, packed in stored] == [(0, VECTORS["bucket"])]
+    assert [(bucket, packed.hex()) for bucket, packed in left] == [(0, VECTORS["bucket_after"])]
     engine.close()
 
 
-def looked_up(case: dict[str, Any]) -> int | None:
-    """A posting found by what the format says; None where there is none."""
-    arguments = (case["scope"], case["field"], case["size"], case["value"], case["number"])
-    wanted = label(*arguments, case.get("edition", VECTORS["edition"]))
-    bits = min(24, (VECTORS["edition"] // 8).bit_length())
-    packed = bytes.fromhex(VECTORS["buckets"].get(str(int.from_bytes(wanted[:3], "big") >> (24 - bits)), ""))
-    entries = {packed[at : at + 12]: packed[at + 12 : at + 16] for at in range(0, len(packed), 16)}
-    return int.from_bytes(entries[wanted], "big") if wanted in entries else None
+@pytest.mark.parametrize("field", SCOPES)
+def test_a_bucket_says_the_codes_of_every_position_to_the_key_of_its_scope(field: str) -> None:
+    packed = bytes.fromhex(VECTORS["bucket"])
+    size = (len(packed) - 16) // 3
+    at = 16 + list(SCOPES).index(field) * size
+    said = {scope: masked(scope, field, packed[:16], packed[at : at + size]) for scope in KEYS}
+    rows = [b"\0\0", *(coded(field, row.get(SCOPES[field], {}).get(field, "")) for row in VECTORS["rows"])]
+    expected = b"".join(rows).ljust(2 * VECTORS["edition"], b"\0")
+    assert [scope for scope, codes in said.items() if codes == expected] == [SCOPES[field]]
 
 
-@pytest.mark.parametrize("case", VECTORS["lookups"], ids=lambda case: case["name"])
-def test_a_row_is_found_by_its_own_terms_and_by_nothing_else(case: dict[str, Any]) -> None:
-    assert looked_up(case) == case["expect"]
-
-
-def test_a_place_and_what_a_cursor_is_bound_to_are_the_frozen_ones() -> None:
-    for case in VECTORS["places"]:
-        place = Place(case["seq"], case["edition"], case["driver"], tuple(case["passed"]))
-        assert place.encode(case["room"]).hex() == case["bytes"]
-        assert Place.decode(bytes.fromhex(case["bytes"]))[:3] == place[:3]
+def test_what_a_cursor_is_bound_to_is_frozen() -> None:
     for case in VECTORS["bound"]:
         assert Wanted(**case["wanted"]).bound().hex() == case["bytes"]
 

@@ -1,24 +1,21 @@
-"""Postings: where in a view the rows of a category, a seller or some days stand, for who holds the keys.
+"""Postings: what the rows of a view can be filtered by, place after place, for who holds the keys.
 
-A posting is a label and the position (`seq`) of a row. The labels of a term are numbered without a gap and
-derived from the scope's key, so that on the disk all of them look like chance, equal values or not, and a
-token without the scope finds none. Every row has the same number of them, so that numbers tell nothing.
-They stand sorted by label in buckets and are laid down for a whole view at once, under keys of that time
-(its *edition*); afterwards they are only taken back. What changed since is found by looking through it,
-until the view is posted anew: so an edit shows nothing of what it has in common with others. Postings only
-say where to look: the rows are judged.
+Of each row and field there are two bytes (`filters`), at the row's position (`seq`), masked under a key of
+the scope: on the disk they look like chance, equal values or not, and a token without the scope makes
+nothing of them. Every row has as many, whatever is filled in and whatever leaves in its grant, so that
+lengths tell the numbers of positions only. They are laid down for a whole view at once, each time under
+another mask (its *edition*); afterwards they are only taken back. What changed since is found by looking
+through it, until the view is posted anew: so an edit shows nothing of what it has in common with others.
+Postings only say where to look, nothing vouches for them: the rows are judged.
 """
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from itertools import compress
 
-from vrm.consent.filters import ABSENT, Filtered, Term, values_of
-from vrm.vault import crypto
+from vrm.consent.filters import CODE, FILTERED, Filtered, values_of
+from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.engine import Engine, Transaction
 
@@ -26,143 +23,118 @@ TABLES = (
     "CREATE TABLE postings (grant_id TEXT NOT NULL, bucket INTEGER NOT NULL, packed BLOB NOT NULL,"
     " PRIMARY KEY (grant_id, bucket)) WITHOUT ROWID",
 )
-LABEL = 12  # bytes
-_SEQ = 4  # bytes
-_ENTRY = LABEL + _SEQ
-_GREATEST = b"\xff" * _ENTRY  # after any three first bytes, greater than what follows them in an entry
-_NOWHERE = 0  # seq of a row that has left
-_ROWS = 8  # of a view, about, for each bucket
-_ROOM = 1 << 64  # labels of a block of days: more than any view has rows
-_SHORTEST_STEP, _LONGEST_STEP = 4, 256  # postings of one term that are looked up at once
+ROWS = 1024  # positions for each bucket; of the last one as many as the edition has
+_PLACE = {field: place for place, field in enumerate(FILTERED)}
+_SHORTEST_STEP, _LONGEST_STEP = 2, 32  # buckets that are read at once
 
-
-class Labels:
-    """The labels of terms in one edition of a grant's postings, for the scopes whose keys there are."""
-
-    def __init__(self, grant_id: str, edition: int, keys: Mapping[str, Key]) -> None:
-        self.grant_id = grant_id
-        self.edition = edition
-        self._keys = keys
-        self._derived: dict[tuple[str, str, int, str], Key] = {}
-
-    def take(self, scope: str, term: Term, first: int, count: int) -> list[bytes]:
-        """`count` labels of a term, from number `first` on."""
-        field, size, value = term
-        text, start = (value, 0) if isinstance(value, str) and not size else ("", _numbered(value))
-        name = scope, field, size, text
-        key = self._derived.get(name)
-        if key is None:
-            parts = (self.edition, field, size, text)
-            key = self._derived[name] = crypto.derive(self._keys[scope], Purpose.POSTING, *parts)
-        return crypto.numbered(key, start + first, count, LABEL)
-
-
-def _bits(edition: int) -> int:
-    """The buckets of an edition are numbered by so many first bits of their labels."""
-    return min(24, (edition // _ROWS).bit_length())
-
-
-def _bucket(label: bytes, bits: int) -> int:
-    return int.from_bytes(label[:3], "big") >> (24 - bits)
-
-
-def _numbered(block: str | int) -> int:
-    return 0 if block == ABSENT else (int(block) + 1) * _ROOM
-
-
+Keys = Mapping[Filtered, Key]
 Texts = Mapping[str, bytes]  # scope → JSON of a row
+Posted = tuple[Sequence[Filtered], int, Texts]  # what a row is posted under, its seq, what leaves of it
 
 
-def laid(engine: Engine, labels: Labels, rows: Iterable[tuple[Sequence[Filtered], int, Texts]]) -> bool:
-    """Whether every row of an edition is found under each of its terms."""
-    return all(
-        set(seqs) <= {posting.seq for posting in Walk(engine, labels, scope, [term], about=len(seqs))}
-        for (scope, term), seqs in _stands(rows).items()
-    )
+def keys_of(fields: Iterable[Filtered], scope_keys: Mapping[str, Key]) -> Keys:
+    """The keys of the masks of some fields; KeyError without those of their scopes."""
+    return {field: crypto.derive(scope_keys[field.scope], Purpose.POSTING, field.name) for field in fields}
 
 
-Stands = dict[tuple[str, Term], list[int]]  # (scope, term) → the seqs of its rows
+class _Bucket:
+    """What is stored of up to `ROWS` positions: the start of the masks, then the codes, field by field."""
+
+    def __init__(self, packed: bytes) -> None:
+        envelope.require_bytes(packed)
+        self.rows = min(max(0, len(packed) - crypto.MASK) // (CODE * len(FILTERED)), ROWS)
+        self._packed = packed
+
+    def codes(self, field: Filtered, key: Key) -> bytes:
+        """The codes of a field."""
+        if not self.rows:  # altered: it is too short for a start, too
+            return b""
+        first = self.first(field)
+        return crypto.masked(key, self._packed[: crypto.MASK], self._packed[first : first + CODE * self.rows])
+
+    def first(self, field: Filtered) -> int:
+        """Where the codes of a field begin."""
+        return crypto.MASK + _PLACE[field] * CODE * self.rows
 
 
-def lay(
-    transaction: Transaction, labels: Labels, rows: Iterable[tuple[Sequence[Filtered], int, Texts]]
-) -> dict[int, bytes]:
-    """Post all rows of a view: the fields that each is posted under, its seq and text, in their order.
-
-    Returns the labels of each, to be kept beside it: they are what `take_back` needs.
-    """
-    beside: dict[int, list[bytes]] = {}
-    entries: list[bytes] = []
-    for (scope, term), seqs in _stands(rows).items():
-        for label, seq in zip(labels.take(scope, term, 0, len(seqs)), seqs, strict=True):
-            entries.append(label + seq.to_bytes(_SEQ, "big"))
-            beside.setdefault(seq, []).append(label)
-    entries.sort()  # so that their order tells nothing of the terms
+def lay(transaction: Transaction, grant_id: str, edition: int, keys: Keys, rows: Iterable[Posted]) -> None:
+    """Post all rows of a view."""
+    if not keys:
+        return
+    buckets: dict[int, dict[Filtered, bytearray]] = {}
+    codes: dict[tuple[Filtered, str], bytes] = {}
+    for fields, seq, texts in rows:
+        number, at = divmod(seq, ROWS)
+        columns = buckets.get(number)
+        if columns is None:
+            size = CODE * min(ROWS, edition - number * ROWS)
+            columns = buckets[number] = {field: bytearray(size) for field in keys}
+        for pair in zip(fields, values_of(fields, texts), strict=True):
+            code = codes.get(pair) or codes.setdefault(pair, _code(*pair))
+            columns[pair[0]][CODE * at : CODE * at + CODE] = code
     transaction.executemany(
         "INSERT INTO postings (grant_id, bucket, packed) VALUES (?, ?, ?)",
-        [(labels.grant_id, number, packed) for number, packed in _packed(entries, _bits(labels.edition))],
+        [(grant_id, number, _masked(columns, keys)) for number, columns in buckets.items()],
     )
-    return {seq: b"".join(sorted(found)) for seq, found in beside.items()}
 
 
-def _stands(rows: Iterable[tuple[Sequence[Filtered], int, Texts]]) -> Stands:
-    stands: Stands = {}
-    known: dict[tuple[str, str, str], list[list[int]]] = {}  # value of a field → the places of its terms
+def _code(field: Filtered, value: str) -> bytes:
+    return field.code(value).to_bytes(CODE, "big")
+
+
+def _masked(columns: Mapping[Filtered, bytearray], keys: Keys) -> bytes:
+    """A bucket as it is stored; what does not leave in this grant is chance itself."""
+    start, size = crypto.random_bytes(crypto.MASK), len(next(iter(columns.values())))
+    parts = [
+        crypto.masked(keys[field], start, bytes(columns[field]))
+        if field in keys
+        else crypto.random_bytes(size)
+        for field in FILTERED
+    ]
+    return b"".join([start, *parts])
+
+
+def laid(engine: Engine, grant_id: str, keys: Keys, rows: Iterable[Posted]) -> bool:
+    """Whether every row of an edition stands where it was posted."""
+    stored: dict[int, bytes] = dict(
+        engine.all("SELECT bucket, packed FROM postings WHERE grant_id = ?", (grant_id,))
+    )
+    columns: dict[tuple[int, Filtered], bytes] = {}
     for fields, seq, texts in rows:
-        for field, value in zip(fields, values_of(fields, texts), strict=True):
-            name = field.scope, field.name, value
-            places = known.get(name)
-            if places is None:
-                places = [stands.setdefault((field.scope, term), []) for term in field.terms(value)]
-                known[name] = places
-            for seqs in places:
-                seqs.append(seq)
-    return stands
+        number, at = divmod(seq, ROWS)
+        for pair in zip(fields, values_of(fields, texts), strict=True):
+            place = number, pair[0]
+            if place not in columns:
+                columns[place] = _Bucket(stored.get(number, b"")).codes(pair[0], keys[pair[0]])
+            if columns[place][CODE * at : CODE * at + CODE] != _code(*pair):
+                return False
+    return True
 
 
-def _packed(entries: Sequence[bytes], bits: int) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(entries):
-        number = _bucket(entries[at], bits)
-        last = ((number + 1) << (24 - bits)) - 1  # the greatest first three bytes of its labels
-        end = bisect_left(entries, last.to_bytes(3, "big") + _GREATEST, lo=at)
-        yield number, b"".join(entries[at:end])
-        at = end
+def take_back(engine: Engine, transaction: Transaction, grant_id: str, seqs: Iterable[int]) -> None:
+    """Let nothing of rows that left or changed be posted. It needs no key."""
+    for number, places in _by_bucket(seqs).items():
+        for (packed,) in engine.all(
+            "SELECT packed FROM postings WHERE grant_id = ? AND bucket = ?", (grant_id, number)
+        ):
+            bucket, left = _Bucket(packed), bytearray(packed)
+            for at in places:
+                if at < bucket.rows:  # what came later is not posted
+                    for field in FILTERED:
+                        first = bucket.first(field) + CODE * at
+                        left[first : first + CODE] = bytes(CODE)
+            transaction.execute(
+                "UPDATE postings SET packed = ? WHERE grant_id = ? AND bucket = ?",
+                (bytes(left), grant_id, number),
+            )
 
 
-def take_back(engine: Engine, transaction: Transaction, grant_id: str, beside: Iterable[bytes]) -> None:
-    """Let postings of rows that left or changed point nowhere. It needs no key."""
-    labels = [blob[at : at + LABEL] for blob in beside for at in range(0, len(blob), LABEL)]
-    if not labels:
-        return
-    row = engine.one("SELECT edition FROM grants WHERE grant_id = ?", (grant_id,))
-    bits = _bits(row[0] if row else 0)
-    for number, some in _by_bucket(labels, bits).items():
-        place = grant_id, number
-        found = engine.one("SELECT packed FROM postings WHERE grant_id = ? AND bucket = ?", place)
-        packed = bytearray(found[0] if found else b"")
-        for label in some:
-            at = _find(packed, label)
-            if at >= 0:
-                packed[at + LABEL : at + _ENTRY] = _NOWHERE.to_bytes(_SEQ, "big")
-        transaction.execute(
-            "UPDATE postings SET packed = ? WHERE grant_id = ? AND bucket = ?", (bytes(packed), *place)
-        )
-
-
-def _by_bucket(labels: Iterable[bytes], bits: int) -> dict[int, list[bytes]]:
-    found: dict[int, list[bytes]] = {}
-    for label in labels:
-        found.setdefault(_bucket(label, bits), []).append(label)
+def _by_bucket(seqs: Iterable[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for seq in seqs:
+        number, at = divmod(seq, ROWS)
+        found.setdefault(number, []).append(at)
     return found
-
-
-def _find(packed: bytes | bytearray, label: bytes) -> int:
-    """Where an entry begins, or -1."""
-    at = packed.find(label)
-    while at % _ENTRY and at >= 0:  # bytes of two entries that look like a label
-        at = packed.find(label, at + 1)
-    return at
 
 
 def clear(transaction: Transaction, grant_id: str) -> None:
@@ -170,92 +142,45 @@ def clear(transaction: Transaction, grant_id: str) -> None:
     transaction.execute("DELETE FROM postings WHERE grant_id = ?", (grant_id,))
 
 
-class Posting(NamedTuple):
-    """Where a row stands, and under which of the terms that are walked, as which number."""
-
-    seq: int
-    term: int
-    number: int
+Between = Mapping[Filtered, tuple[int, int]]  # the first and the last code that is asked for
 
 
-class Walk:
-    """The postings of some terms of one scope, merged in the order of `seq`."""
+def found(engine: Engine, grant_id: str, keys: Keys, asked: Between, after: int) -> Iterator[int]:
+    """The seqs of rows later than `after` whose codes all lie between, in their order."""
+    first, step = (after + 1) // ROWS, _SHORTEST_STEP
+    while buckets := engine.all(
+        "SELECT bucket, packed FROM postings WHERE grant_id = ? AND bucket >= ? ORDER BY bucket LIMIT ?",
+        (grant_id, first, step),
+    ):
+        for number, packed in buckets:
+            yield from (seq for seq in _places(_Bucket(packed), keys, asked, number) if seq > after)
+        first, step = buckets[-1][0] + 1, _LONGEST_STEP
 
-    def __init__(
-        self,
-        engine: Engine,
-        labels: Labels,
-        scope: str,
-        terms: Sequence[Term],
-        start: Sequence[int] = (),
-        about: int = 0,
-    ) -> None:
-        """`start`: how many postings of each term to pass over; `about`: how many will be taken."""
-        self._engine = engine
-        self._labels = labels
-        self._scope = scope
-        self._terms = terms
-        self._next = list(start) or [0] * len(terms)  # number of the posting to look up next, by term
-        self._step = [_SHORTEST_STEP + about // max(1, len(terms))] * len(terms)
-        self._found: list[deque[Posting]] = [deque() for _ in terms]
-        self._open = set(range(len(terms)))  # terms of which more may follow
 
-    def reach(self) -> int:
-        """About how many postings there are: for each term the largest power of 8 that is among them."""
-        asked = {
-            self._take(at, 8**power - 1, 1)[0]: (at, 8**power)
-            for at in range(len(self._terms))
-            for power in range(7)
-        }
-        most = dict(sorted(map(asked.__getitem__, self._look_up(asked))))  # of each term the last stays
-        return sum(most.values())
+def _places(bucket: _Bucket, keys: Keys, asked: Between, number: int) -> Iterator[int]:
+    """The positions in a bucket where all codes lie between."""
+    fit = -1
+    for field, ends in asked.items():
+        fit &= _between(bucket.codes(field, keys[field]), *ends)
+    places = range(number * ROWS, number * ROWS + bucket.rows)
+    return compress(places, fit.to_bytes(bucket.rows, "little")) if fit else iter(())
 
-    def __iter__(self) -> Iterator[Posting]:
-        self._fill(self._open)
-        heap = [found.popleft() for found in self._found if found]
-        heapq.heapify(heap)
-        while heap:
-            posting = heap[0]
-            yield posting
-            if not self._found[posting.term]:
-                self._fill({posting.term})
-            if self._found[posting.term]:
-                heapq.heapreplace(heap, self._found[posting.term].popleft())
-            else:
-                heapq.heappop(heap)
 
-    def _fill(self, terms: set[int]) -> None:
-        """Look up the next of these terms, in one query for all, until each has one or is at its end."""
-        while waiting := [at for at in terms & self._open if not self._found[at]]:
-            asked: dict[bytes, tuple[int, int]] = {}
-            for at in waiting:
-                first, step = self._next[at], self._step[at]
-                for number, label in enumerate(self._take(at, first, step), first):
-                    asked[label] = (at, number)
-                self._next[at], self._step[at] = first + step, min(4 * step, _LONGEST_STEP)
-            present = self._look_up(asked)
-            for label, (at, number) in asked.items():
-                if label not in present:
-                    self._open.discard(at)
-                elif (seq := present[label]) != _NOWHERE:
-                    self._found[at].append(Posting(seq, at, number))
+def _between(codes: bytes, first: int, last: int) -> int:
+    """A byte for each code, 1 where it lies between, as one number: so each step is one for all of them."""
+    if first > last:
+        return 0
+    high, low = codes[::CODE], codes[1::CODE]
+    (begin, least), (end, most) = divmod(first, 256), divmod(last, 256)
+    if begin == end:
+        return _marked(high, begin, end) & _marked(low, least, most)
+    return (
+        _marked(high, begin + 1, end - 1)
+        | _marked(high, begin, begin) & _marked(low, least, 255)
+        | _marked(high, end, end) & _marked(low, 0, most)
+    )
 
-    def _take(self, at: int, first: int, count: int) -> list[bytes]:
-        return self._labels.take(self._scope, self._terms[at], first, count)
 
-    def _look_up(self, labels: Iterable[bytes]) -> dict[bytes, int]:
-        """Label → seq of those that there are."""
-        buckets = _by_bucket(labels, _bits(self._labels.edition))
-        numbers, found = list(buckets), dict[bytes, int]()
-        for first in range(0, len(numbers), _LONGEST_STEP):
-            some = numbers[first : first + _LONGEST_STEP]
-            marks = ", ".join("?" * len(some))
-            for number, packed in self._engine.all(
-                f"SELECT bucket, packed FROM postings WHERE grant_id = ? AND bucket IN ({marks})",
-                (self._labels.grant_id, *some),
-            ):
-                for label in buckets[number]:
-                    at = _find(packed, label)
-                    if at >= 0:
-                        found[label] = int.from_bytes(packed[at + LABEL : at + _ENTRY], "big")
-        return found
+def _marked(column: bytes, least: int, most: int) -> int:
+    marks = bytes(least) + b"\1" * (most + 1 - least) + bytes(255 - most)
+    return int.from_bytes(column.translate(marks), "little")

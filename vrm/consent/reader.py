@@ -19,7 +19,7 @@ from vrm.clock import Clock, rfc3339, today
 from vrm.consent import filters
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.filters import EVERYTHING, Wanted
+from vrm.consent.filters import EVERYTHING, Fits, Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
 from vrm.consent.rows import RowCiphers, in_period, opened_part, shelf
@@ -44,7 +44,6 @@ from vrm.vault.envelope import pack_place, sole, unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
-Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
 _ONE = (
     "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
     " AND sealed IS NOT NULL"
@@ -222,20 +221,18 @@ class Reader:
     ) -> tuple[list[bytes], str | None]:
         """A filtered page. Rows are judged before the write lock is taken, and once more if any changed."""
         bound = selection.wanted.bound()
-        start = None if cursor is None else self._unsealed(access, opener.stream, cursor, bound)
+        after = 0 if cursor is None else self._open_cursor(access, opener.stream, cursor, bound)
         with self._engine.read():
-            state, found = self._state(access), selection.page(limit, start)
+            state, found = self._state(access), selection.page(limit, after)
 
-        def settle(transaction: Transaction) -> tuple[list[bytes], bytes | None]:
+        def settle(transaction: Transaction) -> tuple[list[bytes], int | None]:
             self._enter(transaction, access)
-            shown = found if self._state(access) == state else selection.page(limit, start)
+            shown = found if self._state(access) == state else selection.page(limit, after)
             self._note_read(transaction, access, opener, len(shown[0]))
             return shown
 
-        items, following = self._together(access, settle)
-        if following is None:
-            return items, None
-        return items, self._sealed(access, opener.stream, following, bound)
+        items, last = self._together(access, settle)
+        return items, None if last is None else self._cursor(access, opener.stream, last, bound)
 
     def _state(self, access: Access) -> Row | None:
         """What is another one after every change of what this grant shows."""
@@ -356,21 +353,15 @@ class Reader:
             crypto.derive(access.common, Purpose.CURSOR, stream), Purpose.CURSOR, access.grant_id, stream
         )
 
-    def _cursor(self, access: Access, stream: str, seq: int) -> str:
-        return self._sealed(access, stream, seq.to_bytes(8, "big"))
-
-    def _open_cursor(self, access: Access, stream: str, cursor: str) -> int:
-        return int.from_bytes(self._unsealed(access, stream, cursor), "big")
-
-    def _sealed(self, access: Access, stream: str, place: bytes, *bound: bytes) -> str:
-        sealed = self._cursor_cipher(access, stream).seal(place, *bound)
+    def _cursor(self, access: Access, stream: str, seq: int, *bound: bytes) -> str:
+        sealed = self._cursor_cipher(access, stream).seal(seq.to_bytes(8, "big"), *bound)
         return base64.urlsafe_b64encode(sealed).decode()
 
-    def _unsealed(self, access: Access, stream: str, cursor: str, *bound: bytes) -> bytes:
-        """The place in a cursor that was given for this grant, list and filter."""
+    def _open_cursor(self, access: Access, stream: str, cursor: str, *bound: bytes) -> int:
+        """The position in a cursor that was given for this grant, list and filter."""
         try:
             sealed = base64.urlsafe_b64decode(cursor.encode("ascii"))
-            return self._cursor_cipher(access, stream).unseal(sealed, *bound)
+            return int.from_bytes(self._cursor_cipher(access, stream).unseal(sealed, *bound), "big")
         except (binascii.Error, ValueError, TamperedError):
             raise ParameterError(fields={"cursor": ["is not one of this list"]}) from None
 
@@ -407,21 +398,28 @@ class Opener:
         return b'{"id":"%b","updated_at":"%b"%b}' % (hexlify(item), when, b"".join(parts))
 
     def rows(self, rows: Sequence[Row]) -> list[bytes]:
-        """`row` of each where it is not None; most tokens open one part of a row, and most rows are that."""
+        """`row` of each where it is not None."""
+        return [text for text in self.each(rows) if text is not None]
+
+    def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
+        """`row` of each; most tokens open one part of a row, and most rows are that."""
         if self.ciphers.only is None:
-            return [text for text in (self.row(*row) for row in rows) if text is not None]
+            return [self.row(*row, fits=fits) for row in rows]
         scope, cipher, head = self.ciphers.only
-        member, day, times, shown = _MEMBERS[scope], self._day, self._times, []
+        member, day, times = _MEMBERS[scope], self._day, self._times
+        shown: list[bytes | None] = []
         for seq, item, updated, sealed in rows:
             blob = sole(sealed, head)
             if blob is None:  # there are other parts beside ours, or instead of it
-                shown.append(self.row(seq, item, updated, sealed))
+                shown.append(self.row(seq, item, updated, sealed, fits=fits))
                 continue
             last, text = opened_part(cipher.unseal_packed(blob, pack_place(item, seq)))
-            if in_period(last, day):
-                when = times.get(updated) or self._time(updated)
-                shown.append(b'{"id":"%b","updated_at":"%b"%b%b}' % (hexlify(item), when, member, text))
-        return [text for text in shown if text is not None]
+            if not in_period(last, day) or (fits is not None and not fits({scope: text})):
+                shown.append(None)
+                continue
+            when = times.get(updated) or self._time(updated)
+            shown.append(b'{"id":"%b","updated_at":"%b"%b%b}' % (hexlify(item), when, member, text))
+        return shown
 
     def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:
         """The record as it leaves, or that it has left."""

@@ -108,7 +108,6 @@ SCHEMA = Schema(
             "ALTER TABLE grants ADD COLUMN edition INTEGER NOT NULL DEFAULT 0",
             "ALTER TABLE grants ADD COLUMN public_id TEXT NOT NULL DEFAULT ''",
             "CREATE INDEX grants_public ON grants (public_id) WHERE public_id <> ''",
-            "ALTER TABLE views ADD COLUMN posted BLOB",
             *postings.TABLES,
             *deposits.TABLES,
             *once.TABLES,

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 TABLES = (
     "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
-    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB, posted BLOB,"
+    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB,"
     " PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
-_INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed, posted)"
-_STORE = f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (grant_id, item) DO NOTHING"
+_INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed) VALUES (?, ?, ?, ?, ?, ?)"
+_STORE = f"{_INSERT} ON CONFLICT (grant_id, item) DO NOTHING"
 _MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
 LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
@@ -214,13 +214,13 @@ class Views:
         name, seal, now = grant.grant_id, grant.ciphers().seal, self._clock.now()
         items = [(stream, item, rows[stream][item]) for stream in rows for item in sorted(rows[stream])]
         texts = ((stream, seq, verdict.scopes) for seq, (stream, _, verdict) in enumerate(items, 1))
-        posted = _lay(transaction, grant, len(items) + 1, texts)
+        _lay(transaction, grant, len(items) + 1, texts)
         places = {stream: shelf(grant.keys.common, stream) for stream in rows}
         stored = (
-            (name, places[stream], seq, item, now, seal(verdict, item, seq), posted.get(seq))
+            (name, places[stream], seq, item, now, seal(verdict, item, seq))
             for seq, (stream, item, verdict) in enumerate(items, 1)
         )
-        transaction.executemany(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", stored)
+        transaction.executemany(_INSERT, stored)
         transaction.execute(
             "UPDATE grants SET seq = ?, edition = ? WHERE grant_id = ?",
             (len(items), len(items) + 1, grant.grant_id),
@@ -245,17 +245,7 @@ class Views:
         if row is None or cursor.rowcount != 1:
             return
         postings.clear(transaction, grant.grant_id)
-        posted = _lay(transaction, grant, row[0], self._texts(grant))
-        transaction.executemany(
-            "UPDATE views SET posted = ? WHERE grant_id = ? AND shelf = ? AND seq = ?",
-            (
-                (posted.get(seq), grant.grant_id, place, seq)
-                for place, seq in self._engine.all(
-                    "SELECT shelf, seq FROM views WHERE grant_id = ? AND sealed IS NOT NULL",
-                    (grant.grant_id,),
-                )
-            ),
-        )
+        _lay(transaction, grant, row[0], self._texts(grant))
 
     def _texts(self, grant: OpenGrant) -> Iterator[_Texts]:
         """(stream, seq, scope → JSON) of a view's rows in their order; altered ones are left out."""
@@ -276,7 +266,7 @@ class Views:
         row = self._engine.one("SELECT edition FROM grants WHERE grant_id = ?", (grant.grant_id,))
         edition = row[0] if row else 0
         rows = (one for one in self._texts(grant) if one[1] < edition)
-        return postings.laid(self._engine, _labels(grant, edition), _by_fields(grant, rows))
+        return postings.laid(self._engine, grant.grant_id, _posting_keys(grant), _by_fields(grant, rows))
 
     def stale(self, grant: OpenGrant) -> bool:
         """Whether a view should be posted anew: never posted, or enough has changed to be worth it."""
@@ -344,24 +334,19 @@ class Views:
 _Texts = tuple[str, int, Mapping[str, bytes]]  # stream, seq, scope → JSON
 
 
-def _lay(
-    transaction: Transaction, grant: OpenGrant, edition: int, rows: Iterable[_Texts]
-) -> dict[int, bytes]:
-    """Post a view's rows: seq → its labels."""
-    return postings.lay(transaction, _labels(grant, edition), _by_fields(grant, rows))
+def _lay(transaction: Transaction, grant: OpenGrant, edition: int, rows: Iterable[_Texts]) -> None:
+    """Post a view's rows."""
+    postings.lay(transaction, grant.grant_id, edition, _posting_keys(grant), _by_fields(grant, rows))
 
 
-def _labels(grant: OpenGrant, edition: int) -> postings.Labels:
+def _posting_keys(grant: OpenGrant) -> postings.Keys:
     fields = [
         field for stream in grant.agreement.streams for field in filters.posted(stream, grant.agreement)
     ]
-    keys = {scope: grant.keys.scope_key(scope) for scope in {field.scope for field in fields}}
-    return postings.Labels(grant.grant_id, edition, keys)
+    return postings.keys_of(fields, {field.scope: grant.keys.scope_key(field.scope) for field in fields})
 
 
-def _by_fields(
-    grant: OpenGrant, rows: Iterable[_Texts]
-) -> Iterator[tuple[Sequence[filters.Filtered], int, Mapping[str, bytes]]]:
+def _by_fields(grant: OpenGrant, rows: Iterable[_Texts]) -> Iterator[postings.Posted]:
     fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
     return ((fields[stream], seq, texts) for stream, seq, texts in rows)
 
@@ -383,7 +368,7 @@ class _Writer:
         self._engine = engine
         self._transaction = transaction
         self._now = now
-        self._left: list[bytes] = []  # labels of rows that left their place
+        self._left: list[int] = []  # positions that rows left
 
     @functools.cached_property
     def _ciphers(self) -> RowCiphers:
@@ -404,17 +389,14 @@ class _Writer:
             self.fresh.append((row, functools.partial(self.set, stream, item, verdict)))
             return
         key = (self.kept.grant_id, item)
-        found = self._engine.one(
-            "SELECT shelf, seq, sealed, posted FROM views WHERE grant_id = ? AND item = ?", key
-        )
+        found = self._engine.one("SELECT shelf, seq, sealed FROM views WHERE grant_id = ? AND item = ?", key)
         if found is None and not verdict.scopes:
             return
         if found is not None and self._unchanged(found, item, verdict):
             return
         if found is not None:
             self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
-            if found[3]:
-                self._left.append(found[3])
+            self._left.append(found[1])
         shelf = found[0] if found else self.kept.shelves[stream]
         self._transaction.execute(_STORE, self._row(shelf, item, verdict))
 
@@ -425,7 +407,7 @@ class _Writer:
         return (self.kept.grant_id, place, self.seq, item, self._now, sealed)
 
     def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
-        _, seq, sealed, _ = row
+        _, seq, sealed = row
         if sealed is None or not verdict.scopes:
             return sealed is None and not verdict.scopes
         return self._ciphers.holds(sealed, item, seq, verdict)

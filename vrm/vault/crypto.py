@@ -47,7 +47,7 @@ _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _NONCE = slice(envelope.HEADER, envelope.HEADER + envelope.NONCE)  # where it stands in an envelope
 _SEALED = slice(_NONCE.stop, None)
 _SMALLEST = envelope.SMALLEST
-_BLOCK = 16  # bytes of a block of AES
+MASK: Final = 16  # bytes of the start of a mask: a block of AES
 _HASH_BLOCK = 64  # bytes of a block of SHA-256
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))  # of HMAC
 _SHA256 = SHA256()  # names the algorithm; holds nothing
@@ -238,15 +238,13 @@ class Mac:
         raise TypeError("a key is neither pickled nor copied")
 
 
-def numbered(key: Key, first: int, count: int, size: int) -> list[bytes]:
-    """For each number from `first` on `size` bytes (16 at most) that without the key look like chance.
+def masked(key: Key, start: bytes, text: bytes) -> bytes:
+    """`text` under the key stream of AES-256 in counter mode from `start` on: `MASK` random bytes.
 
-    They are the first of AES-256 of the number (u128); the key serves for nothing else. Equal numbers give
-    equal bytes, so what they name can be found again.
+    Masked once more, it is the text again. Nothing vouches for it: whoever writes to a database changes it at
+    will. The key serves for nothing else.
     """
-    counter = CTR(first.to_bytes(_BLOCK, "big"))  # the key stream itself: AES of one number after the other
-    stream = BlockCipher(AES256(key.reveal()), counter).encryptor().update(bytes(_BLOCK * count))
-    return [stream[at : at + size] for at in range(0, len(stream), _BLOCK)]
+    return BlockCipher(AES256(key.reveal()), CTR(start)).encryptor().update(text)
 
 
 class Cipher:
