@@ -22,6 +22,14 @@ def shelf(common: Key, stream: str) -> bytes:
     return crypto.mac(common, Purpose.SHELF, stream)[:8]
 
 
+def padded(verdict: policy.Verdict) -> list[tuple[str, bytes]]:
+    """(scope, last day ‖ JSON, padded) of what leaves."""
+    return [
+        (scope, envelope.pad(verdict.ends[scope].to_bytes(_DAY, "big") + text, _BUCKET))
+        for scope, text in verdict.scopes.items()
+    ]
+
+
 class RowCiphers:
     """Seals and opens the parts of some scopes in one grant's view."""
 
@@ -31,9 +39,9 @@ class RowCiphers:
     @classmethod
     def labelled(cls, grant_id: str, keys: Mapping[str, tuple[str, Key]]) -> RowCiphers:
         """The same from (label, key) of each scope."""
-        made = cls.__new__(cls)
-        made._begin(grant_id, keys)  # noqa: SLF001 - of this class
-        return made
+        self = cls.__new__(cls)
+        self._begin(grant_id, keys)
+        return self
 
     def _begin(self, grant_id: str, keys: Mapping[str, tuple[str, Key]]) -> None:
         self._parts = {
@@ -48,9 +56,8 @@ class RowCiphers:
     def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
         """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
         place, sealed = envelope.pack_place(item, seq), []
-        for scope, text in verdict.scopes.items():
-            day = verdict.ends[scope].to_bytes(_DAY, "big")
-            part = self._parts[scope][1].seal_packed(envelope.pad(day + text, _BUCKET), place)
+        for scope, text in padded(verdict):
+            part = self._parts[scope][1].seal_packed(text, place)
             sealed.append(envelope.headed(self._heads[scope], part))
         return b"".join(sealed)
 

@@ -9,18 +9,19 @@ and with the root.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from vrm.consent import events
 from vrm.consent.policy import AT_ONCE, Agreement, Leaving, Reserve, Rules
 from vrm.consent.rows import RowCiphers, shelf
 from vrm.consent.scopes import is_reading
 from vrm.errors import TamperedError
-from vrm.vault import compact, crypto
-from vrm.vault.crypto import Key, Purpose
+from vrm.vault import compact, crypto, envelope
+from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Row, Transaction
 from vrm.vault.keyring import Keyring
 
@@ -39,21 +40,53 @@ _WRITE = (
 )
 
 
-class Kept(NamedTuple):
-    """What keeping one live view takes."""
-
-    grant_id: str
-    vendor: str
-    rules: Rules
-    shelves: dict[str, bytes]  # stream → where its rows stand
-    ciphers: Callable[[], RowCiphers]
+_Scope = tuple[str, str, str]  # label of its parts, what they are bound to, their key; the last two in hex
 
 
-class Place(NamedTuple):
-    """Where a view stands: the position of its newest row; whether its vendor is about to be told anyway."""
+class Kept:
+    """One live view within a transaction, and what keeping it takes."""
 
-    seq: int
-    told: bool
+    def __init__(
+        self, rules: Rules, grant_id: str, vendor: str, shelves: dict[str, str], scopes: dict[str, _Scope]
+    ) -> None:
+        self.rules = rules
+        self.grant_id = grant_id
+        self.vendor = vendor
+        self.seq = self.start = 0  # the position of the newest row, now and at the beginning
+        self.told = False  # whether its vendor is about to be told of changes anyway
+        self._shelves = shelves
+        self._scopes = scopes
+        self._sealing: dict[str, tuple[bytes, Cipher]] = {}
+
+    def at(self, seq: int, told: object) -> Kept:
+        """Itself, at its position."""
+        self.seq = self.start = seq
+        self.told = bool(told)
+        return self
+
+    def shelf(self, stream: str) -> bytes:
+        """Where the rows of a stream stand."""
+        return bytes.fromhex(self._shelves[stream])
+
+    def seal(self, parts: Iterable[tuple[str, bytes]], item: bytes) -> bytes:
+        """The stored bytes of a row at the newest position, as `RowCiphers.seal` makes them of a verdict."""
+        place, sealed = envelope.pack_place(item, self.seq), []
+        for scope, text in parts:
+            head, cipher = self._sealing.get(scope) or self._of(scope)
+            sealed.append(envelope.headed(head, cipher.seal_packed(text, place)))
+        return b"".join(sealed)
+
+    def _of(self, scope: str) -> tuple[bytes, Cipher]:
+        label, bound, key = self._scopes[scope]
+        cipher = Cipher.within(Key(bytes.fromhex(key)), bytes.fromhex(bound))
+        found = self._sealing[scope] = envelope.lp(label), cipher
+        return found
+
+    @cached_property
+    def ciphers(self) -> RowCiphers:
+        """What opens its rows, too."""
+        keys = {scope: (label, Key(bytes.fromhex(key))) for scope, (label, _, key) in self._scopes.items()}
+        return RowCiphers.labelled(self.grant_id, keys)
 
 
 class Standing:
@@ -64,7 +97,7 @@ class Standing:
 
     def kept(
         self, transaction: Transaction, keyring: Keyring, day: date, opened: Callable[[], Sequence[OpenGrant]]
-    ) -> list[tuple[Kept, Place]]:
+    ) -> list[Kept]:
         """Every live view, in the transaction of a change; `opened` opens the grants where the note does not.
 
         Grants that the root does not vouch for are ended by then.
@@ -78,16 +111,15 @@ class Standing:
             text = _written(opened())
             rows = self._live(keyring)
             transaction.execute(_WRITE, (keyring.vault, cipher.seal(text, _mark(roster, rows))))
-        places = {row[0]: Place(row[5], bool(row[6])) for row in rows}
-        return [(kept, places[kept.grant_id]) for kept in _read(text, day)]
+        return [view.at(*row[5:]) for view, row in zip(_read(text, day), rows, strict=True)]
 
-    def one(self, grant: OpenGrant, day: date) -> tuple[Kept, Place]:
+    def one(self, grant: OpenGrant, day: date) -> Kept:
         """The same of one grant, live or not."""
         row = self._engine.one(
             f"SELECT seq, {events.JOINED} FROM grants WHERE grant_id = ?", (grant.grant_id,)
         )
-        (kept,) = _read(_written([grant]), day)
-        return kept, Place(row[0], bool(row[1])) if row else Place(0, told=False)
+        (view,) = _read(_written([grant]), day)
+        return view.at(*(row or (0, False)))
 
     def _live(self, keyring: Keyring) -> list[Row]:
         return sorted(self._engine.all(_LIVE, (keyring.vault,)))
@@ -118,28 +150,25 @@ def _mark(roster: Any, rows: Sequence[Row]) -> bytes:
 
 
 def _written(grants: Sequence[OpenGrant]) -> bytes:
-    """The text of a note. Parts and rules that several grants share stand in it once."""
+    """The text of a note, in the order of the ids. What several grants have alike stands there once."""
     parts: list[Any] = []
     rules: list[Any] = []
     views = []
-    for grant in grants:
+    for grant in sorted(grants, key=attrgetter("grant_id")):
         agreement, reserve = grant.agreement, grant.reserve.values()
         del reserve["vendor_name"]
-        asked = _place(parts, list(agreement.parts))
         since = 0 if grant.reserve.fresh == AT_ONCE else agreement.created  # nothing asks for it then
-        views.append(
-            [
-                grant.grant_id,
-                agreement.vendor,
-                _place(rules, [asked, since, reserve]),
-                {stream: shelf(grant.keys.common, stream).hex() for stream in agreement.streams},
-                {
-                    scope: [shelf(grant.keys.common, scope).hex(), grant.keys.scope_key(scope).reveal().hex()]
-                    for scope in filter(is_reading, agreement.scopes)
-                },
-            ]
-        )
+        rule = _place(rules, [_place(parts, list(agreement.parts)), since, reserve])
+        shelves = {stream: shelf(grant.keys.common, stream).hex() for stream in agreement.streams}
+        scopes = {scope: _scope(grant, scope) for scope in filter(is_reading, agreement.scopes)}
+        views.append([rule, grant.grant_id, agreement.vendor, shelves, scopes])
     return compact.dumps([parts, rules, views])
+
+
+def _scope(grant: OpenGrant, scope: str) -> _Scope:
+    bound = crypto.context(Purpose.VIEW, grant.grant_id, scope)
+    label = shelf(grant.keys.common, scope).hex()
+    return label, bound.hex(), grant.keys.scope_key(scope).reveal().hex()
 
 
 def _place(known: list[Any], one: Any) -> int:
@@ -155,19 +184,4 @@ def _read(text: bytes, day: date) -> list[Kept]:
         Rules(Agreement("", "", parts[asked], since, 0), Reserve.of(reserve), day, leaving[asked])
         for asked, since, reserve in rules
     ]
-    return [
-        Kept(
-            grant_id,
-            vendor,
-            judging[rule],
-            {stream: bytes.fromhex(place) for stream, place in shelves.items()},
-            partial(_ciphers, grant_id, keys),
-        )
-        for grant_id, vendor, rule, shelves, keys in views
-    ]
-
-
-def _ciphers(grant_id: str, keys: dict[str, tuple[str, str]]) -> RowCiphers:
-    return RowCiphers.labelled(
-        grant_id, {scope: (label, Key(bytes.fromhex(key))) for scope, (label, key) in keys.items()}
-    )
+    return [Kept(judging[rule], *view) for rule, *view in views]

@@ -13,16 +13,17 @@ The rows stand in postings, too (`vrm.consent.postings`), by which a vendor's fi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, events, filters, policy, postings
+from vrm.consent import endings, filters, policy, postings
+from vrm.consent.keeping import Keeping
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.rows import RowCiphers, in_period, shelf
-from vrm.consent.standing import Kept, Place, Standing
+from vrm.consent.standing import Kept, Standing
 from vrm.errors import TamperedError
 from vrm.vault import crypto
 from vrm.vault.changes import Change
@@ -41,7 +42,6 @@ TABLES = (
     "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
 )
 _INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed) VALUES (?, ?, ?, ?, ?, ?)"
-_STORE = f"{_INSERT} ON CONFLICT (grant_id, item) DO NOTHING"
 _MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
 LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
@@ -168,44 +168,25 @@ class Views:
 
     def changed(self, transaction: Transaction, keyring: Keyring, changes: Sequence[Change]) -> None:
         """Bring every live view in step, in the transaction of the change."""
-        kept = self._standing.kept(
-            transaction, keyring, today(self._clock), lambda: self.keep(transaction, keyring)
-        )
-        self._apply(transaction, keyring, self._writers(transaction, kept), changes)
+        day = today(self._clock)
+        views = self._standing.kept(transaction, keyring, day, lambda: self.keep(transaction, keyring))
+        self._follow(self._keeping(transaction, views), keyring, changes)
 
     def apply(
         self, transaction: Transaction, keyring: Keyring, grant: OpenGrant, changes: Sequence[Change]
     ) -> None:
         """Bring one view in step with these records."""
-        self._apply(transaction, keyring, self._writers_of(transaction, grant), changes)
+        view = self._standing.one(grant, today(self._clock))
+        self._follow(self._keeping(transaction, [view]), keyring, changes)
 
-    def _writers_of(self, transaction: Transaction, grant: OpenGrant) -> list[_Writer]:
-        return self._writers(transaction, [self._standing.one(grant, today(self._clock))])
+    def _keeping(self, transaction: Transaction, views: Sequence[Kept]) -> Keeping:
+        return Keeping(self._engine, transaction, views, self._clock.now())
 
-    def _writers(self, transaction: Transaction, kept: Sequence[tuple[Kept, Place]]) -> list[_Writer]:
-        """One for each view, at its position."""
-        now = self._clock.now()
-        return [_Writer(self._engine, transaction, view, place, now) for view, place in kept]
-
-    def _apply(
-        self,
-        transaction: Transaction,
-        keyring: Keyring,
-        writers: Sequence[_Writer],
-        changes: Sequence[Change],
-    ) -> None:
+    @staticmethod
+    def _follow(keeping: Keeping, keyring: Keyring, changes: Sequence[Change]) -> None:
         for change in changes:
-            verdicts: dict[tuple[int, str], policy.Verdict] = {}  # of the rules that several grants share
-            for writer in writers:
-                rules = writer.kept.rules
-                for stream in rules.streams(change.collection):
-                    verdict = verdicts.get((id(rules), stream))
-                    if verdict is None:
-                        verdict = verdicts[id(rules), stream] = _judged(rules, stream, change)
-                    if verdict.scopes or not change.fresh:
-                        item = keyring.pairwise(writer.kept.vendor, stream, change.record)
-                        writer.set(stream, item, verdict, fresh=change.fresh)
-        _finish(transaction, writers, self._clock.now())
+            keeping.follow(keyring, change)
+        keeping.finish()
 
     def build(
         self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
@@ -289,7 +270,8 @@ class Views:
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
         """Let parts leave whose period has ended (reading withholds them), and rows that were altered."""
         day = today(self._clock).toordinal()
-        ciphers, writers = grant.ciphers(), self._writers_of(transaction, grant)
+        view = self._standing.one(grant, today(self._clock))
+        ciphers, keeping = grant.ciphers(), self._keeping(transaction, [view])
         rows = self._engine.all(
             "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
         )
@@ -302,8 +284,8 @@ class Views:
             if not kept or len(kept) < len(parts):
                 scopes = {scope: text for scope, (_, text) in kept.items()}
                 ends = {scope: last for scope, (last, _) in kept.items()}
-                writers[0].set("", item, policy.Verdict("period", scopes, ends))
-        _finish(transaction, writers, self._clock.now())
+                keeping.set(view, "", item, policy.Verdict("period", scopes, ends))
+        keeping.finish()
 
     def count(self, grant_id: str) -> int:
         """How many rows the vendor can read."""
@@ -349,84 +331,3 @@ def _posting_keys(grant: OpenGrant) -> postings.Keys:
 def _by_fields(grant: OpenGrant, rows: Iterable[_Texts]) -> Iterator[postings.Posted]:
     fields = {stream: filters.posted(stream, grant.agreement) for stream in grant.agreement.streams}
     return ((fields[stream], seq, texts) for stream, seq, texts in rows)
-
-
-def _judged(rules: policy.Rules, stream: str, change: Change) -> policy.Verdict:
-    if change.document is None:
-        return policy.Verdict("removed")
-    return rules.decide(stream, change.record, change.document)
-
-
-class _Writer:
-    """Changes of one grant's view within one transaction; `_finish` ends them."""
-
-    def __init__(self, engine: Engine, transaction: Transaction, kept: Kept, place: Place, now: int) -> None:
-        self.kept = kept
-        self.seq = self._start = place.seq
-        self.told = place.told
-        self.fresh: list[tuple[Sequence[Any], Callable[[], None]]] = []  # rows to insert, and what else to do
-        self._engine = engine
-        self._transaction = transaction
-        self._now = now
-        self._left: list[int] = []  # positions that rows left
-
-    @functools.cached_property
-    def _ciphers(self) -> RowCiphers:
-        return self.kept.ciphers()
-
-    @property
-    def moved(self) -> bool:
-        """Whether the view changed."""
-        return self.seq != self._start
-
-    def set(self, stream: str, item: bytes, verdict: policy.Verdict, *, fresh: bool = False) -> None:
-        """Store, replace or retire one row; nothing happens where the same bytes would leave.
-
-        `fresh`: there is hardly a row of this record yet, so `_finish` tries to store it without looking.
-        """
-        if fresh:
-            row = self._row(self.kept.shelves[stream], item, verdict)
-            self.fresh.append((row, functools.partial(self.set, stream, item, verdict)))
-            return
-        key = (self.kept.grant_id, item)
-        found = self._engine.one("SELECT shelf, seq, sealed FROM views WHERE grant_id = ? AND item = ?", key)
-        if found is None and not verdict.scopes:
-            return
-        if found is not None and self._unchanged(found, item, verdict):
-            return
-        if found is not None:
-            self._transaction.execute("DELETE FROM views WHERE grant_id = ? AND item = ?", key)
-            self._left.append(found[1])
-        shelf = found[0] if found else self.kept.shelves[stream]
-        self._transaction.execute(_STORE, self._row(shelf, item, verdict))
-
-    def _row(self, place: bytes, item: bytes, verdict: policy.Verdict) -> Sequence[Any]:
-        """A row at the view's next position."""
-        self.seq += 1
-        sealed = self._ciphers.seal(verdict, item, self.seq) if verdict.scopes else None
-        return (self.kept.grant_id, place, self.seq, item, self._now, sealed)
-
-    def _unchanged(self, row: Sequence[Any], item: bytes, verdict: policy.Verdict) -> bool:
-        _, seq, sealed = row
-        if sealed is None or not verdict.scopes:
-            return sealed is None and not verdict.scopes
-        return self._ciphers.holds(sealed, item, seq, verdict)
-
-    def take_back(self) -> None:
-        """What left its place is no longer posted."""
-        postings.take_back(self._engine, self._transaction, self.kept.grant_id, self._left)
-
-
-def _finish(transaction: Transaction, writers: Sequence[_Writer], now: int) -> None:
-    """Store what is new, and the positions of views that changed; their vendors are told of it."""
-    fresh = [one for writer in writers for one in writer.fresh]
-    if fresh and transaction.executemany(_STORE, [row for row, _ in fresh]).rowcount < len(fresh):
-        for _, look in fresh:  # a row of this record was there, of one that had left: each is looked at
-            look()
-    for writer in writers:
-        writer.take_back()
-    moved = [writer for writer in writers if writer.moved]
-    if moved:
-        positions = [(writer.seq, writer.kept.grant_id) for writer in moved]
-        transaction.executemany("UPDATE grants SET seq = ? WHERE grant_id = ?", positions)
-        events.note_changes(transaction, [writer.kept.grant_id for writer in moved if not writer.told], now)

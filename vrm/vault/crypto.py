@@ -47,6 +47,7 @@ _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _NONCE = slice(envelope.HEADER, envelope.HEADER + envelope.NONCE)  # where it stands in an envelope
 _SEALED = slice(_NONCE.stop, None)
 _SMALLEST = envelope.SMALLEST
+_FIRST = envelope.header(1)  # of the first generation
 MASK: Final = 16  # bytes of the start of a mask: a block of AES
 _HASH_BLOCK = 64  # bytes of a block of SHA-256
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))  # of HMAC
@@ -226,8 +227,12 @@ class Mac:
 
     def of(self, *parts: Part) -> bytes:
         """What `mac` gives for these parts, after those that all rows begin with."""
+        return self.of_packed(envelope.pack(*parts))
+
+    def of_packed(self, packed: bytes) -> bytes:
+        """The same of parts that are packed already."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(envelope.pack(*parts))
+        inner.update(packed)
         outer.update(inner.digest())
         return outer.digest()
 
@@ -270,6 +275,15 @@ class Cipher:
         self._aead = AESGCM(_expand(key, self._prefix) if derive else key.reveal())
         self._header = envelope.header(generation)
         self._bound = self._header + self._prefix
+
+    @classmethod
+    def within(cls, key: Key, bound: bytes) -> Cipher:
+        """One whose `context` is packed already."""
+        self = cls.__new__(cls)
+        self._before, self._prefix, self._header = None, bound, _FIRST
+        self._aead = AESGCM(key.reveal())
+        self._bound = _FIRST + bound
+        return self
 
     def seal(self, text: bytes, *parts: Part) -> bytes:
         """An envelope around `text`, bound to this cipher's context and `parts`."""

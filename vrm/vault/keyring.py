@@ -148,6 +148,10 @@ class Keyring:
         """16 bytes: the id under which one vendor knows one record; no two vendors share any."""
         return self._ids.of(vendor, stream, record)[:16]
 
+    def pairwise_packed(self, vendor: str, packed: bytes) -> bytes:
+        """`pairwise` of stream and record that are packed already, once for many vendors."""
+        return self._ids.of_packed(envelope.lp(vendor) + packed)[:16]
+
     def pairwise_ids(self, vendor: str, stream: str) -> Callable[[str], bytes]:
         """`pairwise` for many records of one stream."""
         ids = Mac(self._pairwise, Purpose.PAIRWISE, vendor, stream)
