@@ -73,7 +73,21 @@ QUERIES = [
     "?&limit=2",
     "?cursor=abc&limit=2",
     "?updated_since=2026-01-01T00:00:00Z",
+    "?updated_since=2026-01-01T00:00:00%2B01:00",
+    "?updated_since=yesterday",
     "?category=books",
+    "?category=books&limit=1",
+    "?category=books&limit=501",
+    "?category=books&category=music",
+    "?category=books%20and",
+    "?category=a+b",
+    "?category=",
+    "?category",
+    "?category=a=b",
+    "?seller=books.example&ordered_from=2026-01-01&ordered_to=2025-01-01",
+    "?ordered_from=2026-01-01&ordered_to=2027-01-01&cursor=abc=",
+    "?ordered_from=2026-13-01",
+    "?category=books&nothing=1",
     "?nothing=1",
     "?access_token=abc",
 ]
@@ -156,6 +170,7 @@ def test_plain_readings_do_not_reach_flask(shop: Shop, tokens: dict[str, Any], s
     one = ids(shop, tokens["access_token"])[0]
     assert shop.read(f"/purchases/{one}", tokens["access_token"]).status_code == 200
     assert shop.read("/purchases?limit=3", tokens["access_token"]).status_code == 200
+    assert shop.read("/purchases?category=books&limit=1", tokens["access_token"]).status_code == 200
     assert seen == []
     assert shop.read("/grant", tokens["access_token"]).status_code == 200
     assert seen == ["/api/v1/grant"]

@@ -1,9 +1,9 @@
 """A vendor's plain reading, answered before Flask is asked: most requests are one, and need nothing of it.
 
-Takes `GET /api/v1/<collection>` with at most `limit` and `cursor`, and `GET /api/v1/<collection>/<id>`,
-without body and condition, to our own host, by a token that reads only. Promises: what it answers is byte
-for byte what the routes in `v1` answer, and its refusals are theirs: a request that is refused goes on to
-Flask with the error that was raised, and everything else goes on as it came.
+Takes `GET /api/v1/<collection>`, with parameters of a list that are written without escapes, and `GET
+/api/v1/<collection>/<id>`, without body and condition, to our own host, by a token that reads only. Promises:
+what it answers is byte for byte what the routes in `v1` answer, and its refusals are theirs: a request that
+is refused goes on to Flask with the error that was raised, and everything else goes on as it came.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from werkzeug.datastructures import MultiDict
+
 from vrm.api import guards
 from vrm.api.gate import NONCE_HEADER, Gate
-from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of
+from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of, page_of
+from vrm.consent.filters import PARAMETERS
 from vrm.consent.reader import Access, Reader
 from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault.catalog import CATALOG_BY_NAME
@@ -26,6 +29,8 @@ _PATH = re.compile(f"{PREFIX}/({'|'.join(map(re.escape, CATALOG_BY_NAME))})(?:/(
 _QUERY = re.compile(
     rf"(?:limit=([1-9][0-9]{{0,2}}))?(?:(?:^|&)cursor=([A-Za-z0-9_=-]{{1,{guards.MAX_CURSOR}}}))?"
 )
+_NAMES = "|".join(sorted(guards.LIST | PARAMETERS))
+_WRITTEN = re.compile(rf"(?:(?:^|&)(?:{_NAMES})=[A-Za-z0-9._~:=-]*)+")
 _HEADERS: Final = [("Content-Type", JSON), *guards.SECURITY_HEADERS.items()]
 
 
@@ -41,15 +46,16 @@ class Direct:
         path = _PATH.fullmatch(environ["PATH_INFO"])
         if path is None or "HTTP_AUTHORIZATION" not in environ or not self._plain.is_reading(environ):
             return self._app(environ, start_response)
-        query = _QUERY.fullmatch(environ.get("QUERY_STRING", ""))
-        if query is None or (path[2] and query[0]) or int(query[1] or 1) > guards.LIMIT_MAX:
+        asked = environ.get("QUERY_STRING", "")
+        query = _QUERY.fullmatch(asked)
+        if (path[2] and asked) or (query is None and _WRITTEN.fullmatch(asked) is None):
             return self._app(environ, start_response)
         access = None
         try:
             access = self._gate.opened(environ["HTTP_AUTHORIZATION"], environ.get("HTTP_DPOP", ""), path[0])
             if access.writes:  # it may mean what it left itself
                 return self._app(environ, start_response)
-            body, headers = self._read(access, path, query)
+            body, headers = self._read(access, path, query, asked)
         except Exception as error:  # noqa: BLE001 - whatever it is, Flask answers it
             environ[REFUSED] = error, access and access.proof
             return self._app(environ, start_response)
@@ -57,12 +63,17 @@ class Direct:
         start_response("200 OK", [*_HEADERS, ("Content-Length", str(len(body))), *headers])
         return [body]
 
-    def _read(self, access: Access, path: re.Match[str], query: re.Match[str]) -> tuple[bytes, list[Header]]:
+    def _read(
+        self, access: Access, path: re.Match[str], query: re.Match[str] | None, asked: str
+    ) -> tuple[bytes, list[Header]]:
         """The body, and the headers that are not the same for all."""
         fresh = access.proof.fresh_nonce if access.proof else ""
         headers = [(NONCE_HEADER, fresh)] if fresh else []
         if path[2]:
             body, etag = self._reader.one(access, path[1], path[2])
             return body, [*headers, ("ETag", etag)]
+        if query is None or int(query[1] or 1) > guards.LIMIT_MAX:
+            args = MultiDict(part.partition("=")[::2] for part in asked.split("&") if part)
+            return page_of(self._reader, access, path[1], args), headers
         limit = int(query[1] or guards.LIMIT_DEFAULT)
         return list_of(*self._reader.page(access, path[1], limit=limit, cursor=query[2])), headers

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 
 from flask import Blueprint, Response, g, request
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import deposits, guards, problems
@@ -31,6 +32,23 @@ def list_of(rows: list[bytes], following: str | None) -> bytes:
     """The body of one page."""
     end = b'"%b"' % following.encode() if following else b"null"
     return b'{"items":[%b],"next":%b}' % (b",".join(rows), end)
+
+
+def page_of(reader: Reader, access: Access, collection: str, args: MultiDict[str, str]) -> bytes:
+    """The body of the page that these parameters ask for."""
+    known = guards.LIST
+    if not PARAMETERS.isdisjoint(args):  # the rest need not know what is open
+        known |= reader.filters(access, collection)
+    query = guards.page_query(args, known)
+    rows, following = reader.page(
+        access,
+        collection,
+        limit=query.limit,
+        cursor=query.cursor,
+        updated_since=query.updated_since,
+        wanted=query.wanted,
+    )
+    return list_of(rows, following)
 
 
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:
@@ -72,19 +90,8 @@ class Readings:
         access = self._access()
         if self._writings.follows(access, collection):
             return self._writings.page(access, collection)
-        known = guards.LIST
-        if not PARAMETERS.isdisjoint(request.args):  # the rest need not know what is open
-            known |= self._reader.filters(access, collection)
-        query = guards.page_query(request.args, known)
-        rows, following = self._reader.page(
-            access,
-            collection,
-            limit=query.limit,
-            cursor=query.cursor,
-            updated_since=query.updated_since,
-            wanted=query.wanted,
-        )
-        return Response(list_of(rows, following), content_type=JSON)
+        body = page_of(self._reader, access, collection, request.args)
+        return Response(body, content_type=JSON)
 
     def changes(self, collection: str) -> Response:
         """What this grant sees changed since a cursor; a row that left is named as gone."""

@@ -92,8 +92,8 @@ class Wanted:
         def fits(texts: Mapping[str, bytes]) -> bool:
             for scope, head, least, most in asked:
                 text = texts.get(scope, b"")
-                at = text.find(head)
-                if at < 0 or not least <= text[at + len(head) :][: len(most)] <= most:
+                at = text.find(head) + len(head)
+                if at < len(head) or not least <= text[at : at + len(most)] <= most:
                     return False
             return True
 
