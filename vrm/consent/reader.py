@@ -24,7 +24,7 @@ from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
 from vrm.consent.rows import RowCiphers, in_period, opened_part, shelf
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
-from vrm.consent.selection import Selection
+from vrm.consent.selection import Selection, State
 from vrm.consent.tokens import Tokens, jkt_of
 from vrm.consent.views import agreement_cipher
 from vrm.errors import (
@@ -219,26 +219,28 @@ class Reader:
     def _selected(
         self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
     ) -> tuple[list[bytes], str | None]:
-        """A filtered page. Rows are judged before the write lock is taken, and once more if any changed."""
+        """A filtered page. Rows are judged before the write lock is taken, and again if any changed since."""
         bound = selection.wanted.bound()
         after = 0 if cursor is None else self._open_cursor(access, opener.stream, cursor, bound)
-        with self._engine.read():
-            state, found = self._state(access), selection.page(limit, after)
+        state = self._state(access)
+        found = selection.page(limit, after, state)
 
         def settle(transaction: Transaction) -> tuple[list[bytes], int | None]:
             self._enter(transaction, access)
-            shown = found if self._state(access) == state else selection.page(limit, after)
+            now = self._state(access)
+            shown = found if now == state else selection.page(limit, after, now)
             self._note_read(transaction, access, opener, len(shown[0]))
             return shown
 
         items, last = self._together(access, settle)
         return items, None if last is None else self._cursor(access, opener.stream, last, bound)
 
-    def _state(self, access: Access) -> Row | None:
+    def _state(self, access: Access) -> State:
         """What is another one after every change of what this grant shows."""
-        return self._engine.one(
+        row = self._engine.one(
             "SELECT seq, edition, agreement FROM grants WHERE grant_id = ?", (access.grant_id,)
         )
+        return State(*row) if row else State(0, 0, b"")
 
     def changes(
         self, access: Access, collection: str, *, limit: int = 100, cursor: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vrm.consent import postings
 from vrm.consent.filters import Wanted
@@ -22,8 +22,16 @@ _LEAST = 100  # rows read at once where some may not fit
 _MANY = 500  # rows changed since a moment: up to here they are looked through, whatever is asked for
 
 
+class State(NamedTuple):
+    """Of a grant: the position of its newest row, up to where its rows are posted, what is agreed."""
+
+    seq: int
+    edition: int
+    agreement: bytes
+
+
 class Selection:
-    """The rows of one stream of a grant that fit. Reads run in the caller's transaction."""
+    """The rows of one stream of a grant that fit."""
 
     def __init__(self, engine: Engine, access: Access, opener: Opener, wanted: Wanted, since: int) -> None:
         self._engine = engine
@@ -35,11 +43,14 @@ class Selection:
         self._asked = {field: wanted.codes(field) for field in wanted.by()}
         self._keys = postings.keys_of(self._asked, access.keys)
 
-    def page(self, limit: int, after: int) -> tuple[list[bytes], int | None]:
-        """Up to `limit` rows as JSON bytes and the position of the last of them, None at the end."""
+    def page(self, limit: int, after: int, state: State) -> tuple[list[bytes], int | None]:
+        """Up to `limit` rows as JSON bytes and the position of the last of them, None at the end.
+
+        It is right where the state is still the same afterwards.
+        """
         items: list[bytes] = []
         last = after
-        for rows in self._candidates(after, limit + 1):
+        for rows in self._candidates(after, limit + 1, state):
             for row, text in zip(rows, self._opener.each(rows, self._fits), strict=True):
                 if text is None:
                     continue
@@ -49,19 +60,16 @@ class Selection:
                 last = row[0]
         return items, None
 
-    def _candidates(self, after: int, about: int) -> Iterator[list[Row]]:
+    def _candidates(self, after: int, about: int, state: State) -> Iterator[list[Row]]:
         """Rows that may fit, in the order of their `seq`."""
-        [(newest, edition)] = self._engine.all(
-            "SELECT seq, edition FROM grants WHERE grant_id = ?", (self._grant_id,)
-        ) or [(0, 0)]
-        if after < edition - 1 and not self._few_changed():
+        if after < state.edition - 1 and not self._few_changed():
             seqs = postings.found(self._engine, self._grant_id, self._keys, self._asked, after)
-            seqs = takewhile(edition.__gt__, seqs)  # whatever was altered
+            seqs = takewhile(state.edition.__gt__, seqs)  # whatever was altered
             while some := list(islice(seqs, about)):
                 yield self._at(some)
                 about = max(about, _LEAST)
-            after = edition - 1
-        while after < newest and (
+            after = state.edition - 1
+        while after < state.seq and (
             rows := self._rows("seq > ? ORDER BY seq LIMIT ?", (after, max(about, _LEAST)))
         ):
             yield rows
