@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import statistics
 
 from bench import load, machine, measure, rows
 from bench.measure import Finding, Outcome
-from bench.servers import Server, free_port, vrm
+from bench.servers import ROOT, Server, free_port, vrm
 from bench.stage import Run
 from bench.world import World
 
@@ -15,6 +16,7 @@ STARTS = 5
 
 def group(run: Run) -> Outcome:
     """Start-up over data that is there; memory at rest, and after readings, lists and new records."""
+    compileall.compile_dir(ROOT / "vrm", quiet=1)  # as an installation does
     world = World(run.folder / "resting", free_port())
     try:
         every = rows.reading(rows.Connection(world, world.vault("reader", rows.RECORDS)))

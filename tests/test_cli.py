@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PASSPHRASE
+from vrm import cli
 from vrm.cli import main
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +58,28 @@ def test_wrong_usage_is_an_error_and_a_hint(
     assert usage.startswith("usage: ")
     assert error.startswith("error: ")
     assert last == f"hint: {hint}"
+
+
+def test_every_command_is_in_the_file_that_is_loaded_for_it() -> None:
+    for own in cli._GROUPS.values():
+        for command in own:
+            (commands,) = (one for one in cli.parser(command)._actions if one.choices)
+            assert tuple(commands.choices or ()) == own
+
+
+def test_what_the_first_answer_does_not_need_is_not_loaded_before_it() -> None:
+    late = {
+        "marshmallow",
+        "joserfc",
+        "cryptography.x509",
+        "apispec",
+        "segno",
+        "vrm.vault.intake",
+        "vrm.thief",
+    }
+    look = "import sys; from vrm import cli; cli.parser('serve'); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, check=True, cwd=ROOT)
+    assert not late & set(found.stdout.decode().split())
 
 
 def test_a_field_is_complained_of_once(

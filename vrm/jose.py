@@ -7,7 +7,8 @@ keys where public ones belong, RSA below 2048 bits, curves besides P-256 and Ed2
 (RFC 7797), tokens that are too long. Every refusal is a JoseError, which repeats nothing of the token.
 
 joserfc's own `deserialize_compact` is not used: it ignores characters that are no base64url, takes the last
-of two equal keys, and bounds headers below the size of an RSA key.
+of two equal keys, and bounds headers below the size of an RSA key. It is loaded with the first token: a
+server that waited for it would start a tenth later.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Any
-
-from joserfc.errors import JoseError as JoserfcError
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
-from joserfc.jws import JWSRegistry
+from typing import TYPE_CHECKING, Any
 
 from vrm import strict_json
 from vrm.errors import JoseError
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 __all__ = [
     "ALGORITHMS",
@@ -61,10 +61,25 @@ _SMALL = {  # the y of the points of small order: anybody can make signatures th
     0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
 }
 _FITS = {"RSA": ("PS256",), "EC": ("ES256",), "OKP": ("EdDSA", "Ed25519")}  # the first is what we sign with
-_MODELS = {name: JWSRegistry.algorithms[name] for name in ("ES256", "PS256", "Ed25519")}
-_MODELS["EdDSA"] = _MODELS["Ed25519"]  # the same signature; joserfc's own EdDSA takes Ed448 as well
 
 Json = dict[str, Any]
+
+
+@cache
+def _models() -> dict[str, Any]:
+    """What signs and verifies, by algorithm."""
+    from joserfc.jws import JWSRegistry
+
+    known = JWSRegistry.algorithms
+    found = {name: known[name] for name in ("ES256", "PS256", "Ed25519")}
+    return {**found, "EdDSA": known["Ed25519"]}  # the same signature; joserfc's own EdDSA takes Ed448 as well
+
+
+@cache
+def _kinds() -> dict[str, type[ECKey | OKPKey | RSAKey]]:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    return {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +105,7 @@ def read(token: str, keys: Sequence[Mapping[str, Any]], *, typ: str | None = Non
     header, claims, message, signature = _pieces(token)
     algorithm = _algorithm(header, typ)
     for key in _candidates(keys, header.get("kid"), algorithm):
-        if _MODELS[algorithm].verify(message, signature, key):
+        if _models()[algorithm].verify(message, signature, key):
             return Signed(header, claims)
     raise JoseError("no key verifies the signature")
 
@@ -103,7 +118,7 @@ def read_with_own_key(token: str, typ: str) -> tuple[Json, str]:
     """
     header, claims, message, signature = _parts(token)
     algorithm, key, print_ = _own_key(header, typ)
-    if not _MODELS[algorithm].verify(message, signature, key):
+    if not _models()[algorithm].verify(message, signature, key):
         raise JoseError("the key does not verify the signature")
     return _object(claims), print_
 
@@ -152,10 +167,12 @@ def _checked(jwk: Mapping[str, Any]) -> tuple[Json, Key]:
 @lru_cache(maxsize=256)
 def _usable(names: tuple[str, ...], values: tuple[str, ...], numbers: bytes) -> Key:
     """The key of these numbers: a pure function of public bytes, kept as `_own_key` is; refusals are not."""
+    from joserfc.errors import JoseError as JoserfcError
+
     try:
         if names is _EC:  # reading it from DER takes half as long, for the same check that it is on the curve
-            return ECKey.import_key(_P256_DER + numbers)
-        return _KINDS[values[0]].import_key(dict(zip(names, values, strict=True)))
+            return _kinds()["EC"].import_key(_P256_DER + numbers)
+        return _kinds()[values[0]].import_key(dict(zip(names, values, strict=True)))
     except (JoserfcError, ValueError):
         raise JoseError("not a usable key") from None
 
@@ -174,24 +191,23 @@ def _thumbprint(key: Json) -> str:
 def sign(claims: Mapping[str, Any], private_jwk: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """A token in compact form. `alg` is the key's own and need not be given; `header` holds the rest."""
     key = dict(private_jwk)
-    kind = _KINDS[key["kty"]].import_key(key)
+    kind = _kinds()[key["kty"]].import_key(key)
     algorithm = header.get("alg") or key.get("alg") or _FITS[key["kty"]][0]
     if algorithm not in _FITS[key["kty"]]:
         raise ValueError("the key is not one for this algorithm")
     parts = (_written({"alg": algorithm, **header}), _written(claims))
     message = b".".join(parts)
-    return b".".join((*parts, _encoded(_MODELS[algorithm].sign(message, kind)))).decode()
+    return b".".join((*parts, _encoded(_models()[algorithm].sign(message, kind)))).decode()
 
 
 def private_key(seed: bytes, curve: str = "P-256") -> Json:
     """The private key on P-256 or Ed25519 that a seed of 32 uniform bytes or more stands for."""
     if len(seed) < 32:
         raise ValueError("a seed has 32 bytes or more")
+    from joserfc.jwk import ECKey, OKPKey
+
     made = ECKey.derive_key(seed, curve) if curve == "P-256" else OKPKey.derive_key(seed, "Ed25519")
     return dict(made.as_dict(private=True))
-
-
-_KINDS: dict[str, type[ECKey | OKPKey | RSAKey]] = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
 
 
 def _parts(token: str) -> tuple[str, str, bytes, bytes]:

@@ -15,7 +15,6 @@ from werkzeug.datastructures import MultiDict
 
 from vrm.consent.filters import EVERYTHING, FILTERED, Filtered, Wanted
 from vrm.errors import ParameterError, ValidationError
-from vrm.vault import schemas
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
 MAX_CURSOR = 1024  # characters
@@ -103,6 +102,8 @@ def _wanted(args: MultiDict[str, str]) -> Wanted:
 
 def _value(field: Filtered, name: str, text: str) -> str:
     """A value as the vault writes it down, so that what is equal looks equal."""
+    from vrm.vault import schemas
+
     collection, _, facet = field.datatype.partition(".")
     try:
         value: str = schemas.clean(collection, facet, field.name, text)

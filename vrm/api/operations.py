@@ -3,7 +3,7 @@
 Promises: `/healthz` says that the process answers; `/readyz` that its storage does and took what was last
 swept, and that the server is not about to stop. Neither tells anything about who lives here. Only who holds
 the server key learns how many proxies a request came through. The documents are made once, when first asked
-for. None of these addresses needs a token.
+for, and what makes them is loaded then. None of these addresses needs a token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask import Blueprint, Response, request
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, default_exceptions
 
-from vrm.api import guards, openapi, problems, reference
+from vrm.api import guards, problems
 from vrm.api.leaf import leaf, note
 from vrm.errors import DrainingError, StorageError, VrmError
 from vrm.settings import Settings
@@ -30,10 +30,14 @@ def blueprint(vaults: Vaults, settings: Settings) -> Blueprint:
 
     @cache
     def written() -> str:
+        from vrm.api import openapi
+
         return json.dumps(openapi.document(settings), ensure_ascii=False, separators=(",", ":"))
 
     @cache
     def page() -> Markup:
+        from vrm.api import openapi, reference
+
         return reference.page_body(openapi.document(settings))
 
     routes.add_url_rule("/healthz", "healthz", lambda: _healthy(vaults))

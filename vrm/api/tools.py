@@ -23,7 +23,6 @@ from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
 from vrm.errors import ParameterError, SessionExpiredError, TokenError, ValidationError, VrmError
 from vrm.settings import Settings
-from vrm.vault.intake import bring_in
 from vrm.vault.vault import Vault, Vaults
 
 PREFIX = "/api/v1/tools"
@@ -55,12 +54,14 @@ class ToolDesk:
 
     def bring_in(self) -> Response:
         """Import the files of a form; all of them or, if one cannot be read, none."""
+        from vrm.vault import intake
+
         vault, _ = self._opened()
         request.max_content_length = self._max_upload
         files = [upload for upload in request.files.getlist("files") if upload.filename]
         if not 0 < len(files) <= FILES_MOST:
             raise ValidationError(fields={"files": [f"needs 1 to {FILES_MOST} files"]})
-        reports = bring_in(vault, [(str(one.filename)[-200:], one.stream) for one in files])
+        reports = intake.bring_in(vault, [(str(one.filename)[-200:], one.stream) for one in files])
         return _json({"files": [report.as_json() for report in reports]})
 
     def connections(self) -> Response:

@@ -11,7 +11,6 @@ from typing import Any
 
 from vrm import __version__, serve
 from vrm import settings as settings_module
-from vrm.api import openapi
 from vrm.cli.frame import command, settings_of
 from vrm.settings import Settings
 
@@ -74,5 +73,7 @@ def _run_serve(chosen: argparse.Namespace) -> int:
 
 
 def _run_openapi(chosen: argparse.Namespace) -> int:
+    from vrm.api import openapi
+
     print(json.dumps(openapi.document(settings_of(chosen)), indent=2, ensure_ascii=False))
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from vrm.clock import Clock, today
 from vrm.consent import policy
@@ -19,8 +20,10 @@ from vrm.errors import GrantNotFoundError
 from vrm.vault.catalog import STAMPED
 from vrm.vault.changes import Change
 from vrm.vault.engine import Engine
-from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 
 @dataclass(frozen=True, slots=True)

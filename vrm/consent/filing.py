@@ -14,7 +14,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, day_of
 from vrm.consent import receipts
@@ -25,8 +25,10 @@ from vrm.errors import ConflictError, RecordNotFoundError, TamperedError, Valida
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.mailbox import Item, Mailbox
 from vrm.vault.records import Records
-from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 BATCH = 200  # items in one transaction
 A_WHILE = 1.0  # seconds of filing within one log-in or one page; the rest at the next

@@ -11,17 +11,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vrm.clock import rfc3339
 from vrm.consent.rows import shelf
 from vrm.consent.scopes import write_scope
 from vrm.errors import ValidationError
-from vrm.vault import crypto, schemas
+from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.envelope import pad
-from vrm.vault.schemas import Document
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 PENDING, FILED, REFUSED, WITHDRAWN = "pending", "filed", "refused", "withdrawn"
 _BUCKET = 128  # bytes of a sealed state
@@ -99,6 +101,8 @@ class Pen:
 
 def validated(collection: str, given: object) -> Document:
     """What was sent, as it may be filed; ValidationError names what is not valid or not theirs to say."""
+    from vrm.vault import schemas
+
     if not isinstance(given, Mapping):
         raise ValidationError("the body must be a JSON object of facets")
     document = schemas.validate(collection, given)

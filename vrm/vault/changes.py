@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vrm.vault.engine import Transaction
 from vrm.vault.keyring import Keyring
-from vrm.vault.schemas import Document
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 
 @dataclass(frozen=True, slots=True)

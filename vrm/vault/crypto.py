@@ -22,7 +22,6 @@ from enum import StrEnum, unique
 from hashlib import sha256
 from typing import ClassVar, Final, NoReturn
 
-from cryptography import x509
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,7 +35,6 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from vrm.errors import TamperedError
 from vrm.vault import envelope
@@ -453,6 +451,9 @@ def open_sealed(private: Key, blob: bytes, purpose: Purpose, *parts: Part) -> by
 
 def self_signed(host: str) -> tuple[bytes, bytes]:
     """(certificate, key) as PEM for trying TLS on one's own machine; valid for 30 days."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
-from vrm.vault import compact, crypto, envelope, schemas
+from vrm.vault import compact, crypto, envelope
 from vrm.vault.bookmarks import Bookmark
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED
 from vrm.vault.changes import Change, Watcher
@@ -27,7 +27,9 @@ from vrm.vault.engine import Engine, Transaction
 from vrm.vault.generations import blame_renewal, require_current
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyring import Keyring
-from vrm.vault.schemas import Document
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 TABLES = (
     "CREATE TABLE records (vault TEXT NOT NULL, collection TEXT NOT NULL, record TEXT NOT NULL,"
@@ -248,6 +250,8 @@ class Records:
 
     def check(self, document: Mapping[str, Any]) -> Document:
         """A valid, complete document; ValidationError names the fields."""
+        from vrm.vault import schemas
+
         return schemas.validate(self.name, document)
 
     def apply(

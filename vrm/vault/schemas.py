@@ -1,7 +1,8 @@
 """marshmallow schemas derived from the catalog: page, API, SDK deposit and command validate alike.
 
 The only module that touches `marshmallow`. A document that passed has every facet present, text in NFC
-without control or direction-changing characters, dates and money in one spelling.
+without control or direction-changing characters, dates and money in one spelling. Whoever validates loads it
+then: a server starts a tenth sooner without marshmallow.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, g
@@ -17,10 +18,12 @@ from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.errors import TamperedError
 from vrm.settings import Settings
-from vrm.vault.schemas import Document
 from vrm.vault.vault import Vault, Vaults
 from vrm.web.limits import Limits
 from vrm.web.tally import Tally
+
+if TYPE_CHECKING:
+    from vrm.vault.schemas import Document
 
 EXTENSION = "vrm.web"
 

@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any, Final
 
 from vrm.errors import ValidationError
-from vrm.vault import schemas
 from vrm.vault.catalog import CATALOG_BY_NAME, Collection, Facet, Field
 from vrm.vault.importers.categories import CATEGORIES
 
@@ -155,6 +154,8 @@ def _inputs(collection: str) -> tuple[tuple[str, Field, str], ...]:
 
 def checked(collection: Collection, document: Document) -> tuple[Document, dict[str, list[str]]]:
     """The validated document, and the reasons why it is not valid, by `facet.field`."""
+    from vrm.vault import schemas
+
     try:
         return schemas.validate(collection.name, document), {}
     except ValidationError as refused:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-import segno
 from flask import render_template, request
 from flask_babel import gettext
 from markupsafe import Markup
@@ -70,6 +69,8 @@ def _page(typed: str = "", site: str = "", link: str = "", wrong: list[str] | No
 
 def scannable(address: str) -> Markup:
     """A QR code (ISO/IEC 18004) of an address, as a drawing without script or style."""
+    import segno
+
     drawn = segno.make_qr(address).svg_inline(
         border=2,
         dark="#000",

@@ -8,7 +8,6 @@ from flask import render_template, request
 from flask_babel import gettext
 
 from vrm.errors import ConflictError, FormatError, ImportLimitError
-from vrm.vault.intake import bring_in
 from vrm.web.desk import vault, web
 
 Page = str | tuple[str, int]
@@ -26,11 +25,13 @@ def show_import() -> Page:
 @web.post("/import")
 def take_import() -> Page:
     """Import what was uploaded; all of it or, if a file cannot be read, none."""
+    from vrm.vault import intake
+
     files = [upload for upload in request.files.getlist("files") if upload.filename][:FILES_MOST]
     if not files:
         return _again(gettext("Choose a file first."), 400)
     try:
-        reports = bring_in(vault(), [(str(upload.filename)[-200:], upload.stream) for upload in files])
+        reports = intake.bring_in(vault(), [(str(upload.filename)[-200:], upload.stream) for upload in files])
     except FormatError:
         return _again(
             gettext(
