@@ -209,36 +209,46 @@ def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
     return hmac.digest(key.reveal(), context(purpose, *parts), "sha256")
 
 
-class Mac:
-    """`mac` under one key and purpose, begun once for many rows: a third of what each costs alone.
+class Begun:
+    """HMAC-SHA256 under one key, begun once for many texts: a third of what each costs alone.
 
-    HMAC by its definition (RFC 2104) over two hashes; `hmac`'s own objects take twice as long to copy.
+    By its definition (RFC 2104) over two hashes; `hmac`'s own objects take twice as long to copy.
     """
 
     __slots__ = ("_inner", "_outer")
 
-    def __init__(self, key: Key, purpose: Purpose, *parts: Part) -> None:
-        """`parts` are those that all rows begin with."""
+    def __init__(self, key: Key, start: bytes = b"") -> None:
+        """`start` is what all texts begin with."""
         block = key.reveal().ljust(_HASH_BLOCK, b"\0")  # a key is never longer than a block
-        self._inner = sha256(block.translate(_INNER) + context(purpose, *parts))
+        self._inner = sha256(block.translate(_INNER) + start)
         self._outer = sha256(block.translate(_OUTER))
 
-    def of(self, *parts: Part) -> bytes:
-        """What `mac` gives for these parts, after those that all rows begin with."""
-        return self.of_packed(envelope.pack(*parts))
-
-    def of_packed(self, packed: bytes) -> bytes:
-        """The same of parts that are packed already."""
+    def of_packed(self, rest: bytes) -> bytes:
+        """Of the text that begins so and goes on with `rest`."""
         inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(packed)
+        inner.update(rest)
         outer.update(inner.digest())
         return outer.digest()
 
     def __repr__(self) -> str:
-        return "<Mac>"
+        return f"<{type(self).__name__}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a key is neither pickled nor copied")
+
+
+class Mac(Begun):
+    """`mac` under one key and purpose, for many rows."""
+
+    __slots__ = ()
+
+    def __init__(self, key: Key, purpose: Purpose, *parts: Part) -> None:
+        """`parts` are those that all rows begin with."""
+        super().__init__(key, context(purpose, *parts))
+
+    def of(self, *parts: Part) -> bytes:
+        """What `mac` gives for these parts, after those that all rows begin with."""
+        return self.of_packed(envelope.pack(*parts))
 
 
 def masked(key: Key, start: bytes, text: bytes) -> bytes:
@@ -275,12 +285,16 @@ class Cipher:
         self._bound = self._header + self._prefix
 
     @classmethod
-    def within(cls, key: Key, bound: bytes) -> Cipher:
-        """One whose `context` is packed already."""
+    def within(
+        cls, key: Key | Begun, bound: bytes, generation: int = 1, before: Cipher | None = None
+    ) -> Cipher:
+        """One whose `context` is packed already; of a key that is begun, under the subkey for it."""
         self = cls.__new__(cls)
-        self._before, self._prefix, self._header = None, bound, _FIRST
-        self._aead = AESGCM(key.reveal())
-        self._bound = _FIRST + bound
+        self._before, self._prefix = before, bound
+        raw = key.reveal() if isinstance(key, Key) else key.of_packed(bound + b"\x01")  # as `_expand`
+        self._aead = AESGCM(raw)
+        self._header = _FIRST if generation == 1 else envelope.header(generation)
+        self._bound = self._header + bound
         return self
 
     def seal(self, text: bytes, *parts: Part) -> bytes:

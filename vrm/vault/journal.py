@@ -53,6 +53,14 @@ class Place(NamedTuple):
     base: int = 0
 
 
+class State(NamedTuple):
+    """The generation of a vault's root, whether its records are watched, the sealed head of its journal."""
+
+    generation: int
+    watched: int
+    head: bytes | None
+
+
 class Journal:
     """One vault's journal."""
 
@@ -86,14 +94,23 @@ class Journal:
 
         SessionExpiredError where the root was replaced since the vault was opened.
         """
+        require_current(self._engine, self._keyring)
+        self._write(transaction, self._head(), changes)
+
+    def append_to(self, transaction: Transaction, state: State, changes: Sequence[Noted]) -> None:
+        """`append` to what `state` has just read in the same transaction."""
+        if state.generation != self._keyring.generation:
+            require_current(self._engine, self._keyring)
+        self._write(transaction, self._place(state.head), changes)
+
+    def state(self) -> State:
+        """What a change of records asks of its vault first; a vault that is gone is one of no generation."""
         row = self._engine.one(
-            "SELECT v.generation, h.sealed FROM vaults v LEFT JOIN journal_heads h ON h.vault = v.vault"
-            " WHERE v.vault = ?",
+            "SELECT v.generation, v.watched, h.sealed FROM vaults v"
+            " LEFT JOIN journal_heads h ON h.vault = v.vault WHERE v.vault = ?",
             (self._vault,),
         )
-        if row is None or row[0] != self._keyring.generation:
-            require_current(self._engine, self._keyring)
-        self._write(transaction, self._place(row[1] if row else None), changes)
+        return State(*row) if row else State(0, 0, None)
 
     def _write(self, transaction: Transaction, place: Place, changes: Sequence[Noted]) -> None:
         seq, link, base = place

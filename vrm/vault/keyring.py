@@ -8,12 +8,12 @@ what they made is known elsewhere: those of pairwise ids and of import fingerpri
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 
 from vrm.errors import TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet
-from vrm.vault.crypto import Cipher, Key, Mac, Purpose
+from vrm.vault.crypto import Begun, Cipher, Key, Mac, Purpose
 
 # Sealed anew in the transaction that makes a root: what the root before sealed for them counts no more, or
 # whoever holds that one could vouch for other slots, grants and ends of chains while the rest is renewed.
@@ -29,6 +29,13 @@ _AT_ONCE = frozenset(
         Purpose.PREVIOUS_ROOT,
     }
 )
+
+
+@cache
+def _facets(collection: str) -> tuple[tuple[Facet, bytes], ...]:
+    """(facet, what its key is derived for, beside the vault) in the catalog's order."""
+    facets = CATALOG_BY_NAME[collection].facets
+    return tuple((facet, envelope.pack(collection, facet.name)) for facet in facets)
 
 
 class Keyring:
@@ -80,14 +87,13 @@ class Keyring:
         """(facet, cipher) for every facet of a collection, in the catalog's order."""
         found = self._records.get(collection)
         if found is None:
-            facets = CATALOG_BY_NAME[collection].facets
-            found = tuple((facet, self._record_cipher(collection, facet.name)) for facet in facets)
-            self._records[collection] = found
+            start, facets = crypto.context(Purpose.RECORD, self.vault), _facets(collection)
+            older = self.before.record_ciphers(collection) if self.before else [(None, None)] * len(facets)
+            found = self._records[collection] = tuple(
+                (facet, Cipher.within(self._stem, start + packed, self.generation, before))
+                for (facet, packed), (_, before) in zip(facets, older, strict=True)
+            )
         return found
-
-    def _record_cipher(self, collection: str, facet: str) -> Cipher:
-        before = self.before._record_cipher(collection, facet) if self.before else None  # noqa: SLF001 - a ring
-        return self._derived(Purpose.RECORD, collection, facet, before=before)
 
     def cipher(self, purpose: Purpose, *parts: str) -> Cipher:
         """A cipher for one of the vault's own purposes (journal, roster, grant wraps, reserve, heads)."""
@@ -95,13 +101,14 @@ class Keyring:
         if found is None:
             older = None if purpose in _AT_ONCE else self.before
             before = older.cipher(purpose, *parts) if older else None
-            found = self._ciphers[purpose, *parts] = self._derived(purpose, *parts, before=before)
+            bound = crypto.context(purpose, self.vault, *parts)
+            found = Cipher.within(self._stem, bound, self.generation, before)
+            self._ciphers[purpose, *parts] = found
         return found
 
-    def _derived(self, purpose: Purpose, *parts: str, before: Cipher | None) -> Cipher:
-        return Cipher(
-            self._root, purpose, self.vault, *parts, generation=self.generation, derive=True, before=before
-        )
+    @cached_property
+    def _stem(self) -> Begun:
+        return Begun(self._root)
 
     def log_private(self) -> Key:
         """The private key to which the disclosure log is sealed."""

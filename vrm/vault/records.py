@@ -281,33 +281,28 @@ class Records:
         expected: Mapping[str, int],
         fingerprints: Mapping[str, bytes],
     ) -> None:
-        watched = self._watched()
-        now = self._stamping(watched=watched)
-        stored = {
-            record: document if document is None or not now else self._stamped(record, document, now)
-            for record, document in changes.items()
-        }
+        state = self._journal.state()
+        now = self._stamping(watched=bool(state.watched))
         noted: list[Noted] = []
         told: list[Change] = []
-        for record, document in stored.items():
-            present = self._require(record, expected)
+        for record, given in changes.items():
+            new = given is not None and expected.get(record) == 0  # then the table says whether it is
+            present = 0 if new else self._require(record, expected)
+            document = self._stamped(record, given, now, present) if now and given is not None else given
             noted.append(self._write(transaction, record, document, present, fingerprints.get(record)))
             told.append(Change(self.name, record, document, fresh=not present))
-        self._journal.append(transaction, noted)
-        if watched:
+        self._journal.append_to(transaction, state, noted)
+        if state.watched:
             self._tell(transaction, told)
 
     def _stamping(self, *, watched: bool) -> int:
         """The time at which new records come in; 0 where nobody asks when: before any grant is made."""
         return self._clock.now() if self.name == STAMPED and watched else 0
 
-    def _stamped(self, record: str, document: Document, now: int) -> Document:
+    def _stamped(self, record: str, document: Document, now: int, present: int) -> Document:
         """The document with when it came in: what is stored counts, an edit moves nothing."""
         notes = dict(document["notes"])
-        try:
-            arrived = self.get(record)["notes"].get("arrived")
-        except RecordNotFoundError:
-            arrived = notes.get("arrived", now)
+        arrived = self.get(record)["notes"].get("arrived") if present else notes.get("arrived", now)
         notes.pop("arrived", None)
         return {**document, "notes": notes if arrived is None else {**notes, "arrived": arrived}}
 
@@ -335,16 +330,19 @@ class Records:
             return Noted(self.name, record, 0, "")
         revision = present + 1 if present else _first_revisions(1)[0]
         body = self.seal(record, revision, document)
-        transaction.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, 0, ?, ?) ON CONFLICT (vault, collection, record)"
-            " DO UPDATE SET revision = excluded.revision, body = excluded.body",
-            (*key, revision, fingerprint, body),
+        written = transaction.execute(
+            "UPDATE records SET revision = ?, body = ? WHERE vault = ? AND collection = ? AND record = ?"
+            if present
+            else "INSERT INTO records (revision, body, vault, collection, record, import, fingerprint)"
+            " VALUES (?, ?, ?, ?, ?, 0, ?) ON CONFLICT (vault, collection, record) DO NOTHING",
+            (revision, body, *key) if present else (revision, body, *key, fingerprint),
         )
+        if written.rowcount != 1:
+            raise ConflictError()
         return Noted(self.name, record, revision, body_hash(body))
 
     def _watched(self) -> bool:
-        row = self._engine.one("SELECT watched FROM vaults WHERE vault = ?", (self._vault,))
-        return bool(row and row[0])
+        return bool(self._journal.state().watched)
 
     def _tell(self, transaction: Transaction, changes: Sequence[Change]) -> None:
         if self._watcher is None:

@@ -64,11 +64,14 @@ class Sessions:
             )
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
-    def resume(self, secret: str) -> tuple[str, Keyring]:
-        """(the vault's name, its keys) of a running session; SessionExpiredError for any other secret."""
+    def resume(self, secret: str) -> tuple[str, Keyring, bool]:
+        """(the vault's name, its keys, whether its recovery code is confirmed) of a running session.
+
+        SessionExpiredError for any other secret.
+        """
         lookup, wrapping = SessionSlot.lookup(_bytes_of(secret), self._pepper)
         row = self._engine.one(
-            f"SELECT s.vault, s.wrapped, s.expires, s.used, v.username, {RING} FROM sessions s"
+            f"SELECT s.vault, s.wrapped, s.expires, s.used, v.username, v.confirmed, {RING} FROM sessions s"
             f" JOIN vaults v ON v.vault = s.vault{RING_OF} WHERE s.lookup = ?",
             (lookup,),
         )
@@ -82,13 +85,13 @@ class Sessions:
             raise SessionExpiredError()
         root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
         try:
-            keyring = ring(row[0], root, parse(row[1]).generation, row[5:])
+            keyring = ring(row[0], root, parse(row[1]).generation, row[6:])
         except TamperedError:
             raise SessionExpiredError() from None
         if now >= row[3] + _TOUCH:
             with self._engine.write(of=row[0]) as transaction:
                 transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
-        return str(row[4]), keyring
+        return str(row[4]), keyring, bool(row[5])
 
     def close(self, vault: str, secret: str) -> None:
         """End one session: its wrap is deleted."""

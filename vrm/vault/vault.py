@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 
 from vrm.clock import Clock
 from vrm.errors import (
@@ -65,8 +66,7 @@ class Vaults:
         self.server_key = server_key
         self.clock = clock
         self.watcher = watcher
-        # what else is sealed under the roots of vaults; consent adds its own
-        self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]
+        self.parts: list[rotation.Part] = [MailboxPart(engine, server_key.vouch)]  # consent adds its own
         self.stretching = Stretching(engine, server_key, limits or KdfLimits(), stretch_wait, stretch_places)
         self.sessions = Sessions(engine, server_key, clock, sessions or SessionLimits())
         self.tools = Tools(engine, server_key, clock)
@@ -150,8 +150,10 @@ class Vaults:
 
     def resume(self, session_secret: str) -> Vault:
         """The vault of a running session; SessionExpiredError for any other secret."""
-        username, keyring = self.sessions.resume(session_secret)
-        return Vault(self, keyring, username)
+        username, keyring, confirmed = self.sessions.resume(session_secret)
+        opened = Vault(self, keyring, username)
+        opened.recovery_confirmed = confirmed  # read with the session
+        return opened
 
     def resume_tool(self, secret: bytes) -> Vault:
         """The vault that a tool was let into; SessionExpiredError for any other secret."""
@@ -253,7 +255,7 @@ class Vault:
     def __repr__(self) -> str:
         return f"<Vault {self.id}>"
 
-    @property
+    @cached_property
     def recovery_confirmed(self) -> bool:
         """Whether the customer proved that she wrote the recovery code down."""
         row = self.engine.one("SELECT confirmed FROM vaults WHERE vault = ?", (self.id,))
@@ -338,6 +340,7 @@ class Vault:
                 drop=(RecoverySlot.kind,),
             )
             transaction.execute("UPDATE vaults SET confirmed = 0 WHERE vault = ?", (self.id,))
+        self.recovery_confirmed = False
         self.engine.purge()
         return code
 
@@ -350,6 +353,7 @@ class Vault:
                 continue
             with self.engine.write() as transaction:
                 transaction.execute("UPDATE vaults SET confirmed = 1 WHERE vault = ?", (self.id,))
+            self.recovery_confirmed = True
             return True
         return False
 

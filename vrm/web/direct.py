@@ -37,8 +37,15 @@ class NewRecords:
         self._desk: Desk = app.extensions[EXTENSION]
         self._plain = Plain(app.config["TRUSTED_HOSTS"])
         self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
-        self._headers = [*headers.of_pages(self._desk.https).items(), ("Cache-Control", "no-store")]
-        self._moved = {address: redirect(f"/{place.path}", 303) for address, place in self._places.items()}
+        desk = self._desk
+        beside = session.attributes(session.NOTICE_SECONDS, desk)
+        told = dump_cookie(desk.cookie(session.NOTICE), "added", **beside)  # to be said on the next page
+        always = (("Set-Cookie", told), *headers.of_pages(desk.https).items(), ("Cache-Control", "no-store"))
+        self._hosts, self._session = {desk.host}, desk.cookie(session.SESSION)
+        self._answers = {}
+        for address, place in self._places.items():
+            moved = redirect(f"/{place.path}", 303)
+            self._answers[address] = ([*moved.headers, *always], moved.get_data())
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         address = environ["PATH_INFO"]
@@ -53,14 +60,9 @@ class NewRecords:
         if not added:
             return self._app(environ, start_response)
         self._named(environ, "POST", RULE)
-        moved = self._moved[address]
-        start_response("303 SEE OTHER", [*moved.headers, ("Set-Cookie", self._notice()), *self._headers])
-        return [moved.get_data()]
-
-    def _notice(self) -> str:
-        """That it was added, to be said on the next page."""
-        beside = session.attributes(session.NOTICE_SECONDS, self._desk)
-        return dump_cookie(self._desk.cookie(session.NOTICE), "added", **beside)
+        told, body = self._answers[address]
+        start_response("303 SEE OTHER", list(told))
+        return [body]
 
     def _is_plain(self, environ: Environ) -> bool:
         return (
@@ -69,7 +71,7 @@ class NewRecords:
             and session.is_from_here(
                 environ.get("HTTP_SEC_FETCH_SITE", "same-origin"),
                 environ.get("HTTP_ORIGIN", "null"),
-                {self._desk.host},
+                self._hosts,
             )
         )
 
@@ -89,7 +91,7 @@ class NewRecords:
     def _unlocked(self, environ: Environ, form: dict[str, str]) -> Vault | None:
         """Her vault, if session and form token are good and she has her recovery code."""
         cookies = parse_cookie(environ.get("HTTP_COOKIE", ""))
-        secret = cookies.get(self._desk.cookie(session.SESSION), "")
+        secret = cookies.get(self._session, "")
         if not secret:
             return None
         vault = self._desk.vaults.resume(secret)
