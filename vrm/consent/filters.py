@@ -87,28 +87,25 @@ class Wanted:
 
     def judge(self) -> Fits:
         """Tells whether a row fits, by the bytes that leave: within a text no quotation mark stands bare."""
-        asked = [(field.scope, *self._looks(field)) for field in self.by()]
-
-        def fits(texts: Mapping[str, bytes]) -> bool:
-            for scope, head, least, most in asked:
-                text = texts.get(scope, b"")
-                at = text.find(head) + len(head)
-                if at < len(head) or not least <= text[at : at + len(most)] <= most:
-                    return False
-            return True
-
-        return fits
+        looks = [self._look(field) for field in self.by()]
+        return looks[0] if len(looks) == 1 else lambda texts: all(look(texts) for look in looks)
 
     def _ends(self, field: Filtered) -> tuple[str, str]:
         first, last = (getattr(self, name) or ABSENT for name in (field.parameters[0], field.parameters[-1]))
         return first, last
 
-    def _looks(self, field: Filtered) -> tuple[bytes, bytes, bytes]:
-        """(the bytes that stand there, the least and the most that may follow): days compare as texts."""
-        first, last = self._ends(field)
+    def _look(self, field: Filtered) -> Fits:
+        scope, (first, last) = field.scope, self._ends(field)
         if not field.ranged:
-            return compact.dumps({field.name: first})[1:-1], b"", b""
-        return b'"%b":"' % field.name.encode(), first.encode(), last.encode() or _NEVER
+            member = compact.dumps({field.name: first})[1:-1]
+            return lambda texts: member in texts.get(scope, b"")
+        head, least, most = b'"%b":"' % field.name.encode(), first.encode(), last.encode() or _NEVER
+
+        def within(texts: Mapping[str, bytes]) -> bool:
+            _, found, text = texts.get(scope, b"").partition(head)
+            return found != b"" and least <= text[: len(most)] <= most  # days compare as texts
+
+        return within
 
 
 EVERYTHING = Wanted()
