@@ -12,7 +12,7 @@ Postings only say where to look, nothing vouches for them: the rows are judged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import compress, dropwhile
 
 from vrm.consent.filters import CODE, FILTERED, Filtered, values_of
 from vrm.vault import crypto, envelope
@@ -153,7 +153,7 @@ def found(engine: Engine, grant_id: str, keys: Keys, asked: Between, after: int)
         (grant_id, first, step),
     ):
         for number, packed in buckets:
-            yield from (seq for seq in _places(_Bucket(packed), keys, asked, number) if seq > after)
+            yield from dropwhile(after.__ge__, _places(_Bucket(packed), keys, asked, number))
         first, step = buckets[-1][0] + 1, _LONGEST_STEP
 
 
