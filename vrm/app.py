@@ -74,7 +74,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         clock=clock,
         limits=limits or KdfLimits(memory=settings.kdf_memory, passes=settings.kdf_passes),
         sessions=SessionLimits(idle=settings.session_idle, absolute=settings.session_absolute),
-        stretch_places=bodies.THREADS // 2,  # of a server process; the others go on reading
+        stretch_places=bodies.THREADS // 4,  # of a server process; the others go on reading
     )
     if replaced:
         adopt(vaults)

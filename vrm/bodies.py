@@ -19,8 +19,8 @@ from vrm.plain import Environ, Wsgi
 
 CHUNK: Final = 64 * 1024  # bytes asked of the connection at a time
 LARGE: Final = 768 * 1024  # bytes; only uploads are larger
-THREADS: Final = 4  # of a server process; those that the places below leave over go on reading
-PLACES: Final = 2  # bodies at a time that a server process waits for
+THREADS: Final = 8  # of a server process; those that the places below leave over go on reading
+PLACES: Final = 4  # bodies at a time that a server process waits for
 LARGE_PLACES: Final = 1  # uploads, counted apart: one may take minutes
 TURN: Final = 0.05  # seconds to wait for a place; whoever has all there is done sooner
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})

@@ -7,6 +7,9 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Protocol
 
+_DAY = 86_400  # seconds
+_FIRST_DAY = date(1970, 1, 1).toordinal()
+
 
 class Clock(Protocol):
     """Seconds since the epoch, UTC."""
@@ -29,6 +32,11 @@ def today(clock: Clock) -> date:
 def day_of(seconds: int) -> date:
     """The UTC day of a moment in unix seconds."""
     return datetime.fromtimestamp(seconds, UTC).date()
+
+
+def ordinal(clock: Clock) -> int:
+    """The number of the UTC day of `clock`, as `date.toordinal` counts."""
+    return _FIRST_DAY + clock.now() // _DAY
 
 
 @lru_cache(maxsize=1024)

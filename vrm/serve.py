@@ -103,6 +103,11 @@ def require_free(settings: Settings) -> None:
             ) from None
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """All but that threads are more than processors: they wait for each other's work (groupcommit.py)."""
+    return not str(record.msg).startswith("Configuration allows spawning up to")
+
+
 def prepare(settings: Settings) -> None:
     """Whatever can be refused before serving is refused here; the data is made, or lifted, once."""
     require_free(settings)
@@ -130,6 +135,7 @@ def serve(
     """
     forbid_core_dumps()
     logs.setup(settings.log_level, settings.log_format)
+    logging.getLogger("_granian").addFilter(_is_news)
     outside = dict(os.environ)
     export(settings)
     with (

@@ -228,7 +228,7 @@ def test_our_own_mistakes_are_answered_by_flask(
     def fail(*_: Any) -> None:
         raise KeyError("ours")
 
-    monkeypatch.setattr(direct_of(app), "_read", fail)
+    monkeypatch.setattr(direct_of(app)._gate, "opened", fail)
     app.testing = False
     answer = shop.read("/purchases", tokens["access_token"])
     assert (answer.status_code, answer.content_type) == (500, "application/problem+json")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vrm.errors import BusyError, DataNewerError, StorageError
-from vrm.vault.engine import Engine, Schema
+from vrm.vault.engine import Engine, Schema, Step, Transaction, Work, one_step
 
 Opener = Callable[[Path], Engine]
 NOTES = Schema(
@@ -108,6 +108,78 @@ class EngineContract:
         with engine.write() as transaction:
             transaction.execute("INSERT INTO notes VALUES (1, 'again')")
         assert engine.one("SELECT text FROM notes") == ("again",)
+
+    def test_a_work_is_sent_what_its_steps_returned_once_that_is_durable(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        def work() -> Work[str]:
+            one = yield Step(self._insert(1), "a")
+            seen = other.one("SELECT count(*) FROM notes")
+            two = yield Step(self._insert(2), "b")
+            return f"{one} {seen} {two}"
+
+        assert engine.perform(work()) == "1 (1,) 2"
+        assert other.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,)]
+
+    def test_what_a_step_raises_is_thrown_into_its_work_which_may_go_on(self, engine: Engine) -> None:
+        def fail(transaction: Transaction) -> None:
+            self._insert(1)(transaction)
+            raise ValueError("half done")
+
+        def work() -> Work[str]:
+            try:
+                yield Step(fail)
+            except ValueError as error:
+                yield Step(self._insert(2))
+                return str(error)
+            return "never"
+
+        assert engine.perform(work()) == "half done"
+        assert engine.all("SELECT id FROM notes") == [(2,)]
+
+        def passes() -> Work[None]:
+            yield Step(fail)
+
+        with pytest.raises(ValueError, match="half done"):
+            engine.perform(passes())
+        assert engine.all("SELECT id FROM notes") == [(2,)]
+
+    def test_a_work_may_end_without_a_step_or_fail_between_two(self, engine: Engine) -> None:
+        def idle() -> Work[int]:
+            return 7
+            yield
+
+        def fails() -> Work[None]:
+            yield Step(self._insert(1))
+            raise KeyError("later")
+
+        assert engine.perform(idle()) == 7
+        with pytest.raises(KeyError, match="later"):
+            engine.perform(fails())
+        assert engine.all("SELECT id FROM notes") == [(1,)]  # what was durable stays
+
+    def test_a_work_inside_a_block_joins_it(self, engine: Engine) -> None:
+        with pytest.raises(ZeroDivisionError), engine.write():  # noqa: PT012
+            assert engine.perform(one_step(self._insert(1))) == 1
+            raise ZeroDivisionError
+        assert engine.all("SELECT id FROM notes") == []
+
+    def test_a_work_within_a_work_is_done_at_once(self, engine: Engine) -> None:
+        def work() -> Work[int]:
+            first = engine.together(self._insert(1))
+            second: int = yield Step(self._insert(2))
+            return first + second + engine.perform(one_step(self._insert(3)))
+
+        assert engine.perform(work()) == 6
+        assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,), (3,)]
+
+    @staticmethod
+    def _insert(number: int) -> Callable[[Transaction], int]:
+        def act(transaction: Transaction) -> int:
+            transaction.execute("INSERT INTO notes VALUES (?, 'x')", (number,))
+            return number
+
+        return act
 
     def test_a_block_sees_its_own_changes(self, engine: Engine) -> None:
         with engine.write() as transaction:

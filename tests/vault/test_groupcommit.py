@@ -1,6 +1,5 @@
 """Acts of several threads in one transaction: who gets what, and what is on the disk."""
 
-import fcntl
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from vrm.errors import StorageError
-from vrm.vault.engine import Schema, Transaction
+from vrm.vault.engine import Schema, Step, Transaction, Work
 from vrm.vault.sqlite import SqliteEngine
 
 NOTES = Schema("notes", 1, ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",))
@@ -28,14 +27,22 @@ def engine(tmp_path: Path) -> Iterator[SqliteEngine]:
 
 
 @contextmanager
-def held_up(engine: SqliteEngine) -> Iterator[None]:
-    """Nobody writes while this lasts, as if another process did."""
-    lock = os.open(engine._lock_path("write"), os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
+def led(engine: SqliteEngine, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
+    """Somebody is at work while this lasts, and does then what came meanwhile."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Work[None]:
+        begun.set()
+        go_on.wait(10)
+        return
         yield
+
+    future = pool.submit(engine.perform, slow())
+    begun.wait(10)
+    try:
+        yield future
     finally:
-        os.close(lock)
+        go_on.set()
 
 
 def insert(number: int) -> Callable[[Transaction], int]:
@@ -47,7 +54,7 @@ def insert(number: int) -> Callable[[Transaction], int]:
 
 
 def wait_for(engine: SqliteEngine, count: int) -> None:
-    """Until so many acts wait: the leader's is among them."""
+    """Until so many works wait."""
     end = time.monotonic() + 10
     while len(engine._group._waiting) < count:
         assert time.monotonic() < end
@@ -57,9 +64,9 @@ def wait_for(engine: SqliteEngine, count: int) -> None:
 def gather(
     engine: SqliteEngine, acts: list[Callable[[Transaction], Any]], pool: ThreadPoolExecutor
 ) -> list[Future[Any]]:
-    """All acts at once, in the order given; done when this returns."""
-    futures = []
-    with held_up(engine):
+    """All acts at once, in the order given, and before them who led; done when this returns."""
+    with led(engine, pool) as leader:
+        futures = [leader]
         for number, act in enumerate(acts):
             futures.append(pool.submit(engine.together, act))
             wait_for(engine, number + 1)
@@ -73,8 +80,8 @@ def ids(engine: SqliteEngine) -> list[int]:
 
 
 def test_acts_that_wait_at_the_same_time_share_a_transaction(engine: SqliteEngine) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        done = gather(engine, [insert(number) for number in range(8)], pool)
+    with ThreadPoolExecutor(9) as pool:
+        _, *done = gather(engine, [insert(number) for number in range(8)], pool)
     assert len({future.result() for future in done}) == 1
     assert ids(engine) == list(range(8))
 
@@ -96,8 +103,8 @@ def test_what_one_act_raises_is_its_own(engine: SqliteEngine) -> None:
     def refuse(_: Transaction) -> None:
         raise ValueError("not this one")
 
-    with ThreadPoolExecutor(3) as pool:
-        first, second, third = gather(engine, [insert(1), refuse, insert(3)], pool)
+    with ThreadPoolExecutor(4) as pool:
+        _, first, second, third = gather(engine, [insert(1), refuse, insert(3)], pool)
     assert isinstance(second.exception(), ValueError)
     assert first.result() == third.result()
     assert ids(engine) == [1, 3]
@@ -108,8 +115,8 @@ def test_what_an_act_wrote_before_it_raised_is_undone_and_the_others_stay(engine
         insert(2)(transaction)
         raise ValueError("half done")
 
-    with ThreadPoolExecutor(3) as pool:
-        first, second, third = gather(engine, [insert(1), half, insert(3)], pool)
+    with ThreadPoolExecutor(4) as pool:
+        _, first, second, third = gather(engine, [insert(1), half, insert(3)], pool)
     assert isinstance(second.exception(), ValueError)
     assert (first.exception(), third.exception()) == (None, None)
     assert ids(engine) == [1, 3]
@@ -131,10 +138,10 @@ def test_nobody_is_told_of_success_where_the_leader_was_interrupted(engine: Sqli
     def interrupt(_: Transaction) -> None:
         raise KeyboardInterrupt
 
-    with ThreadPoolExecutor(4) as pool:
-        first, *others = gather(engine, [insert(1), insert(2), interrupt, insert(3)], pool)
-    assert isinstance(first.exception(), KeyboardInterrupt)  # it led, and got what reached its thread
-    assert [type(other.exception()) for other in others] == [StorageError] * 3
+    with ThreadPoolExecutor(5) as pool:
+        leader, *others = gather(engine, [insert(1), insert(2), interrupt, insert(3)], pool)
+    assert isinstance(leader.exception(), KeyboardInterrupt)  # what reached its thread
+    assert [type(other.exception()) for other in others] == [StorageError] * 4
     assert ids(engine) == []
     engine.together(insert(4))
     assert ids(engine) == [4]
@@ -150,6 +157,36 @@ def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, t
         engine.together(insert(1))
     raw.execute("ROLLBACK")
     blocker.close()
+    engine.together(insert(2))
+    assert ids(engine) == [2]
+
+
+def test_works_of_several_steps_share_each_of_their_transactions(engine: SqliteEngine) -> None:
+    def twice(number: int) -> Work[tuple[int, int]]:
+        first = yield Step(insert(number))
+        second = yield Step(insert(100 + number))
+        return first, second
+
+    with ThreadPoolExecutor(4) as pool:
+        with led(engine, pool):
+            futures = [pool.submit(engine.perform, twice(number)) for number in range(3)]
+            wait_for(engine, 3)
+        done = {future.result(10) for future in futures}
+    assert len(done) == 1
+    assert ids(engine) == [0, 1, 2, 100, 101, 102]
+
+
+def test_who_was_interrupted_before_it_led_leaves_the_lead_to_others(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._group, "_gathered", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.together(insert(1))
+    assert not engine._group._waiting
     engine.together(insert(2))
     assert ids(engine) == [2]
 

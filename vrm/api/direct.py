@@ -16,11 +16,12 @@ from werkzeug.datastructures import MultiDict
 
 from vrm.api import guards
 from vrm.api.gate import NONCE_HEADER, Gate
-from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of, page_of
+from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of, reading_of
 from vrm.consent.filters import PARAMETERS
 from vrm.consent.reader import Access, Reader
 from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault.catalog import CATALOG_BY_NAME
+from vrm.vault.engine import Work
 
 PAGE, ONE = "/<collection>", "/<collection>/<id>"  # rules of `v1`
 Header = tuple[str, str]
@@ -50,30 +51,39 @@ class Direct:
         query = _QUERY.fullmatch(asked)
         if (path[2] and asked) or (query is None and _WRITTEN.fullmatch(asked) is None):
             return self._app(environ, start_response)
-        access = None
+        opened: list[Access] = []
         try:
-            access = self._gate.opened(environ["HTTP_AUTHORIZATION"], environ.get("HTTP_DPOP", ""), path[0])
-            if access.writes:  # it may mean what it left itself
-                return self._app(environ, start_response)
-            body, headers = self._read(access, path, query, asked)
+            answer = self._reader.perform(self._reading(environ, path, query, opened))
         except Exception as error:  # noqa: BLE001 - whatever it is, Flask answers it
-            environ[REFUSED] = error, access and access.proof
+            environ[REFUSED] = error, opened[0].proof if opened else None
             return self._app(environ, start_response)
+        if answer is None:
+            return self._app(environ, start_response)
+        body, headers = answer
         self._named(environ, "GET", PREFIX + (ONE if path[2] else PAGE))
         start_response("200 OK", [*_HEADERS, ("Content-Length", str(len(body))), *headers])
         return [body]
 
-    def _read(
-        self, access: Access, path: re.Match[str], query: re.Match[str] | None, asked: str
-    ) -> tuple[bytes, list[Header]]:
-        """The body, and the headers that are not the same for all."""
+    def _reading(
+        self, environ: Environ, path: re.Match[str], query: re.Match[str] | None, opened: list[Access]
+    ) -> Work[tuple[bytes, list[Header]] | None]:
+        """The body, and the headers that are not the same for all; None for a token that writes.
+
+        What is opened goes into `opened`.
+        """
+        access = self._gate.opened(environ["HTTP_AUTHORIZATION"], environ.get("HTTP_DPOP", ""), path[0])
+        opened.append(access)
+        if access.writes:  # it may mean what it left itself
+            return None
         fresh = access.proof.fresh_nonce if access.proof else ""
         headers = [(NONCE_HEADER, fresh)] if fresh else []
         if path[2]:
-            body, etag = self._reader.one(access, path[1], path[2])
+            body, etag = yield from self._reader.reading_one(access, path[1], path[2])
             return body, [*headers, ("ETag", etag)]
         if query is None or int(query[1] or 1) > guards.LIMIT_MAX:
-            args = MultiDict(part.partition("=")[::2] for part in asked.split("&") if part)
-            return page_of(self._reader, access, path[1], args), headers
+            asked = environ["QUERY_STRING"].split("&")
+            args = MultiDict(part.partition("=")[::2] for part in asked if part)
+            return (yield from reading_of(self._reader, access, path[1], args)), headers
         limit = int(query[1] or guards.LIMIT_DEFAULT)
-        return list_of(*self._reader.page(access, path[1], limit=limit, cursor=query[2])), headers
+        page = yield from self._reader.reading_page(access, path[1], limit=limit, cursor=query[2])
+        return list_of(*page), headers

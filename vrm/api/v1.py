@@ -22,6 +22,7 @@ from vrm.consent.reader import Access, Reader
 from vrm.consent.service import Consent
 from vrm.errors import VrmError
 from vrm.settings import Settings
+from vrm.vault.engine import Work
 
 PREFIX = "/api/v1"
 JSON = "application/json"
@@ -34,13 +35,13 @@ def list_of(rows: list[bytes], following: str | None) -> bytes:
     return b'{"items":[%b],"next":%b}' % (b",".join(rows), end)
 
 
-def page_of(reader: Reader, access: Access, collection: str, args: MultiDict[str, str]) -> bytes:
+def reading_of(reader: Reader, access: Access, collection: str, args: MultiDict[str, str]) -> Work[bytes]:
     """The body of the page that these parameters ask for."""
     known = guards.LIST
     if not PARAMETERS.isdisjoint(args):  # the rest need not know what is open
         known |= reader.filters(access, collection)
     query = guards.page_query(args, known)
-    rows, following = reader.page(
+    rows, following = yield from reader.reading_page(
         access,
         collection,
         limit=query.limit,
@@ -90,7 +91,7 @@ class Readings:
         access = self._access()
         if self._writings.follows(access, collection):
             return self._writings.page(access, collection)
-        body = page_of(self._reader, access, collection, request.args)
+        body = self._reader.perform(reading_of(self._reader, access, collection, request.args))
         return Response(body, content_type=JSON)
 
     def changes(self, collection: str) -> Response:

@@ -61,6 +61,7 @@ EVENTS = (
     "refreshed",
     "new-keys",
 )
+_APPEND = "INSERT INTO log_entries (vault, segment, seq, at, sealed) VALUES (?, ?, ?, ?, ?)"
 _BUCKET = 256  # bytes
 _LONGEST_SEGMENT = 50_000  # entries
 _HOUR = 3600  # seconds
@@ -103,24 +104,10 @@ class Disclosures:
         if event not in EVENTS:
             raise ValueError(event)
         text = pad(compact.dumps({"event": event, **detail}), _BUCKET)
-        if not self._append(transaction, vault, text):  # the root was replaced since the segment began
-            self.here.end(transaction, vault)
-            self._append(transaction, vault, text)
-
-    def _append(self, transaction: Transaction, vault: str, text: bytes) -> bool:
-        """Append to this transaction's segment, if the vault's root is still the one that opens its key."""
-        segment = self._segment(transaction, vault)
-        now = self._clock.now()
+        segment, now = self._segment(transaction, vault), self._clock.now()
         sealed = segment.cipher.seal(text, segment.seq + 1, segment.link, now)
-        cursor = transaction.execute(
-            "INSERT INTO log_entries (vault, segment, seq, at, sealed) SELECT ?, ?, ?, ?, ? FROM vaults"
-            " WHERE vault = ? AND generation = ?",
-            (vault, segment.id, segment.seq + 1, now, sealed, vault, segment.generation),
-        )
-        if cursor.rowcount != 1:
-            return False
+        transaction.execute(_APPEND, (vault, segment.id, segment.seq + 1, now, sealed))
         segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
-        return True
 
     def note_refusal(
         self,
@@ -155,7 +142,15 @@ class Disclosures:
         )
 
     def _segment(self, transaction: Transaction, vault: str) -> Segment:
-        found = self.here.taken(transaction, vault)
+        """This transaction's chain; one goes on only where the vault's root still opens its key.
+
+        That is asked once in a transaction: a new root is made before anything else is noted beside it.
+        """
+        found = self.here.held(transaction, vault)
+        if found is None:
+            found = self.here.taken(transaction, vault)
+            if found is not None and not self._is_current(transaction, found, vault):
+                found = None
         if found is None or found.seq >= _LONGEST_SEGMENT:
             name, key = crypto.random_bytes(16), crypto.random_key()
             public, generation = self._vaults.log_key(vault)
@@ -165,6 +160,11 @@ class Disclosures:
             found = Segment(name, generation, entry_cipher(key, vault, name))
             self.here.begin(transaction, vault, found)
         return found
+
+    @staticmethod
+    def _is_current(transaction: Transaction, segment: Segment, vault: str) -> bool:
+        row = transaction.execute("SELECT generation FROM vaults WHERE vault = ?", (vault,)).fetchone()
+        return row is not None and row[0] == segment.generation
 
     def read(self, vault: Vault, limit: int = 100, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries, or those older than `before`; what does not open is left to `problems`."""

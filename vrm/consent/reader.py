@@ -15,14 +15,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from vrm.clock import Clock, rfc3339, today
+from vrm.clock import Clock, ordinal, rfc3339
 from vrm.consent import filters
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Fits, Wanted
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
-from vrm.consent.rows import RowCiphers, in_period, opened_part, shelf
+from vrm.consent.rows import RowCiphers, in_period, shelf
 from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
 from vrm.consent.selection import Selection, State
 from vrm.consent.tokens import Tokens, jkt_of
@@ -39,8 +39,8 @@ from vrm.errors import (
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Row, T, Transaction
-from vrm.vault.envelope import pack_place, sole, unpack
+from vrm.vault.engine import Engine, Row, Step, T, Transaction, Work
+from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
@@ -56,7 +56,7 @@ _ALL, _SHOWN = (
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Access:
     """An opened access token: whose, for what, and the keys of exactly that."""
 
@@ -74,7 +74,7 @@ class Access:
     @property
     def writes(self) -> bool:
         """Whether it may leave something, too."""
-        return any(scope.endswith(":write") for scope in self.scopes)
+        return bool([scope for scope in self.scopes if scope[-6:] == ":write"])
 
     def stream_scopes(self, stream: str) -> list[str]:
         """The token's scopes in one collection or answer."""
@@ -149,6 +149,10 @@ class Reader:
             proof,
         )
 
+    def perform(self, reading: Work[T]) -> T:
+        """Do a reading from its token to its answer, with those of other threads."""
+        return self._engine.perform(reading)
+
     def refuse(self, access: Access, reason: str, what: str) -> None:
         """Note for the customer that a vendor tried something that it may not."""
         self._note_refusal(access.vault, access.grant_id, access.client_id, reason, what)
@@ -200,14 +204,30 @@ class Reader:
         `wanted` asks by what `filters` says is open. Raises InsufficientScopeError, ParameterError
         (cursor), GrantInactiveError.
         """
+        reading = self.reading_page(
+            access, collection, limit=limit, cursor=cursor, updated_since=updated_since, wanted=wanted
+        )
+        return self._engine.perform(reading)
+
+    def reading_page(
+        self,
+        access: Access,
+        collection: str,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        updated_since: int | None = None,
+        wanted: Wanted = EVERYTHING,
+    ) -> Work[tuple[list[bytes], str | None]]:
+        """`page` as a work."""
         opener = self._opener(access, collection)
         if wanted:
             selection = Selection(self._engine, access, opener, wanted, updated_since or 0)
-            return self._selected(access, opener, selection, limit, cursor)
+            return (yield from self._selected(access, opener, selection, limit, cursor))
         after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
         items: list[bytes] = []
         while True:
-            rows = self._take(access, opener, limit - len(items) + 1, after, updated_since or 0)
+            rows = yield from self._take(access, opener, limit - len(items) + 1, after, updated_since or 0)
             shown = rows[: limit - len(items)]
             items += opener.rows(shown)
             if len(rows) == len(shown):
@@ -218,7 +238,7 @@ class Reader:
 
     def _selected(
         self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
-    ) -> tuple[list[bytes], str | None]:
+    ) -> Work[tuple[list[bytes], str | None]]:
         """A filtered page. Rows are judged before the write lock is taken, and again if any changed since."""
         bound = selection.wanted.bound()
         after = 0 if cursor is None else self._open_cursor(access, opener.stream, cursor, bound)
@@ -232,7 +252,7 @@ class Reader:
             self._note_read(transaction, access, opener, len(shown[0]))
             return shown
 
-        items, last = self._together(access, settle)
+        items, last = yield from self._settled(access, settle)
         return items, None if last is None else self._cursor(access, opener.stream, last, bound)
 
     def _state(self, access: Access) -> State:
@@ -253,19 +273,24 @@ class Reader:
         """
         opener = self._opener(access, collection)
         after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
-        rows = self._take(access, opener, limit + 1, after, 0, gone=cursor is not None)
+        taking = self._take(access, opener, limit + 1, after, 0, gone=cursor is not None)
+        rows = self._engine.perform(taking)
         items = [opener.row_or_gone(*row) for row in rows[:limit]]
         last = rows[:limit][-1][0] if rows else after
         return items, self._cursor(access, collection, last), len(rows) > limit
 
     def one(self, access: Access, collection: str, record: str) -> tuple[bytes, str]:
         """(JSON bytes, ETag) of one record; NotInViewError for whatever is not there to see."""
+        return self._engine.perform(self.reading_one(access, collection, record))
+
+    def reading_one(self, access: Access, collection: str, record: str) -> Work[tuple[bytes, str]]:
+        """`one` as a work."""
         opener = self._opener(access, collection)
         try:
             item = bytes.fromhex(record) if len(record) == 32 else b""
         except ValueError:
             item = b""
-        found = self._take_one(access, opener, item)
+        found = yield from self._take_one(access, opener, item)
         row = opener.row(*found) if found else None
         if row is None or found is None:
             raise NotInViewError()
@@ -278,7 +303,7 @@ class Reader:
         """A computed answer as JSON bytes (a list); NotInViewError for an unknown question."""
         stream = f"answers.{question}"
         opener = self._opener(access, stream, ANSWERS)
-        rows = self._take(access, opener, 1 << 31, 0, 0)
+        rows = self._engine.perform(self._take(access, opener, 1 << 31, 0, 0))
         opened = (opener.bare(seq, item, sealed) for seq, item, _, sealed in rows)
         return b"[" + b",".join(text for text in opened if text is not None) + b"]"
 
@@ -289,7 +314,7 @@ class Reader:
         if not scopes:
             self.refuse(access, "not granted", stream)
             raise InsufficientScopeError()
-        return Opener(access, stream, scopes, today(self._clock).toordinal())
+        return Opener(access, stream, scopes, ordinal(self._clock))
 
     def _enter(self, transaction: Transaction, access: Access) -> None:
         """The state check and the spending of a proof: part of the transaction that writes the log entry."""
@@ -308,18 +333,18 @@ class Reader:
         self.refuse(access, "grant ended", "")
         return GrantInactiveError()
 
-    def _take_one(self, access: Access, opener: Opener, item: bytes) -> Row | None:
+    def _take_one(self, access: Access, opener: Opener, item: bytes) -> Work[Row | None]:
         def take(transaction: Transaction) -> Row | None:
             self._enter(transaction, access)
             found = transaction.execute(_ONE, (access.grant_id, item, opener.shelf)).fetchone()
             self._note_read(transaction, access, opener, 1 if found else 0)
             return cast("Row | None", found)
 
-        return self._together(access, take)
+        return self._settled(access, take)
 
     def _take(
         self, access: Access, opener: Opener, count: int, after: int, since: int, *, gone: bool = False
-    ) -> list[Row]:
+    ) -> Work[list[Row]]:
         place = (access.grant_id, opener.shelf, after, since, count)
 
         def take(transaction: Transaction) -> list[Row]:
@@ -328,15 +353,16 @@ class Reader:
             self._note_read(transaction, access, opener, min(len(rows), count - 1))
             return rows
 
-        return self._together(access, take)
+        return self._settled(access, take)
 
-    def _together(self, access: Access, act: Callable[[Transaction], T]) -> T:
-        """Do what a reading does in its one transaction; a refusal is noted for the customer."""
+    def _settled(self, access: Access, act: Callable[[Transaction], T]) -> Work[T]:
+        """What a reading does in its one transaction; a refusal is noted for the customer."""
         try:
-            return self._engine.together(act, access.vault)
+            result: T = yield Step(act, access.vault)
         except (GrantInactiveError, ReplayError) as error:
             self.refuse(access, "proof used" if isinstance(error, ReplayError) else "grant ended", "")
             raise
+        return result
 
     def _note_read(self, transaction: Transaction, access: Access, opener: Opener, count: int) -> None:
         self._log.note(
@@ -382,7 +408,6 @@ class Opener:
         self._day = day
         keys = {scope: access.keys[scope] for scope in scopes}
         self.ciphers = RowCiphers(access.grant_id, access.common, keys)
-        self._times: dict[int, bytes] = {}
 
     def row(
         self, seq: int, item: bytes, updated: int, sealed: bytes, *, fits: Fits | None = None
@@ -396,49 +421,42 @@ class Opener:
         if not kept or (fits is not None and not fits(kept)):
             return None
         parts = [_MEMBERS[scope] + text for scope, text in kept.items()]
-        when = self._times.get(updated) or self._time(updated)
-        return b'{"id":"%b","updated_at":"%b"%b}' % (hexlify(item), when, b"".join(parts))
+        return b'{"id":"%b","updated_at":"%b"%b}' % (hexlify(item), _time(updated), b"".join(parts))
 
     def rows(self, rows: Sequence[Row]) -> list[bytes]:
         """`row` of each where it is not None."""
         return [text for text in self.each(rows) if text is not None]
 
     def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
-        """`row` of each; most tokens open one part of a row, and most rows are that."""
-        if self.ciphers.only is None:
+        """`row` of each; in few steps where one part is all that the rows are."""
+        parts = self.ciphers.open_only([(sealed, item, seq) for seq, item, _, sealed in rows])
+        if parts is None:
             return [self.row(*row, fits=fits) for row in rows]
-        scope, cipher, head = self.ciphers.only
-        member, day, times = _MEMBERS[scope], self._day, self._times
-        shown: list[bytes | None] = []
-        for seq, item, updated, sealed in rows:
-            blob = sole(sealed, head)
-            if blob is None:  # there are other parts beside ours, or instead of it
-                shown.append(self.row(seq, item, updated, sealed, fits=fits))
-                continue
-            last, text = opened_part(cipher.unseal_packed(blob, pack_place(item, seq)))
-            if not in_period(last, day) or (fits is not None and not fits({scope: text})):
-                shown.append(None)
-                continue
-            when = times.get(updated) or self._time(updated)
-            shown.append(b'{"id":"%b","updated_at":"%b"%b%b}' % (hexlify(item), when, member, text))
-        return shown
+        scope, day, join = self.scopes[0], self._day, b"".join
+        moments = {updated for _, _, updated, _ in rows}
+        middles = {when: b'","updated_at":"%b"%b' % (_time(when), _MEMBERS[scope]) for when in moments}
+        return [
+            join((b'{"id":"', hexlify(item), middles[updated], text, b"}"))
+            if in_period(last, day) and (fits is None or fits({scope: text}))
+            else None
+            for (_, item, updated, _), (last, text) in zip(rows, parts, strict=True)
+        ]
 
     def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:
         """The record as it leaves, or that it has left."""
         row = None if sealed is None else self.row(seq, item, updated, sealed)
         if row is not None:
             return row
-        when = self._times.get(updated) or self._time(updated)
-        return b'{"id":"%b","updated_at":"%b","gone":true}' % (hexlify(item), when)
+        return b'{"id":"%b","updated_at":"%b","gone":true}' % (hexlify(item), _time(updated))
 
     def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
         """An answer's row: the bytes themselves."""
         parts = self.ciphers.open(sealed, item, seq)
         return next((text for _, text in parts.values()), None)
 
-    def _time(self, updated: int) -> bytes:
-        found = self._times[updated] = rfc3339(updated).encode()
-        return found
+
+def _time(updated: int) -> bytes:
+    return rfc3339(updated).encode()
 
 
 _MEMBERS = {  # what stands before the text of a scope in a row

@@ -6,7 +6,7 @@ neither collection nor scope; a part says until which day it may be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vrm.consent import policy
 from vrm.errors import TamperedError
@@ -48,10 +48,10 @@ class RowCiphers:
             scope: (label, Cipher(key, Purpose.VIEW, grant_id, scope)) for scope, (label, key) in keys.items()
         }
         self._heads = {scope: envelope.lp(label) for scope, (label, _) in self._parts.items()}
-        self.only: tuple[str, Cipher, bytes] | None = None  # (scope, cipher, head of its part), if one is all
+        self._only: tuple[str, Cipher, bytes] | None = None  # if one is all: with the head of its part
         if len(self._parts) == 1:
             ((scope, (_, cipher)),) = self._parts.items()
-            self.only = (scope, cipher, self._heads[scope])
+            self._only = (scope, cipher, self._heads[scope])
 
     def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
         """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
@@ -68,10 +68,25 @@ class RowCiphers:
             found[scope] = opened_part(cipher.unseal_packed(blob, place))
         return found
 
+    def open_only(self, rows: Sequence[tuple[bytes, bytes, int]]) -> list[tuple[int, bytes]] | None:
+        """(last day, JSON) of each (sealed, item, seq), where all rows are parts of our one scope; else None.
+
+        Most tokens open one part of a row, and most rows are that.
+        """
+        if self._only is None:
+            return None
+        _, cipher, head = self._only
+        blobs = [envelope.sole(sealed, head) for sealed, _, _ in rows]
+        whole = [blob for blob in blobs if blob is not None]
+        if len(whole) < len(blobs):  # there are other parts beside ours, or instead of it
+            return None
+        places = [envelope.pack_place(item, seq) for _, item, seq in rows]
+        return [opened_part(text) for text in cipher.unseal_each(whole, places)]
+
     def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
         """(scope, cipher, envelope) of every part that these scopes open."""
-        if self.only is not None:  # one scope: most rows hold its part and nothing else
-            scope, cipher, head = self.only
+        if self._only is not None:  # one scope: most rows hold its part and nothing else
+            scope, cipher, head = self._only
             blob = envelope.sole(sealed, head)
             if blob is not None:
                 return [(scope, cipher, blob)]

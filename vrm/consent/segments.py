@@ -50,25 +50,22 @@ class Segments:
         self._resting: OrderedDict[str, list[Segment]] = OrderedDict()
         self._local = threading.local()
 
+    def held(self, transaction: Transaction, vault: str) -> Segment | None:
+        """The vault's chain that this transaction has taken or begun."""
+        return self._mine(transaction).get(vault)
+
     def taken(self, transaction: Transaction, vault: str) -> Segment | None:
-        """The vault's chain for this transaction; None where one must be begun, which `begin` notes."""
-        mine = self._mine(transaction)
-        found = mine.get(vault)
-        if found is None:
-            with self._guard:
-                rest = self._resting.get(vault)
-                found = rest.pop() if rest else None
-            if found is not None:
-                mine[vault] = found
+        """One that rests, for this transaction; None where one must be begun, which `begin` notes."""
+        with self._guard:
+            rest = self._resting.get(vault)
+            found = rest.pop() if rest else None
+        if found is not None:
+            self.begin(transaction, vault, found)
         return found
 
     def begin(self, transaction: Transaction, vault: str, segment: Segment) -> None:
         """Go on with this one, instead of what there was."""
         self._mine(transaction)[vault] = segment
-
-    def end(self, transaction: Transaction, vault: str) -> None:
-        """Never go on with the vault's chain."""
-        self._mine(transaction).pop(vault, None)
 
     def _mine(self, transaction: Transaction) -> dict[str, Segment]:
         """What this thread's transaction has taken."""

@@ -324,6 +324,19 @@ class Cipher:
         except InvalidTag:
             raise TamperedError() from None
 
+    def unseal_each(self, blobs: Sequence[bytes], places: Sequence[bytes]) -> list[bytes]:
+        """`unseal_packed` of many, each with its own place."""
+        header, bound, decrypt = self._header, self._bound, self._aead.decrypt
+        try:
+            return [
+                decrypt(blob[_NONCE], blob[_SEALED], bound + packed)
+                if len(blob) >= _SMALLEST and blob.startswith(header)
+                else self.unseal_packed(blob, packed)
+                for blob, packed in zip(blobs, places, strict=True)
+            ]
+        except InvalidTag:
+            raise TamperedError() from None
+
     def wrap(self, key: Key, *parts: Part) -> bytes:
         """Seal a key."""
         return self.seal(key.reveal(), *parts)

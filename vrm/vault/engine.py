@@ -8,11 +8,11 @@ nothing outside `sqlite.py` and its likes names a database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from vrm.errors import DataNewerError
 
@@ -74,17 +74,31 @@ class Transaction(Protocol):
     def on_rollback(self, act: Callable[[], object]) -> None: ...
 
 
+class Step(NamedTuple):
+    """What a piece of work does in a durable transaction, and of which vault."""
+
+    act: Callable[[Transaction], Any]
+    of: str = ""
+
+
+Work: TypeAlias = Generator[Step, Any, T]  # yields a step, and is sent what its act returned
+
+
 class Engine(Protocol):
     """One database. Blocks nest: an inner block joins the outer transaction of its thread.
 
     `of` names the one vault that a write is about: writes of different vaults need not wait for each other.
-    Without it a write is alone. `together` is a write that may share its transaction, and so its wait for
-    the disk, with acts of other threads: it returns what `act` returned, once that is durable, and an `act`
-    that raises has written nothing. `alone` reads one state while nobody else has the data open; `count_on`
-    comes after rows that were written with numbers which the database gives else.
+    Without it a write is alone. `perform` does a piece of work, some of whose steps may share a transaction,
+    and so the wait for the disk, with steps of other threads: what a step's act returned is sent to the work
+    once that is durable, and an act that raises, which is thrown into the work, has written nothing.
+    Another thread may do all of it: a work holds nothing that is of its own thread. `together` is a work of
+    one step. `alone` reads one state while nobody else has the data open; `count_on` comes after rows that
+    were written with numbers which the database gives else.
     """
 
     def write(self, of: str = "") -> AbstractContextManager[Transaction]: ...
+
+    def perform(self, work: Work[T]) -> T: ...
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T: ...
 
@@ -115,6 +129,28 @@ class Engine(Protocol):
     def size(self) -> int: ...
 
     def close(self) -> None: ...
+
+
+def carried_out(work: Work[T], do: Callable[[Step], Any]) -> T:
+    """Do a work from its beginning to its end, each step by `do`."""
+    try:
+        step = next(work)
+        while True:
+            try:
+                given = do(step)
+            except Exception as error:  # noqa: BLE001 - the work says what it means
+                step = work.throw(error)
+            else:
+                step = work.send(given)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def one_step(act: Callable[[Transaction], T], of: str = "") -> Work[T]:
+    """A work that is one step."""
+    result: T = yield Step(act, of)
+    return result
 
 
 def due(schemas: Sequence[Schema], present: Mapping[str, int]) -> list[Schema]:

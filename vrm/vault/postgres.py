@@ -24,7 +24,7 @@ from typing import Any
 from vrm.errors import StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
 from vrm.vault.dialect import first_only
-from vrm.vault.engine import Row, Schema, T, Transaction, by_table, due, lift
+from vrm.vault.engine import Row, Schema, T, Transaction, Work, by_table, carried_out, due, lift
 from vrm.vault.occupied import in_use
 from vrm.vault.pglink import Link, understood
 from vrm.vault.wholefile import make_folder
@@ -130,6 +130,10 @@ class PostgresEngine:
                 raise
             return
         yield from self._block(f"BEGIN; {_locks(of)}".encode(), of)
+
+    def perform(self, work: Work[T]) -> T:
+        """Do a work, each of its steps in a transaction of its own."""
+        return carried_out(work, lambda step: self.together(step.act, step.of))
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
         """Run `act` in a durable transaction, and again where another one's sake undid it.

@@ -20,7 +20,20 @@ from typing import Any
 from vrm import meters
 from vrm.errors import StorageError
 from vrm.vault import crypto, filelocks, lifting
-from vrm.vault.engine import MisfitError, Row, Schema, T, Transaction, by_table, due, lift
+from vrm.vault.engine import (
+    MisfitError,
+    Row,
+    Schema,
+    Step,
+    T,
+    Transaction,
+    Work,
+    by_table,
+    carried_out,
+    due,
+    lift,
+    one_step,
+)
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
@@ -224,15 +237,22 @@ class SqliteEngine:
         finally:
             fcntl.flock(connection.lock, fcntl.LOCK_UN)
 
-    def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
-        """Run `act` in a durable transaction, with those of other threads that wait at the same time.
+    def perform(self, work: Work[T]) -> T:
+        """Do a work, with those of other threads that wait at the same time.
 
-        See `groupcommit`; inside a block it joins the block.
+        See `groupcommit`; inside a block its steps join the block.
         """
         if self._connection().depth:
-            with self.write(of) as transaction:
-                return act(transaction)
-        return self._group.run(act)
+            return carried_out(work, self._joined)
+        return self._group.run(work)
+
+    def _joined(self, step: Step) -> Any:
+        with self.write(step.of) as transaction:
+            return step.act(transaction)
+
+    def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
+        """`perform` of one step."""
+        return self.perform(one_step(act, of))
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
