@@ -10,6 +10,7 @@ and with the root.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import cached_property
 from operator import attrgetter
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
     from vrm.consent.views import OpenGrant
 
 TABLES = ("CREATE TABLE standing (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",)
-_LIVE = (
-    f"SELECT grant_id, wrapped, agreement, reserve, expires, seq, {events.JOINED} FROM grants"
-    " WHERE vault = ? AND state = 'live'"
-)
+_OF_LIVE = "FROM grants WHERE vault = ? AND state = 'live'"
+BOUND = f"SELECT grant_id, wrapped, agreement, reserve, expires {_OF_LIVE}"  # what a note is bound to
+_LIVE = f"SELECT grant_id, wrapped, agreement, reserve, expires, seq, {events.JOINED} {_OF_LIVE}"
 _NOTE = "SELECT v.roster, s.sealed FROM vaults v LEFT JOIN standing s ON s.vault = v.vault WHERE v.vault = ?"
 _WRITE = (
     "INSERT INTO standing (vault, sealed) VALUES (?, ?)"
@@ -106,12 +106,15 @@ class Standing:
         roster, sealed = found or (None, None)
         rows, cipher = self._live(keyring), keyring.cipher(Purpose.STANDING)
         try:
-            text = cipher.unseal(sealed, _mark(roster, rows))
+            text = cipher.unseal(sealed, mark(roster, rows))
         except TamperedError:
-            text = _written(opened())
-            rows = self._live(keyring)
-            transaction.execute(_WRITE, (keyring.vault, cipher.seal(text, _mark(roster, rows))))
-        return [view.at(*row[5:]) for view, row in zip(_read(text, day), rows, strict=True)]
+            text = _written(grants := opened())
+            rows = [row for row in self._live(keyring) if row[0] in {grant.grant_id for grant in grants}]
+            with suppress(TamperedError):  # a roster that is none
+                note = cipher.seal(text, mark(roster, rows))
+                transaction.execute(_WRITE, (keyring.vault, note))
+        places = {row[0]: row[5:] for row in rows}
+        return [view.at(*places[view.grant_id]) for view in _read(text, day)]
 
     def one(self, grant: OpenGrant, day: date) -> Kept:
         """The same of one grant, live or not."""
@@ -122,7 +125,7 @@ class Standing:
         return view.at(*(row or (0, False)))
 
     def _live(self, keyring: Keyring) -> list[Row]:
-        return sorted(self._engine.all(_LIVE, (keyring.vault,)))
+        return self._engine.all(_LIVE, (keyring.vault,))
 
 
 def forget(transaction: Transaction, vault: str) -> None:
@@ -137,11 +140,14 @@ def forget_of(transaction: Transaction, grant_id: str) -> None:
     )
 
 
-def _mark(roster: Any, rows: Sequence[Row]) -> bytes:
-    """What tells this roster with these live grants from any other; TamperedError for no such bytes."""
+def mark(roster: Any, rows: Iterable[Row]) -> bytes:
+    """What tells this roster with these live grants from any other; TamperedError for no such cells.
+
+    A row begins with id, wrapped key, agreement, reserve and end.
+    """
     try:
         told = [b"%d " % len(roster), roster]
-        for grant_id, wrapped, agreement, reserve, expires, *_ in rows:
+        for grant_id, wrapped, agreement, reserve, expires, *_ in sorted(rows):
             sizes = f"{grant_id} {expires} {len(wrapped)} {len(agreement)} {len(reserve)} "
             told += (sizes.encode(), wrapped, agreement, reserve)
         return crypto.digest(b"".join(told))

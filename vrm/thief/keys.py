@@ -7,9 +7,11 @@ import binascii
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vrm.consent import standing
 from vrm.consent.credentials import split, wrap_cipher
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
 from vrm.consent.views import GrantKeys, agreement_cipher
@@ -182,9 +184,18 @@ def _of_vault(database: Database, vault: str, roster: bytes, most: int) -> Itera
     for grant_id, wrapped, reserve in database.rows(sql, vault, most):
         yield direct("grant wrap key", Purpose.GRANT_WRAP, wrapped, grant_id, grant=grant_id)
         yield direct("reserve key", Purpose.RESERVE, reserve, grant_id, grant=grant_id)
+    yield from _of_note(database, vault, roster)
     yield from _of_slots(database, vault, most)
     yield from _of_mailbox(database, vault, most)
     yield from _of_log(database, vault, most)
+
+
+def _of_note(database: Database, vault: str, roster: bytes) -> Iterator[Attempt]:
+    """On what the vault notes of its live grants; not where planted cells let nothing open it."""
+    with suppress(TamperedError):
+        place = standing.mark(roster, database.rows(standing.BOUND, vault))
+        for (note,) in database.rows("SELECT sealed FROM standing WHERE vault = ?", vault):
+            yield Attempt.on(note, Purpose.STANDING, vault, place, kind="standing key")
 
 
 def _of_records(database: Database, vault: str, most: int) -> Iterator[Attempt]:
