@@ -111,7 +111,10 @@ def test_a_layout_packs_like_any_named_parts(sizes: tuple[int, int]) -> None:
     layout, blobs = envelope.Layout(("item", "price"), (40, 60)), [bytes(size) for size in sizes]
     packed = layout.pack(blobs)
     assert packed == envelope.pack_named(dict(zip(("item", "price"), blobs, strict=True)))
-    assert list(layout.unpack(packed) or ()) == blobs
+    assert layout.take(packed, (0, 1)) == blobs
+    assert layout.take(packed, (1,)) == blobs[1:]
+    for other in (packed[:-1], packed + b"x", b"\xff" + packed[1:]):
+        assert layout.take(other, (0,)) is None
     with pytest.raises(ValueError, match="zip"):
         layout.pack(blobs[:1])
 

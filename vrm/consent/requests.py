@@ -37,7 +37,7 @@ from vrm.consent.tokens import Tokens
 from vrm.consent.vendors import Vendor, Vendors
 from vrm.consent.views import GrantKeys
 from vrm.errors import RequestChangedError, RequestNotFoundError, ValidationError
-from vrm.vault import crypto
+from vrm.vault import collecting, crypto
 from vrm.vault.catalog import FOR_WHOM, STAMPED
 from vrm.vault.engine import Engine, Transaction
 from vrm.vault.serverkey import ServerKey
@@ -161,6 +161,7 @@ class Requests(Asking):
         """
         return self._amendments.read(vault, self.open(handle))
 
+    @collecting.seldom()
     def preview(self, vault: Vault, handle: str, choices: Choices) -> Preview:
         """What would leave under these choices; ValidationError for choices that cannot be."""
         request = self.asked(vault, handle)
@@ -190,6 +191,7 @@ class Requests(Asking):
             digest,
         )
 
+    @collecting.seldom()
     def approve(self, vault: Vault, handle: str, choices: Choices, digest: str, number: str = "") -> Decision:
         """Make grant, view and code (or the answer that its vendor polls for) in one transaction.
 

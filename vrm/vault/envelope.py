@@ -160,7 +160,7 @@ def unpack_named(blob: bytes) -> dict[str, bytes]:
 class Layout:
     """`pack_named` of parts whose names are always the same: the facets of a record.
 
-    `usual` are the sizes that most parts have: where all have them, they are taken apart in one step.
+    `usual` are the sizes that most parts have: where all have them, each stands where it always does.
     """
 
     def __init__(self, names: Sequence[str], usual: Sequence[int]) -> None:
@@ -169,9 +169,13 @@ class Layout:
         self._heads = [lp(name) for name in names]
         self._sizes = list(usual)
         self._marks = tuple(head + _SIZE.pack(size) for head, size in zip(self._heads, usual, strict=True))
-        self._usual = struct.Struct(
-            "".join(f"{len(mark)}s{size}s" for mark, size in zip(self._marks, usual, strict=True))
-        )
+        self._spots: list[tuple[int, int, int]] = []  # of each part: mark, beginning, end
+        at = 0
+        for mark, size in zip(self._marks, usual, strict=True):
+            start = at + len(mark)
+            self._spots.append((at, start, start + size))
+            at = start + size
+        self._size = at
 
     def pack(self, blobs: Sequence[bytes]) -> bytes:
         """Named parts, in the order of the names; ValueError where the numbers differ."""
@@ -180,13 +184,21 @@ class Layout:
         pairs = zip(self._heads, blobs, strict=True)
         return b"".join([head + _SIZE.pack(len(blob)) + blob for head, blob in pairs])
 
-    def unpack(self, blob: bytes) -> Sequence[bytes] | None:
-        """The parts of `pack`, in the order of the names; None for anything else."""
+    def take(self, blob: bytes, places: Sequence[int]) -> list[bytes] | None:
+        """Some parts of `pack`, by their places among the names; None for anything else."""
         require_bytes(blob)
-        if len(blob) == self._usual.size:
-            found = self._usual.unpack(blob)
-            if found[::2] == self._marks:
-                return found[1::2]
+        if len(blob) == self._size:
+            found = []
+            for at in places:
+                mark_at, start, end = self._spots[at]
+                if not blob.startswith(self._marks[at], mark_at):
+                    break
+                found.append(blob[start:end])
+            else:
+                return found
+        return self._walked(blob, places)
+
+    def _walked(self, blob: bytes, places: Sequence[int]) -> list[bytes] | None:
         parts, at, end = [], 0, len(blob)
         for head in self._heads:
             body_at = at + len(head) + _SIZE.size
@@ -194,7 +206,7 @@ class Layout:
                 return None
             at = body_at + _SIZE.unpack_from(blob, body_at - _SIZE.size)[0]
             parts.append(blob[body_at:at])
-        return parts if at == end else None
+        return [parts[place] for place in places] if at == end else None
 
 
 def sole(blob: bytes, head: bytes) -> bytes | None:

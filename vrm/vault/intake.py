@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from vrm.errors import FormatError, ImportLimitError, RecordNotFoundError
+from vrm.vault import collecting
 from vrm.vault.catalog import N_
 from vrm.vault.importers import documents, hints, reading, rows
 from vrm.vault.importers.csvfile import UNKNOWN_FORMAT, Budget, Stream, Table
@@ -103,6 +104,7 @@ class _Parsed:
             known.charges.append(row)
 
 
+@collecting.seldom()
 def bring_in(
     vault: Vault,
     files: Iterable[tuple[str, Stream]],

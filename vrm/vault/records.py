@@ -78,6 +78,11 @@ def _layout(collection: str) -> envelope.Layout:
     )
 
 
+_Wanted = tuple[
+    Sequence[int], Sequence[tuple[str, Cipher]]
+]  # places of facets in a body; what opens each
+
+
 def _arriving(document: Document, now: int) -> Document:
     return {**document, "notes": {**document["notes"], "arrived": now}} if now else document
 
@@ -130,35 +135,37 @@ class Records:
 
     def opener(self, facets: Collection[str] = ()) -> Callable[[str, int, bytes], Document]:
         """`unseal` for many bodies; with `facets`, documents of these only: opening is what costs."""
-        wanted = [
-            (at, facet.name, cipher)
+        wanted = {
+            at: (facet.name, cipher)
             for at, (facet, cipher) in enumerate(self._ciphers)
             if not facets or facet.name in facets
-        ]
-        return partial(self._unsealed, wanted)
+        }
+        return partial(self._unsealed, (tuple(wanted), tuple(wanted.values())))
 
-    def _unsealed(
-        self, wanted: Sequence[tuple[int, str, Cipher]], record: str, revision: int, body: bytes
-    ) -> Document:
-        bound, parts = self._parts(record, revision, body)
+    def _unsealed(self, wanted: _Wanted, record: str, revision: int, body: bytes) -> Document:
+        places, named = wanted
+        bound, parts = self._parts(record, revision, body, places)
         try:
             return {
-                name: {} if (part := parts[at]) is None else _read(cipher.unseal_packed(part, bound))
-                for at, name, cipher in wanted
+                name: {} if part is None else _read(cipher.unseal_packed(part, bound))
+                for (name, cipher), part in zip(named, parts, strict=True)
             }
         except TamperedError:
             blame_renewal(self._engine, self._keyring)
             raise
 
-    def _parts(self, record: str, revision: int, body: bytes) -> tuple[bytes, Sequence[bytes | None]]:
-        """What the facets of a body are bound to, and the envelope of each; None for one it has not."""
-        place, parts = envelope.pack_record(record, revision), self._layout.unpack(body)
+    def _parts(
+        self, record: str, revision: int, body: bytes, places: Sequence[int]
+    ) -> tuple[bytes, Sequence[bytes | None]]:
+        """What the facets of a body are bound to, and the envelopes of some; None for one it has not."""
+        bound, parts = envelope.pack_record(record, revision), self._layout.take(body, places)
         if parts is not None:
-            return place + self._layout.packed, parts
+            return bound + self._layout.packed, parts
         named = envelope.unpack_named(body)  # written when the catalog had fewer facets
         if not named or not named.keys() <= set(self._layout.names):
             raise TamperedError()
-        return place + envelope.lp(envelope.pack(*named)), [named.get(name) for name in self._layout.names]
+        names = self._layout.names
+        return bound + envelope.lp(envelope.pack(*named)), [named.get(names[place]) for place in places]
 
     def read(self, record: str) -> tuple[Document, int]:
         """(document, revision); RecordNotFoundError."""
