@@ -22,7 +22,7 @@ from vrm.vault.serverkey import ServerKey
 
 TABLES = (
     "CREATE TABLE counts (tag BLOB NOT NULL, ends INTEGER NOT NULL, count INTEGER NOT NULL,"
-    " PRIMARY KEY (tag, ends)) WITHOUT ROWID",
+    " PRIMARY KEY (ends, tag)) WITHOUT ROWID",  # what is over stands together
 )
 HOUR: Final = 3600  # seconds
 MINUTE: Final = 60

@@ -49,7 +49,8 @@ TABLES = (
     " once BLOB, body BLOB, sealed BLOB, PRIMARY KEY (grant_id, item)) WITHOUT ROWID",
     "CREATE UNIQUE INDEX deposits_once ON deposits (grant_id, once) WHERE once IS NOT NULL",
     "CREATE INDEX deposits_seq ON deposits (grant_id, shelf, seq)",
-    "CREATE INDEX deposits_created ON deposits (created)",
+    "CREATE INDEX deposits_taken_back ON deposits (created) WHERE sealed IS NULL",
+    "CREATE INDEX deposits_repeatable ON deposits (created) WHERE once IS NOT NULL",
     "CREATE TABLE deposit_numbers (grant_id TEXT PRIMARY KEY, number INTEGER NOT NULL)",
 )
 ONCE_LIFE = 30 * 86_400  # seconds for which an Idempotency-Key is remembered

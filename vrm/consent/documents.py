@@ -29,6 +29,7 @@ from vrm.vault.engine import Engine, Transaction
 TABLES = (
     "CREATE TABLE documents (client_id TEXT PRIMARY KEY, host TEXT NOT NULL, expires INTEGER NOT NULL,"
     " tried INTEGER NOT NULL, used INTEGER NOT NULL, kept INTEGER NOT NULL)",
+    "CREATE INDEX documents_used ON documents (used) WHERE kept = 0",
 )
 METHODS = ("private_key_jwt", "none")  # a public document holds no shared secret
 MOST = 5 * 1024  # bytes of a document

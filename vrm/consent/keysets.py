@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TABLES = (
     "CREATE TABLE key_sets (client_id TEXT PRIMARY KEY, uri TEXT NOT NULL, keys TEXT NOT NULL,"
     " expires INTEGER NOT NULL, tried INTEGER NOT NULL, mac BLOB NOT NULL)",
+    "CREATE INDEX key_sets_tried ON key_sets (tried)",
 )
 MAX_SET = 16 * 1024  # characters
 MAX_KEYS = 20

@@ -18,6 +18,7 @@ from vrm.vault.envelope import pack
 
 TABLES = (
     "CREATE TABLE once (value BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID",  # value: a digest
+    "CREATE INDEX once_expires ON once (expires)",
 )
 
 

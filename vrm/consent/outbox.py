@@ -277,7 +277,8 @@ class Outbox:
         with self._engine.write() as transaction:
             transaction.execute(
                 "DELETE FROM event_queues WHERE holder = x'' AND failures = 0"
-                " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.queue = event_queues.queue)"
+                " AND NOT EXISTS"
+                " (SELECT 1 FROM events e WHERE e.state = 'waiting' AND e.queue = event_queues.queue)"
             )
 
 

@@ -21,6 +21,7 @@ from vrm.vault.serverkey import ServerKey
 TABLES = (
     "CREATE TABLE registrations (client_id TEXT PRIMARY KEY, token BLOB NOT NULL, created INTEGER NOT NULL,"
     " kept INTEGER NOT NULL)",
+    "CREATE INDEX registrations_unused ON registrations (created) WHERE kept = 0",
 )
 AN_HOUR, OF_ONE = 100, 10  # registrations an hour: of all, and of one address on the network
 UNUSED = 1000  # that no customer has said yes to, at any time

@@ -1,7 +1,8 @@
 """Ends that nobody decides: a vendor that the host blocks, what has expired, what a copy brought back.
 
 Where no root key is at hand, the routing row under the server key says whose log is told; what cannot be told
-ends all the same. Promises: a clock that jumps deletes nothing at once.
+ends all the same. Promises: a clock that jumps deletes nothing at once; what is swept is found by indexes
+that hold little else, so that a sweep costs what it deletes, however much there is.
 """
 
 from __future__ import annotations
@@ -93,11 +94,10 @@ class Sweeping:
             self._end_unasked(grant_id, "expired", "expired", self._route(grant_id, routing))
         with self._engine.write() as transaction:
             transaction.execute(
-                "UPDATE tokens SET wrapped = NULL, replay = NULL WHERE expires <= ?"
-                " AND (wrapped IS NOT NULL OR replay IS NOT NULL)",
+                "UPDATE tokens SET wrapped = NULL, replay = NULL WHERE wrapped IS NOT NULL AND expires <= ?",
                 (now,),
             )
-            transaction.execute("DELETE FROM tokens WHERE expires <= ?", (now - _FORGET,))
+            transaction.execute("DELETE FROM tokens WHERE wrapped IS NULL AND expires <= ?", (now - _FORGET,))
             transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
 
     def _steady(self, now: int) -> bool:

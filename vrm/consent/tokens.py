@@ -41,13 +41,18 @@ from vrm.vault.engine import Engine, Transaction
 from vrm.vault.envelope import pack, unpack
 from vrm.vault.serverkey import ServerKey
 
+_SWEPT = (  # each holds only what some sweep is about to look at
+    "CREATE INDEX tokens_ending ON tokens (expires) WHERE wrapped IS NOT NULL",
+    "CREATE INDEX tokens_dead ON tokens (expires) WHERE wrapped IS NULL",
+    "CREATE INDEX tokens_replay ON tokens (spent) WHERE replay IS NOT NULL",
+)
 TABLES = (
     "CREATE TABLE tokens (lookup BLOB PRIMARY KEY, kind TEXT NOT NULL, grant_id TEXT NOT NULL,"
     " expires INTEGER NOT NULL, wrapped BLOB, spent INTEGER, replay BLOB, parent BLOB)",
     "CREATE INDEX tokens_grant ON tokens (grant_id)",
-    "CREATE INDEX tokens_expires ON tokens (expires)",
+    *_SWEPT,
 )
-STEPS = ("DROP INDEX tokens_parent",)
+STEPS = ("DROP INDEX tokens_parent", "DROP INDEX tokens_expires", *_SWEPT)
 _FIND = (  # the agreement only while the grant is live
     "SELECT t.lookup, t.grant_id, t.expires, t.wrapped, t.spent, t.replay, t.parent, g.vault,"
     " CASE WHEN g.state = 'live' AND g.expires > ? THEN g.agreement END"

@@ -16,6 +16,10 @@ from vrm.vault import (
 )
 from vrm.vault.engine import Schema
 
+_SWEPT = (  # by what ends a session
+    "CREATE INDEX sessions_expires ON sessions (expires)",
+    "CREATE INDEX sessions_used ON sessions (used)",
+)
 SCHEMA = Schema(
     "vault",
     2,
@@ -31,6 +35,7 @@ SCHEMA = Schema(
         "CREATE TABLE sessions (lookup BLOB PRIMARY KEY, vault TEXT NOT NULL, wrapped BLOB NOT NULL,"
         " created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL)",
         "CREATE INDEX sessions_vault ON sessions (vault)",
+        *_SWEPT,
         *records.TABLES,
         *journal.TABLES,
         *bookmarks.TABLES,
@@ -50,6 +55,7 @@ SCHEMA = Schema(
             "ALTER TABLE vaults ADD COLUMN mailbox_public BLOB NOT NULL DEFAULT x''",
             "ALTER TABLE vaults ADD COLUMN mailbox_mac BLOB NOT NULL DEFAULT x''",
             "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",
+            *_SWEPT,
             *mailbox.TABLES,
             "ALTER TABLE keyslots ADD COLUMN handed BLOB NOT NULL DEFAULT x''",
             *generations.TABLES,

@@ -191,7 +191,9 @@ class Pairings:
         """Forget what ended long ago, and delete at once what can no longer be fetched."""
         now = self._clock.now()
         with self._engine.write() as transaction:
-            transaction.execute("UPDATE pairings SET answer = NULL WHERE expires <= ?", (now,))
+            transaction.execute(
+                "UPDATE pairings SET answer = NULL WHERE answer IS NOT NULL AND expires <= ?", (now,)
+            )
             transaction.execute("DELETE FROM pairings WHERE expires <= ?", (now - FORGET,))
         self._tools.sweep(LIFE)
 

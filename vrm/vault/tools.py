@@ -24,6 +24,8 @@ TABLES = (
     "CREATE TABLE tools (lookup BLOB PRIMARY KEY, vault TEXT NOT NULL, wrapped BLOB NOT NULL,"
     " note BLOB NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL)",
     "CREATE INDEX tools_vault ON tools (vault)",
+    "CREATE INDEX tools_expires ON tools (expires)",
+    "CREATE INDEX tools_unfetched ON tools (created) WHERE used = 0",
 )
 LIFE = 12 * 3600  # seconds
 _TOUCH = 60  # seconds between two notes that a tool is in use
