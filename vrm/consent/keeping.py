@@ -91,8 +91,11 @@ class Keeping:
             postings.take_back(self._engine, transaction, grant_id, positions)
         moved = [view for view in self._views if view.seq != view.start]
         if moved:
-            places = [(view.seq, view.grant_id) for view in moved]
-            transaction.executemany("UPDATE grants SET seq = ? WHERE grant_id = ?", places)
+            for steps in {view.seq - view.start for view in moved}:  # mostly as many in each
+                names = [view.grant_id for view in moved if view.seq - view.start == steps]
+                marks = ", ".join("?" * len(names))
+                sql = f"UPDATE grants SET seq = seq + ? WHERE grant_id IN ({marks})"
+                transaction.execute(sql, (steps, *names))
             untold = [view.grant_id for view in moved if not view.told]
             events.note_changes(transaction, untold, self._now)
 

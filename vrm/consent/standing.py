@@ -9,10 +9,9 @@ and with the root.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
-from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -46,23 +45,19 @@ _Scope = tuple[str, str, str]  # label of its parts, what they are bound to, the
 class Kept:
     """One live view within a transaction, and what keeping it takes."""
 
-    def __init__(
-        self, rules: Rules, grant_id: str, vendor: str, shelves: dict[str, str], scopes: dict[str, _Scope]
-    ) -> None:
-        self.rules = rules
-        self.grant_id = grant_id
-        self.vendor = vendor
-        self.seq = self.start = 0  # the position of the newest row, now and at the beginning
-        self.told = False  # whether its vendor is about to be told of changes anyway
-        self._shelves = shelves
-        self._scopes = scopes
-        self._sealing: dict[str, tuple[bytes, Cipher]] = {}
+    __slots__ = (
+        *("_ciphers", "_scopes", "_sealing", "_shelves"),
+        *("grant_id", "rules", "seq", "start", "told", "vendor"),
+    )
 
-    def at(self, seq: int, told: object) -> Kept:
-        """Itself, at its position."""
+    def __init__(self, rules: Rules, view: Sequence[Any], seq: int, told: object) -> None:
+        """`view` as the note has it; `seq` is the position of its newest row."""
+        _, self.grant_id, self.vendor, self._shelves, self._scopes = view
+        self.rules = rules
         self.seq = self.start = seq
-        self.told = bool(told)
-        return self
+        self.told = told  # whether its vendor is about to be told of changes anyway
+        self._sealing: dict[str, tuple[bytes, Cipher]] = {}
+        self._ciphers: RowCiphers | None = None
 
     def shelf(self, stream: str) -> bytes:
         """Where the rows of a stream stand."""
@@ -82,11 +77,15 @@ class Kept:
         found = self._sealing[scope] = envelope.lp(label), cipher
         return found
 
-    @cached_property
+    @property
     def ciphers(self) -> RowCiphers:
         """What opens its rows, too."""
-        keys = {scope: (label, Key(bytes.fromhex(key))) for scope, (label, _, key) in self._scopes.items()}
-        return RowCiphers.labelled(self.grant_id, keys)
+        if self._ciphers is None:
+            keys = {
+                scope: (label, Key(bytes.fromhex(key))) for scope, (label, _, key) in self._scopes.items()
+            }
+            self._ciphers = RowCiphers.labelled(self.grant_id, keys)
+        return self._ciphers
 
 
 class Standing:
@@ -113,16 +112,14 @@ class Standing:
             with suppress(TamperedError):  # a roster that is none
                 note = cipher.seal(text, mark(roster, rows))
                 transaction.execute(_WRITE, (keyring.vault, note))
-        places = {row[0]: row[5:] for row in rows}
-        return [view.at(*places[view.grant_id]) for view in _read(text, day)]
+        return _read(text, day, {row[0]: row[5:] for row in rows})
 
     def one(self, grant: OpenGrant, day: date) -> Kept:
         """The same of one grant, live or not."""
         row = self._engine.one(
             f"SELECT seq, {events.JOINED} FROM grants WHERE grant_id = ?", (grant.grant_id,)
         )
-        (view,) = _read(_written([grant]), day)
-        return view.at(*(row or (0, False)))
+        return _read(_written([grant]), day, {grant.grant_id: row or (0, False)})[0]
 
     def _live(self, keyring: Keyring) -> list[Row]:
         return self._engine.all(_LIVE, (keyring.vault,))
@@ -183,11 +180,12 @@ def _place(known: list[Any], one: Any) -> int:
     return known.index(one)
 
 
-def _read(text: bytes, day: date) -> list[Kept]:
+def _read(text: bytes, day: date, places: Mapping[str, Row]) -> list[Kept]:
+    """The views of a note, each at its place: where it stands, and whether it is told anyway."""
     parts, rules, views = compact.loads(text)
     leaving = [Leaving(some, day) for some in parts]
     judging = [
         Rules(Agreement("", "", parts[asked], since, 0), Reserve.of(reserve), day, leaving[asked])
         for asked, since, reserve in rules
     ]
-    return [Kept(judging[rule], *view) for rule, *view in views]
+    return [Kept(judging[view[0]], view, *places[view[1]]) for view in views]
