@@ -37,7 +37,7 @@ from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.errors import CodeError, ProofError, TamperedError, TargetError
 from vrm.vault import compact, crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Transaction
+from vrm.vault.engine import Engine, Step, Transaction, Work
 from vrm.vault.envelope import pack, unpack
 from vrm.vault.serverkey import ServerKey
 
@@ -245,13 +245,17 @@ class Tokens:
         is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
         """
         self._require_proof(vendor, proof)
-        raw = read_token("refresh", refresh_token)
+        return self._engine.perform(self._renewed(refresh_token, vendor, (scope, resource, details), proof))
+
+    def _renewed(
+        self, text: str, vendor: Vendor, wanted: tuple[Any, Any, Any], proof: Proof | None
+    ) -> Work[TokenSet]:
+        raw = read_token("refresh", text)
         while True:
             found, wrapping = self._find("refresh", raw)
             if found.spent is not None:
-                return self._again(found, wrapping, vendor, resource, proof)
-            wanted = (scope, resource, details)
-            answer = self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
+                return self._again(found, wrapping, vendor, wanted[1], proof)
+            answer = yield from self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=text)
             if answer is not None:
                 return answer
 
@@ -266,7 +270,7 @@ class Tokens:
         *,
         proof: Proof | None = None,
         text: str = "",
-    ) -> TokenSet | None:
+    ) -> Work[TokenSet | None]:
         """What follows the refresh token `text`; None where token or grant are not as they were found.
 
         All keys are opened and all tokens sealed before the database is asked to wait for the disk.
@@ -294,7 +298,8 @@ class Tokens:
             self._log.note(transaction, found.vault, "refreshed", grant_id=found.grant_id, **_named(vendor))
             return pair.answer
 
-        return self._engine.together(exchange, found.vault)
+        answer: TokenSet | None = yield Step(exchange, found.vault)
+        return answer
 
     def _as_found(self, transaction: Transaction, found: _Found, change: str, *values: Any) -> bool:
         """Change the token's row, if token and grant are still as they were found."""

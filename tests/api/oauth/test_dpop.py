@@ -657,7 +657,8 @@ def test_who_looked_before_the_end_gets_no_token_by_a_refresh_token_that_stays(
     row, wrapping = constrained.tokens._find("refresh", raw)
     proof = constrained.proofs.check(prover.proof("POST", TOKEN), "POST", TOKEN)
     constrained.grants.revoke(vault, given["grant_id"])
-    assert constrained.tokens._rotate(row, wrapping, strict_shop.vendor, None, proof=proof) is None
+    rotating = constrained.tokens._rotate(row, wrapping, strict_shop.vendor, None, proof=proof)
+    assert constrained.tokens._engine.perform(rotating) is None
 
 
 def test_under_fapi_a_public_vendors_refresh_token_is_replaced(
