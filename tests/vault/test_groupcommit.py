@@ -148,8 +148,9 @@ def test_nobody_is_told_of_success_where_the_leader_was_interrupted(engine: Sqli
 
 
 def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, tmp_path: Path) -> None:
-    connection = engine._connection()
-    connection.raw.execute("PRAGMA busy_timeout=1")
+    engine.together(insert(0))
+    assert engine._works
+    engine._works.raw.execute("PRAGMA busy_timeout=1")
     blocker = SqliteEngine(tmp_path / "data" / "vrm.db")
     raw = blocker._connection().raw
     raw.execute("BEGIN IMMEDIATE")  # a program that knows nothing of our lock
@@ -158,7 +159,7 @@ def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, t
     raw.execute("ROLLBACK")
     blocker.close()
     engine.together(insert(2))
-    assert ids(engine) == [2]
+    assert ids(engine) == [0, 2]
 
 
 def test_works_of_several_steps_share_each_of_their_transactions(engine: SqliteEngine) -> None:
@@ -196,6 +197,17 @@ def test_an_act_inside_a_block_joins_it(engine: SqliteEngine) -> None:
         engine.together(insert(1))
         raise ValueError("undo")
     assert ids(engine) == []
+
+
+def test_a_fork_between_two_works_carries_no_connection_of_theirs(engine: SqliteEngine) -> None:
+    engine.together(insert(1))
+    child = os.fork()
+    if child == 0:
+        engine.together(insert(2))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    engine.together(insert(3))
+    assert ids(engine) == [1, 2, 3]
 
 
 def test_a_child_process_does_not_wait_for_its_parents_threads(engine: SqliteEngine) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol
 
 from vrm.errors import StorageError
@@ -30,8 +30,13 @@ class Counted(Transaction, Protocol):
 class GroupCommit:
     """The works that wait for one database, in one process."""
 
-    def __init__(self, write: Callable[[], AbstractContextManager[Counted]]) -> None:
-        self._write = write
+    def __init__(
+        self,
+        write: Callable[[], AbstractContextManager[Counted]],
+        at_work: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        """`write` begins a transaction; `at_work` surrounds all that a leader does."""
+        self._write, self._at_work = write, at_work
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
         self._led = False
@@ -50,11 +55,23 @@ class GroupCommit:
         if not own.done:  # it is our turn to lead
             try:
                 self._leader = threading.get_ident()
-                self._lead(own)
+                with self._at_work():
+                    self._lead(own)
             finally:
                 self._leader = 0
                 self._hand_over(own)
         return own.result()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[bool]:
+        """Whether nobody leads; then nobody begins to while this lasts."""
+        with self._guard:
+            idle, self._led = not self._led, True
+        try:
+            yield idle
+        finally:
+            if idle:
+                self._hand_over()
 
     def _lead(self, own: _Task[Any]) -> None:
         tasks: list[_Task[Any]] = []
@@ -102,9 +119,9 @@ class GroupCommit:
         with self._write() as transaction:
             return step.act(transaction)
 
-    def _hand_over(self, own: _Task[Any]) -> None:
+    def _hand_over(self, own: _Task[Any] | None = None) -> None:
         with self._guard:
-            if own in self._waiting:  # it was interrupted before it began
+            if own is not None and own in self._waiting:  # it was interrupted before it began
                 self._waiting.remove(own)
             self._led = bool(self._waiting)
             if self._led:

@@ -162,11 +162,12 @@ class _Connection:
 
 
 class SqliteEngine:
-    """SQLite in one file, a connection per thread, writers of all processes queued by `flock`.
+    """SQLite in one file: a connection per thread, and one for what threads do together.
 
-    SQLite's own busy handler sleeps between tries, which gives writers long tails; a lock file hands
-    the turn over at once. Files are created 0600. SQLite must not be carried across a fork: the forking
-    thread's idle connection is closed before it, and a child that inherited any other gets RuntimeError.
+    Writers of all processes are queued by `flock`: SQLite's own busy handler sleeps between tries, which
+    gives writers long tails, a lock file hands the turn over at once. Files are created 0600. SQLite must not
+    be carried across a fork: idle connections of the forking thread and of what threads do together are closed
+    before it, and a child that inherited any other gets RuntimeError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -180,13 +181,14 @@ class SqliteEngine:
         self._guard = threading.Lock()
         self._inherited = False
         self._carried: list[_Connection] = []
+        self._works: _Connection | None = None  # of the group's leader
         self._group = self._grouped()
         _engines.add(self)
 
     def _grouped(self) -> GroupCommit:
         """Without keeping the engine: one that was forgotten gives back what it holds."""
         own = weakref.proxy(self)
-        return GroupCommit(lambda: own.write())  # noqa: PLW0108 - by its name, at each call
+        return GroupCommit(lambda: own.write(), lambda: own._at_work())  # noqa: PLW0108, SLF001
 
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
@@ -194,12 +196,28 @@ class SqliteEngine:
     def _connection(self) -> _Connection:
         found: _Connection | None = getattr(self._local, "connection", None)
         if found is None:
-            if self._inherited:
-                raise RuntimeError("forked while the engine was in use: open one in each process")
-            found = self._local.connection = self._connect()
-            with self._guard:
-                self._open.add(found)
+            found = self._local.connection = self._opened()
         return found
+
+    def _opened(self) -> _Connection:
+        if self._inherited:
+            raise RuntimeError("forked while the engine was in use: open one in each process")
+        found = self._connect()
+        with self._guard:
+            self._open.add(found)
+        return found
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """One connection does all works, whichever thread leads: what it has in memory serves them all."""
+        own = getattr(self._local, "connection", None)
+        if self._works is None:
+            self._works = self._opened()
+        self._local.connection = self._works
+        try:
+            yield
+        finally:
+            self._local.connection = own
 
     def _connect(self) -> _Connection:
         try:
@@ -242,7 +260,8 @@ class SqliteEngine:
 
         See `groupcommit`; inside a block its steps join the block.
         """
-        if self._connection().depth:
+        own: _Connection | None = getattr(self._local, "connection", None)
+        if own is not None and own.depth:
             return carried_out(work, self._joined)
         return self._group.run(work)
 
@@ -388,7 +407,7 @@ class SqliteEngine:
             for connection in list(self._open):
                 connection.close()
             self._open.clear()
-        self._local = threading.local()
+        self._local, self._works = threading.local(), None
         self._occupied.leave()
 
     def _before_fork(self) -> None:
@@ -396,6 +415,10 @@ class SqliteEngine:
         if own is not None and not own.depth:
             del self._local.connection
             own.close()
+        with self._group.at_rest() as idle:
+            if idle and self._works is not None:
+                self._works.close()
+                self._works = None
         with self._guard:  # else the child would close those of its parent's other threads, which end in it
             self._carried = [connection for connection in self._open if connection.lock >= 0]
 
@@ -405,7 +428,7 @@ class SqliteEngine:
     def _after_fork_in_child(self) -> None:
         _inherited.extend(self._carried)
         self._inherited, self._carried = bool(self._carried), []
-        self._group = self._grouped()
+        self._group, self._works = self._grouped(), None
         self._guard = threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()
