@@ -137,7 +137,7 @@ def test_a_roster_that_is_no_bytes_ends_the_grants_and_not_her_writing(
     writer: Writer,
     tokens: TokenSet,
 ) -> None:
-    writer.run("UPDATE vaults SET roster = x'00'")
+    writer.run("UPDATE vaults SET roster = 'none'")
     customer.buy("Passing")
     assert "Passing" in customer.titles()
     with pytest.raises(TokenError):
@@ -162,6 +162,20 @@ def test_a_note_goes_with_the_end_of_a_grant_and_with_the_root(
     assert note(writer) == []
     customer.buy("Sula")
     assert note(writer) != [made]
+
+
+def test_a_purchase_that_comes_back_under_its_id_is_read_again(
+    customer: Customer, vendor: Vendor, tokens: TokenSet, books: list[str]
+) -> None:
+    """Its view holds a row of it that left: it is found when the new one does not fit beside it."""
+    records = customer.vault.records("purchases")
+    deleted = records.get(books[0])
+    records.remove(books[0])
+    assert vendor.titles(tokens.access_token) == ["Beloved", "Emma"]
+    records.put(deleted, books[0], revision=0)
+    customer.buy("Passing")
+    assert vendor.titles(tokens.access_token) == ["Beloved", "Emma", "Kindred", "Passing"]
+    assert customer.consent.grants.differences(customer.vault) == []
 
 
 def test_her_rules_are_kept_apart_however_much_grants_share(
