@@ -219,7 +219,7 @@ class _Store:
         self._total = len(prints)
         self._look_at_stored()
         fresh = sorted(fingerprint for fingerprint in prints if fingerprint not in known)
-        self._ids = sorted((self._records.new_id() for _ in fresh), reverse=True)
+        self._ids = sorted(self._records.new_ids(len(fresh)), reverse=True)
         for fingerprint in fresh:  # in an order that tells nothing of the export's
             at = prints[fingerprint]
             self._add(fingerprint, at, again.get(at, ()), verdicts.get(at))

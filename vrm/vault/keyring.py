@@ -162,7 +162,7 @@ class Keyring:
     def pairwise_ids(self, vendor: str, stream: str) -> Callable[[str], bytes]:
         """`pairwise` for many records of one stream."""
         ids = Mac(self._pairwise, Purpose.PAIRWISE, vendor, stream)
-        return lambda record: ids.of(record)[:16]
+        return lambda record: ids.of_packed(envelope.lp(record))[:16]
 
     def fingerprint(self, *parts: str) -> bytes:
         """16 bytes that tell whether an imported line is known, and nothing to who lacks the root."""

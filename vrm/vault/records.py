@@ -1,7 +1,7 @@
-"""Records over a keyring: sealed per facet, padded, journalled, watched.
+"""Records over a keyring: sealed (`vrm.vault.facets`), journalled, watched.
 
-Promises: a stored record gives away neither which facets are filled nor how much they say; every change
-of records, journal and watchers' views is one transaction; an import shows nothing until `publish`.
+Promises: every change of records, journal and watchers' views is one transaction; an import shows nothing
+until `publish`.
 Refuses: documents that are not valid, writes against another revision, and any write of a vault with
 live grants while nobody keeps their views.
 """
@@ -12,19 +12,18 @@ import secrets
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock
 from vrm.errors import ConflictError, RecordNotFoundError, TamperedError
-from vrm.vault import compact, crypto, envelope
+from vrm.vault import crypto
 from vrm.vault.bookmarks import Bookmark
-from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME, STAMPED
+from vrm.vault.catalog import STAMPED
 from vrm.vault.changes import Change, Watcher
-from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine, Transaction
-from vrm.vault.generations import blame_renewal, require_current
+from vrm.vault.facets import Facets
+from vrm.vault.generations import require_current
 from vrm.vault.journal import Journal, Noted, body_hash
 from vrm.vault.keyring import Keyring
 
@@ -51,11 +50,6 @@ _BATCH = 500  # records handed to the watcher at once
 _LEAST_REVISION = 1 << 29  # up to twice this, all numbers take the same room in the database
 
 
-_EMPTY = {
-    facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
-}
-
-
 def _first_revisions(count: int) -> list[int]:
     """Where records start to count: at random, so that no number tells how often one was touched.
 
@@ -65,29 +59,11 @@ def _first_revisions(count: int) -> list[int]:
     return [_LEAST_REVISION + number % _LEAST_REVISION for number in drawn]
 
 
-def _read(text: bytes) -> dict[str, Any]:
-    return {} if text.startswith(b"{}") else compact.loads(text)
-
-
-@cache
-def _layout(collection: str) -> envelope.Layout:
-    """How the facets of a record stand in its body: usually one bucket each."""
-    facets = CATALOG_BY_NAME[collection].facets
-    return envelope.Layout(
-        [facet.name for facet in facets], [envelope.SMALLEST + facet.bucket for facet in facets]
-    )
-
-
-_Wanted = tuple[
-    Sequence[int], Sequence[tuple[str, Cipher]]
-]  # places of facets in a body; what opens each
-
-
 def _arriving(document: Document, now: int) -> Document:
     return {**document, "notes": {**document["notes"], "arrived": now}} if now else document
 
 
-class Records:
+class Records(Facets):
     """The records of one collection of an unlocked vault."""
 
     def __init__(
@@ -98,12 +74,8 @@ class Records:
         watcher: Watcher | None,
         clock: Clock,
     ) -> None:
-        self.name = collection
-        self._engine = engine
-        self._keyring = keyring
+        super().__init__(engine, keyring, collection)
         self._vault = keyring.vault
-        self._ciphers = keyring.record_ciphers(collection)
-        self._layout = _layout(collection)
         self._journal = Journal(engine, keyring)
         self._watcher = watcher
         self._clock = clock
@@ -112,60 +84,14 @@ class Records:
         """A random record id, 32 hex digits: it tells neither time nor order."""
         return secrets.token_hex(16)
 
+    def new_ids(self, count: int) -> list[str]:
+        """So many of them, drawn in one call."""
+        drawn = secrets.token_hex(16 * count)
+        return [drawn[at : at + 32] for at in range(0, len(drawn), 32)]
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A durable transaction that several calls can share."""
         return self._engine.write(of=self._vault)
-
-    def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
-        """The stored body: an envelope for every facet, filled or not."""
-        texts = []
-        for facet, cipher in self._ciphers:
-            values, bucket = document.get(facet.name), facet.bucket
-            texts.append((cipher, envelope.pad(compact.dumps(values), bucket) if values else _EMPTY[bucket]))
-        sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._layout.packed)
-        return self._layout.pack(sealed)
-
-    def unseal(self, record: str, revision: int, body: bytes) -> Document:
-        """The document of a stored body; TamperedError where anything is not as it was written.
-
-        The list of facets is part of what each facet is bound to: none can be dropped, added or moved.
-        A facet that came into the catalog after the record was written is empty.
-        """
-        return self.opener()(record, revision, body)
-
-    def opener(self, facets: Collection[str] = ()) -> Callable[[str, int, bytes], Document]:
-        """`unseal` for many bodies; with `facets`, documents of these only: opening is what costs."""
-        wanted = {
-            at: (facet.name, cipher)
-            for at, (facet, cipher) in enumerate(self._ciphers)
-            if not facets or facet.name in facets
-        }
-        return partial(self._unsealed, (tuple(wanted), tuple(wanted.values())))
-
-    def _unsealed(self, wanted: _Wanted, record: str, revision: int, body: bytes) -> Document:
-        places, named = wanted
-        bound, parts = self._parts(record, revision, body, places)
-        try:
-            return {
-                name: {} if part is None else _read(cipher.unseal_packed(part, bound))
-                for (name, cipher), part in zip(named, parts, strict=True)
-            }
-        except TamperedError:
-            blame_renewal(self._engine, self._keyring)
-            raise
-
-    def _parts(
-        self, record: str, revision: int, body: bytes, places: Sequence[int]
-    ) -> tuple[bytes, Sequence[bytes | None]]:
-        """What the facets of a body are bound to, and the envelopes of some; None for one it has not."""
-        bound, parts = envelope.pack_record(record, revision), self._layout.take(body, places)
-        if parts is not None:
-            return bound + self._layout.packed, parts
-        named = envelope.unpack_named(body)  # written when the catalog had fewer facets
-        if not named or not named.keys() <= set(self._layout.names):
-            raise TamperedError()
-        names = self._layout.names
-        return bound + envelope.lp(envelope.pack(*named)), [named.get(names[place]) for place in places]
 
     def read(self, record: str) -> tuple[Document, int]:
         """(document, revision); RecordNotFoundError."""
@@ -426,7 +352,7 @@ class Staging:
         nothing lets the indexes grow at one end.
         """
         records, number, sealed = self._records, self._number, []
-        ids = ids or [records.new_id() for _ in rows]
+        ids = ids or records.new_ids(len(rows))
         now = records._stamping(watched=records._watched())
         for record, revision, (fingerprint, document) in zip(
             ids, _first_revisions(len(rows)), rows, strict=True
