@@ -85,6 +85,7 @@ class World:
             tokens_per_minute=MANY,
             introspections_per_minute=MANY,
             logins_per_minute=MANY,
+            failures_per_minute=MANY,
         )
         self.host: Host = open_host(self.settings, limits=CHEAP)
         consent = self.host.consent

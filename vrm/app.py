@@ -111,6 +111,7 @@ def _rates(settings: Settings) -> Rates:
         tokens=settings.tokens_per_minute,
         introspections=settings.introspections_per_minute,
         logins=settings.logins_per_minute,
+        failures=settings.failures_per_minute,
     )
 
 

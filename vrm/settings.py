@@ -50,6 +50,7 @@ _RANGES = {
     "tokens_per_minute": (0, _MANY),
     "introspections_per_minute": (0, _MANY),
     "logins_per_minute": (0, _MANY),
+    "failures_per_minute": (0, _MANY),
 }
 
 
@@ -157,6 +158,11 @@ class Settings:
         "VRM_LOGINS_PER_MINUTE",
         "log-ins from one address, right or wrong; 0: no limit but that of wrong ones",
         120,
+    )
+    failures_per_minute: int = _setting(
+        "VRM_FAILURES_PER_MINUTE",
+        "credentials of vendors and programs from one address that are no good; 0: no limit",
+        600,
     )
 
     registration: str = _setting(

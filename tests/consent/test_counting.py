@@ -126,7 +126,22 @@ def test_a_worker_forgets_whom_it_has_not_seen_this_minute(
         permits.reading(f"shop {number}")
     clock.forward(60)
     permits.reading(SHOP)
-    assert len(permits._shares) == 1
+    assert list(permits._shares["readings"]) == [SHOP]
+
+
+def test_strangers_from_any_number_of_addresses_fill_no_memory(
+    vaults: Vaults, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting_module, "_KEPT", 3)
+    permits = worker(vaults, clock, Rates(failures=1))
+    permits.reading(SHOP)
+    for number in range(10):
+        permits.failure(f"192.0.2.{number}")
+    assert len(permits._shares["failures"]) <= 3
+    assert list(permits._shares["readings"]) == [SHOP]
+    for number in range(10):  # who was forgotten is not forgiven
+        with pytest.raises(RateLimitedError):
+            permits.failure(f"192.0.2.{number}")
 
 
 def test_neighbours_in_one_ipv6_network_share_their_log_ins(vaults: Vaults, clock: SettableClock) -> None:

@@ -15,6 +15,7 @@ from flask import Request, Response, g, request
 
 from vrm import jose
 from vrm.api import problems
+from vrm.api.failures import one_too_many
 from vrm.consent.proofs import Proof
 from vrm.consent.reader import Access
 from vrm.consent.service import Consent
@@ -109,7 +110,8 @@ class Gate:
             return self.refusal(request, error)
 
     def refusal(self, sent: Request, error: VrmError, scope: str = "") -> Response:
-        """The answer to a refused request, with its challenges."""
+        """The answer to a refused request, with its challenges; who failed too often is told to wait."""
+        error = one_too_many(self._permits, code_of(sent, error)) or error
         response = problems.answer(error)
         if response.status_code in (400, 401, 403):
             told = self.challenges(sent, error, scope if response.status_code == 403 else "")

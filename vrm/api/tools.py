@@ -10,14 +10,17 @@ or lets another one in.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, problems
+from vrm.api.failures import one_too_many
 from vrm.api.gate import REALM, presented
 from vrm.clock import rfc3339
+from vrm.consent.counting import Permits
 from vrm.consent.credentials import read_token
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
@@ -114,16 +117,20 @@ def blueprint(vaults: Vaults, consent: Consent, settings: Settings) -> Blueprint
     routes.add_url_rule("/connections", "connections", desk.connections)
     routes.add_url_rule("/connections/<grant_id>", "stop", desk.stop, methods=["DELETE"])
     routes.after_request(guards.protect)
-    routes.register_error_handler(VrmError, _refused)
+    routes.register_error_handler(VrmError, partial(_refused, consent.permits))
     for code in default_exceptions:  # by code: otherwise the app's own pages for that code come first
         routes.register_error_handler(code, _http)
     return routes
 
 
-def _refused(error: VrmError) -> Response:
-    answer = problems.answer(error)
-    if isinstance(error, TokenError):
-        told = ', error="invalid_token"' if "Authorization" in request.headers else ""
+def _refused(permits: Permits, error: VrmError) -> Response:
+    if not isinstance(error, TokenError):
+        return problems.answer(error)
+    code = "invalid_token" if "Authorization" in request.headers else ""
+    limited = one_too_many(permits, code)
+    answer = problems.answer(limited or error)
+    if limited is None:
+        told = f', error="{code}"' if code else ""
         answer.headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"{told}'
     return answer
 

@@ -28,7 +28,7 @@ HOUR: Final = 3600  # seconds
 MINUTE: Final = 60
 _SHARES: Final = 16  # a share is this part of what is left
 _COUNTS = "counts"  # of what a write is that counts: it holds up none of a vault
-_KEPT: Final = 4096  # subjects of which a worker knows its share
+_KEPT: Final = 4096  # subjects of one kind of which a worker knows its share
 
 Limited = tuple[bytes, int]  # the tag of what is counted, and how many may pass
 
@@ -109,6 +109,7 @@ class Rates:
     tokens: int = 6_000  # of one vendor
     introspections: int = 12_000  # of one vendor or resource server
     logins: int = 120  # of one address
+    failures: int = 600  # of one address: credentials of vendors and programs that are no good
 
 
 @dataclass(slots=True)
@@ -127,7 +128,7 @@ class Permits:
         self._clock = clock
         self._rates = rates
         self._lock = threading.Lock()
-        self._shares: dict[tuple[str, str], _Share] = {}
+        self._shares: dict[str, dict[str, _Share]] = {}  # by kind, then subject
 
     def reading(self, client_id: str) -> None:
         """One reading of a vendor; RateLimitedError."""
@@ -145,13 +146,17 @@ class Permits:
         """One log-in from an address, right or wrong; RateLimitedError."""
         self._take("logins", network(address), self._rates.logins)
 
+    def failure(self, address: str) -> None:
+        """One credential that is no good, from an address; RateLimitedError."""
+        self._take("failures", network(address), self._rates.failures)
+
     def _take(self, kind: str, subject: str, most: int) -> None:
         if not most:
             return
         now = self._clock.now()
         while True:
             with self._lock:
-                share = self._shares.get((kind, subject))
+                share = self._shares.get(kind, {}).get(subject)
                 if share is not None and share.ends > now:
                     if share.left > 0:
                         share.left -= 1
@@ -165,11 +170,13 @@ class Permits:
         part = self._counting.share((self._counting.tag("permits", kind, subject), most), ends)
         meters.LEASES.add()
         with self._lock:
-            if len(self._shares) >= _KEPT:
-                self._shares = {key: one for key, one in self._shares.items() if one.ends >= ends}
-            share = self._shares.get((kind, subject))
+            shares = self._shares.setdefault(kind, {})
+            if len(shares) >= _KEPT:
+                kept = {one: share for one, share in shares.items() if share.ends >= ends}
+                shares = self._shares[kind] = kept if len(kept) < _KEPT else {}  # who is forgotten asks anew
+            share = shares.get(subject)
             if share is None or share.ends != ends:
-                share = self._shares[kind, subject] = _Share(ends, 0)
+                share = shares[subject] = _Share(ends, 0)
             if part:
                 share.left = max(share.left, 0) + part
             elif not share.left:

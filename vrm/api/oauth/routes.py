@@ -15,6 +15,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import guards, problems
+from vrm.api.failures import one_too_many
 from vrm.api.leaf import note
 from vrm.api.oauth import calls, metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request, is_vouched_for
@@ -119,7 +120,13 @@ def submit(server: OAuthServer, asked: CheckedRequest) -> StoredRequest:
 
 
 def refuse(server: OAuthServer, error: OAuth2Error) -> Response:
-    """To the vendor with `state` and `iss` where its address is trusted; else to whoever sees this."""
+    """To the vendor with `state` and `iss` where its address is trusted; else to whoever sees this.
+
+    Who failed too often, from one address, is told to wait.
+    """
+    limited = one_too_many(server.consent.permits, str(error.error))
+    if limited is not None:
+        return refuse_ours(limited)
     if error.redirect_uri:
         return _see_other(answer_address(error.redirect_uri, server.body(error), server.public_url))
     if isinstance(error, InvalidRequestUriError):
