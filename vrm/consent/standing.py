@@ -28,7 +28,7 @@ from vrm.vault.keyring import Keyring
 if TYPE_CHECKING:
     from vrm.consent.views import OpenGrant
 
-TABLES = ("CREATE TABLE standing (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",)
+TABLES = ("CREATE TABLE standing (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID",)
 _OF_LIVE = "FROM grants WHERE vault = ? AND state = 'live'"
 BOUND = f"SELECT grant_id, wrapped, agreement, reserve, expires {_OF_LIVE}"  # what a note is bound to
 _LIVE = f"SELECT grant_id, wrapped, agreement, reserve, expires, seq, {events.JOINED} {_OF_LIVE}"

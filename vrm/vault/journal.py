@@ -21,10 +21,21 @@ from vrm.vault.envelope import pad
 from vrm.vault.generations import blame_renewal, require_current
 from vrm.vault.keyring import Keyring
 
-TABLES = (
+TABLES = (  # each in one tree, so that a change writes one page of it
     "CREATE TABLE journal (vault TEXT NOT NULL, seq INTEGER NOT NULL, sealed BLOB NOT NULL,"
-    " PRIMARY KEY (vault, seq))",
-    "CREATE TABLE journal_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
+    " PRIMARY KEY (vault, seq)) WITHOUT ROWID",
+    "CREATE TABLE journal_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID",
+)
+STEPS = (  # of 0.1.0, where they had two
+    "CREATE TABLE journal_before AS SELECT vault, seq, sealed FROM journal",
+    "CREATE TABLE journal_heads_before AS SELECT vault, sealed FROM journal_heads",
+    "DROP TABLE journal",
+    "DROP TABLE journal_heads",
+    *TABLES,
+    "INSERT INTO journal (vault, seq, sealed) SELECT vault, seq, sealed FROM journal_before",
+    "INSERT INTO journal_heads (vault, sealed) SELECT vault, sealed FROM journal_heads_before",
+    "DROP TABLE journal_before",
+    "DROP TABLE journal_heads_before",
 )
 _FIRST = bytes(32)
 _BATCH = 500  # changes in one entry

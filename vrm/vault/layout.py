@@ -56,6 +56,7 @@ SCHEMA = Schema(
             "ALTER TABLE vaults ADD COLUMN mailbox_mac BLOB NOT NULL DEFAULT x''",
             "CREATE INDEX records_fingerprint ON records (vault, fingerprint) WHERE fingerprint IS NOT NULL",
             *_SWEPT,
+            *journal.STEPS,
             *mailbox.TABLES,
             "ALTER TABLE keyslots ADD COLUMN handed BLOB NOT NULL DEFAULT x''",
             *generations.TABLES,
