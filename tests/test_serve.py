@@ -38,11 +38,14 @@ class Running:
         (self.folder / "vrm.toml").write_text("\n".join(lines))
 
     def start(self, **environ: str) -> None:
+        self.launch(**environ)
+        self.until(lambda: self.get("/readyz")[0] == 200)
+
+    def launch(self, **environ: str) -> None:
         environ = {**os.environ, "VRM_DATA_DIR": str(self.data), **environ}
         command = [sys.executable, "-m", "vrm", "serve", "--port", str(self.port)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environ, stderr=log, stdout=log)
-        self.until(lambda: self.get("/readyz")[0] == 200)
 
     def until(self, done: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE
@@ -148,6 +151,15 @@ def test_who_is_told_to_stop_says_so_serves_a_while_and_leaves_nothing_behind(ru
 
 
 @pytest.mark.slow
+def test_who_is_told_to_stop_while_workers_start_stops_soon(running: Running) -> None:
+    running.write(workers=6)
+    running.launch()
+    assert running.process is not None
+    running.until(lambda: len(running.workers) >= 1)  # the others hardly
+    running.process.terminate()
+    assert running.process.wait(10) == 0  # seconds; one that is waited for in vain gets 30
+
+
 def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> None:
     running.start(VRM_METRICS=f"127.0.0.1:{running.watch}", VRM_WORKERS="2")
     before = running.numbers()

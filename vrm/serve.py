@@ -50,9 +50,9 @@ _ELSEWHERE = {
 
 def application() -> Flask:
     """What each worker serves; its settings come through the environment from `serve`."""
+    leave_interrupts_to_the_parent()
     settings = settings_module.load()
     forbid_core_dumps()
-    leave_interrupts_to_the_parent()
     logs.setup(settings.log_level, settings.log_format)
     host = open_host(settings)
     app = create_app(settings, host=host)
@@ -77,8 +77,13 @@ def forbid_core_dumps() -> None:
 
 
 def leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end."""
+    """Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end.
+
+    TERM ends a worker that still starts, at once: with what it inherited it would act as its parent does, and
+    that one would wait for it in vain.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def export(settings: Settings) -> None:
