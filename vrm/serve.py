@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -41,6 +42,7 @@ _FINISH_WITHIN = 30  # seconds that running requests have after TERM
 _FIXED = ("data_dir", "database_url", "host", "port", "workers", "metrics", "drain")  # until a restart
 _log = logging.getLogger("vrm.serve")
 _FILES = 4096  # more than a server has open as it starts
+_LEFT = 20_000  # objects that requests leave before garbage is looked for
 _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
     errno.EADDRINUSE: "choose another with --port, or stop what listens there",
@@ -62,6 +64,8 @@ def application() -> Flask:
         worker.start(host)
     if settings.metrics_address:
         metrics.start(host, observed.series_of(app), settings.metrics_address)
+    gc.freeze()  # what is there now stays: garbage is looked for among what requests leave, and not so often
+    gc.set_threshold(_LEFT, 20, 20)
     tell_ready(settings)
     return app
 

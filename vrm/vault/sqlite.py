@@ -166,8 +166,8 @@ class SqliteEngine:
 
     Writers of all processes are queued by `flock`: SQLite's own busy handler sleeps between tries, which
     gives writers long tails, a lock file hands the turn over at once. Files are created 0600. SQLite must not
-    be carried across a fork: idle connections of the forking thread and of what threads do together are closed
-    before it, and a child that inherited any other gets RuntimeError.
+    be carried across a fork: idle connections of the forking thread and of what threads do together are
+    closed before it, and a child that inherited any other gets RuntimeError.
     """
 
     def __init__(self, path: Path) -> None:
