@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.web.actors import Customer
@@ -17,9 +19,9 @@ def opened_bodies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     unsealed = Records._unsealed
 
-    def noting(self: Records, wanted: object, record: str, revision: int, body: bytes) -> object:
+    def noting(self: Records, places: Any, named: Any, record: str, revision: int, body: bytes) -> object:
         found.append(record)
-        return unsealed(self, wanted, record, revision, body)  # type: ignore[arg-type]
+        return unsealed(self, places, named, record, revision, body)
 
     monkeypatch.setattr(Records, "_unsealed", noting)
     return found

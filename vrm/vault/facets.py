@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from vrm.errors import TamperedError
 from vrm.vault import compact, crypto, envelope
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME
-from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine
 from vrm.vault.generations import blame_renewal
 from vrm.vault.keyring import Keyring
@@ -21,14 +20,10 @@ from vrm.vault.keyring import Keyring
 if TYPE_CHECKING:
     from vrm.vault.schemas import Document
 
-_Wanted = tuple[Sequence[int], Sequence[tuple[str, Cipher]]]  # places in a body, and what opens each
+_Opens = tuple[str, Callable[[bytes, bytes], bytes]]  # name of a facet, and what opens its envelope
 _EMPTY = {
     facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
 }
-
-
-def _read(text: bytes) -> dict[str, Any]:
-    return {} if text.startswith(b"{}") else compact.loads(text)
 
 
 @cache
@@ -68,34 +63,43 @@ class Facets:
 
     def opener(self, facets: Collection[str] = ()) -> Callable[[str, int, bytes], Document]:
         """`unseal` for many bodies; with `facets`, documents of these only: opening is what costs."""
-        wanted = {
-            at: (facet.name, cipher)
+        wanted = [
+            (at, facet.name, cipher)
             for at, (facet, cipher) in enumerate(self._ciphers)
             if not facets or facet.name in facets
-        }
-        return partial(self._unsealed, (tuple(wanted), tuple(wanted.values())))
+        ]
+        places = [at for at, _, _ in wanted]
+        named = [(name, cipher.unseal_packed) for _, name, cipher in wanted]
+        return partial(self._unsealed, places, named)
 
-    def _unsealed(self, wanted: _Wanted, record: str, revision: int, body: bytes) -> Document:
-        places, named = wanted
-        bound, parts = self._parts(record, revision, body, places)
+    def _unsealed(
+        self, places: Sequence[int], named: Sequence[_Opens], record: str, revision: int, body: bytes
+    ) -> Document:
+        place, parts = envelope.pack_record(record, revision), self._layout.take(body, places)
+        if parts is None:
+            return self._unsealed_older(place, body, named)
+        bound = place + self._layout.packed
+        document: Document = {}
+        try:
+            for (name, unseal), part in zip(named, parts, strict=True):
+                text = unseal(part, bound)
+                document[name] = {} if text.startswith(b"{}") else compact.loads(text)
+        except TamperedError:
+            blame_renewal(self._engine, self._keyring)
+            raise
+        return document
+
+    def _unsealed_older(self, place: bytes, body: bytes, named: Sequence[_Opens]) -> Document:
+        """The same of one that was written when the catalog had fewer facets; later ones are empty."""
+        parts = envelope.unpack_named(body)
+        if not parts or not parts.keys() <= set(self._layout.names):
+            raise TamperedError()
+        bound = place + envelope.lp(envelope.pack(*parts))
         try:
             return {
-                name: {} if part is None else _read(cipher.unseal_packed(part, bound))
-                for (name, cipher), part in zip(named, parts, strict=True)
+                name: compact.loads(unseal(parts[name], bound)) if name in parts else {}
+                for name, unseal in named
             }
         except TamperedError:
             blame_renewal(self._engine, self._keyring)
             raise
-
-    def _parts(
-        self, record: str, revision: int, body: bytes, places: Sequence[int]
-    ) -> tuple[bytes, Sequence[bytes | None]]:
-        """What the facets of a body are bound to, and the envelopes of some; None for one it has not."""
-        bound, parts = envelope.pack_record(record, revision), self._layout.take(body, places)
-        if parts is not None:
-            return bound + self._layout.packed, parts
-        named = envelope.unpack_named(body)  # written when the catalog had fewer facets
-        if not named or not named.keys() <= set(self._layout.names):
-            raise TamperedError()
-        names = self._layout.names
-        return bound + envelope.lp(envelope.pack(*named)), [named.get(names[place]) for place in places]
