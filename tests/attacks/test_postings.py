@@ -106,6 +106,32 @@ def test_a_filtered_list_is_the_list_filtered_after_any_edits(
     agree(vendor, customer, tokens.access_token)
 
 
+def test_a_filtered_list_goes_on_from_bucket_to_bucket(
+    customer: Customer,
+    vendor: Vendor,
+    consent: Consent,
+    things: list[str],
+    engine: SqliteEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postings, "ROWS", 16)
+    monkeypatch.setattr(postings, "_LONGEST_STEP", 5)
+    tokens = vendor.connect(customer, BOTH)
+    agree(vendor, customer, tokens.access_token)
+    for record in things[:40]:
+        customer.change(record, "context", **{"for": "gift"})
+    agree(vendor, customer, tokens.access_token)
+    with engine.write() as transaction:  # a gap, and what stands under another start
+        transaction.execute("DELETE FROM postings WHERE bucket = 3")
+        transaction.execute("UPDATE postings SET packed = ? WHERE bucket = 9", (bytes(16 + 96),))
+    rows, access = vendor.read(tokens.access_token), enter(consent, tokens.access_token)
+    for wanted in ASKED:
+        found = filtered(consent.reader, access, wanted)
+        assert [row for row in plainly(rows, wanted) if row in found] == found
+    consent.at_unlock(customer.vault)
+    agree(vendor, customer, tokens.access_token)
+
+
 def test_a_term_of_which_all_rows_left_gives_what_came_later(
     customer: Customer, vendor: Vendor, consent: Consent, things: list[str]
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.attacks.actors import part
 from vrm.consent.filters import EVERYTHING, FILTERED, PARAMETERS, Wanted, open_to, posted
 from vrm.consent.policy import Agreement
-from vrm.consent.postings import _between
+from vrm.consent.postings import _also, _between
 from vrm.consent.scopes import check_details
 
 CATEGORY, SELLER, ORDERED = FILTERED
@@ -53,8 +53,11 @@ codes = st.integers(0, 0xFFFF)
 @given(st.lists(codes, max_size=60), codes, codes)
 def test_codes_that_lie_between_are_found_all_at_once(column: list[int], first: int, last: int) -> None:
     packed = b"".join(code.to_bytes(2, "big") for code in column)
-    found = _between(packed, first, last).to_bytes(len(column), "little")
-    assert list(found) == [int(first <= code <= last) for code in column]
+    fitting = [place for place, code in enumerate(column) if first <= code <= last]
+    assert list(_between(packed, first, last)) == fitting
+    assert list(_also(iter(range(len(column))), packed, first, last)) == fitting
+    for code in column:
+        assert list(_between(packed, code, code)) == [at for at, one in enumerate(column) if one == code]
 
 
 @pytest.mark.parametrize(

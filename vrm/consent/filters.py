@@ -24,7 +24,7 @@ _NEVER = b"9999-12-31"
 Fits = Callable[[Mapping[str, bytes]], bool]  # whether what leaves of a row (scope → JSON) is asked for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Filtered:
     """A field by whose values a list can be filtered, and the parameters that do: two for a range of days."""
 

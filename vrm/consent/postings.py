@@ -12,12 +12,12 @@ Postings only say where to look, nothing vouches for them: the rows are judged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import compress, dropwhile
+from itertools import dropwhile
 
 from vrm.consent.filters import CODE, FILTERED, Filtered, values_of
 from vrm.vault import crypto, envelope
-from vrm.vault.crypto import Key, Purpose
-from vrm.vault.engine import Engine, Transaction
+from vrm.vault.crypto import MASK, Key, Purpose
+from vrm.vault.engine import Engine, Row, Transaction
 
 TABLES = (
     "CREATE TABLE postings (grant_id TEXT NOT NULL, bucket INTEGER NOT NULL, packed BLOB NOT NULL,"
@@ -30,31 +30,12 @@ _SHORTEST_STEP, _LONGEST_STEP = 2, 32  # buckets that are read at once
 Keys = Mapping[Filtered, Key]
 Texts = Mapping[str, bytes]  # scope → JSON of a row
 Posted = tuple[Sequence[Filtered], int, Texts]  # what a row is posted under, its seq, what leaves of it
+Between = Mapping[Filtered, tuple[int, int]]  # the first and the last code that is asked for
 
 
 def keys_of(fields: Iterable[Filtered], scope_keys: Mapping[str, Key]) -> Keys:
     """The keys of the masks of some fields; KeyError without those of their scopes."""
     return {field: crypto.derive(scope_keys[field.scope], Purpose.POSTING, field.name) for field in fields}
-
-
-class _Bucket:
-    """What is stored of up to `ROWS` positions: the start of the masks, then the codes, field by field."""
-
-    def __init__(self, packed: bytes) -> None:
-        envelope.require_bytes(packed)
-        self.rows = min(max(0, len(packed) - crypto.MASK) // (CODE * len(FILTERED)), ROWS)
-        self._packed = packed
-
-    def codes(self, field: Filtered, key: Key) -> bytes:
-        """The codes of a field."""
-        if not self.rows:  # altered: it is too short for a start, too
-            return b""
-        first = self.first(field)
-        return crypto.masked(key, self._packed[: crypto.MASK], self._packed[first : first + CODE * self.rows])
-
-    def first(self, field: Filtered) -> int:
-        """Where the codes of a field begin."""
-        return crypto.MASK + _PLACE[field] * CODE * self.rows
 
 
 def lay(transaction: Transaction, grant_id: str, edition: int, keys: Keys, rows: Iterable[Posted]) -> None:
@@ -72,9 +53,10 @@ def lay(transaction: Transaction, grant_id: str, edition: int, keys: Keys, rows:
         for pair in zip(fields, values_of(fields, texts), strict=True):
             code = codes.get(pair) or codes.setdefault(pair, _code(*pair))
             columns[pair[0]][CODE * at : CODE * at + CODE] = code
+    start = crypto.random_bytes(MASK)
     transaction.executemany(
         "INSERT INTO postings (grant_id, bucket, packed) VALUES (?, ?, ?)",
-        [(grant_id, number, _masked(columns, keys)) for number, columns in buckets.items()],
+        [(grant_id, number, _packed(start, number, columns, keys)) for number, columns in buckets.items()],
     )
 
 
@@ -82,31 +64,81 @@ def _code(field: Filtered, value: str) -> bytes:
     return field.code(value).to_bytes(CODE, "big")
 
 
-def _masked(columns: Mapping[Filtered, bytearray], keys: Keys) -> bytes:
+def _packed(start: bytes, number: int, columns: Mapping[Filtered, bytearray], keys: Keys) -> bytes:
     """A bucket as it is stored; what does not leave in this grant is chance itself."""
-    start, size = crypto.random_bytes(crypto.MASK), len(next(iter(columns.values())))
-    parts = [
-        crypto.masked(keys[field], start, bytes(columns[field]))
-        if field in keys
-        else crypto.random_bytes(size)
-        for field in FILTERED
-    ]
-    return b"".join([start, *parts])
+    size = len(next(iter(columns.values())))
+    parts = [start]
+    for field in FILTERED:
+        if field in columns:
+            parts.append(_masked(keys[field], start, number, bytes(columns[field])))
+        else:
+            parts.append(crypto.random_bytes(size))
+    return b"".join(parts)
+
+
+def _masked(key: Key, start: bytes, number: int, codes: bytes) -> bytes:
+    """Codes of positions that follow each other, from those of a bucket on: masked, or what was masked."""
+    block = int.from_bytes(start, "big") + number * (CODE * ROWS // MASK)
+    return crypto.masked(key, (block % (1 << 8 * MASK)).to_bytes(MASK, "big"), codes)
+
+
+def _rows_in(packed: bytes) -> int:
+    return min((len(packed) - MASK) // (CODE * len(FILTERED)), ROWS)
+
+
+class _Run:
+    """Buckets that follow each other, under the masks of one edition."""
+
+    def __init__(self, number: int, packed: bytes) -> None:
+        self.number = number
+        self.start = packed[:MASK]
+        self.stored = [packed]
+
+    def codes(self, field: Filtered, key: Key) -> bytes:
+        """The codes of a field, `ROWS` for each bucket; where there are fewer, chance fills them up."""
+        parts, place = [], _PLACE[field]
+        for packed in self.stored:
+            size = CODE * _rows_in(packed)
+            first = MASK + place * size
+            parts.append(packed[first : first + size].ljust(CODE * ROWS, b"\0"))
+        return _masked(key, self.start, self.number, b"".join(parts))
+
+    def where(self, keys: Keys, asked: Between) -> Iterator[int]:
+        """The positions whose codes all lie between, in their order."""
+        (field, ends), *others = sorted(asked.items(), key=lambda one: one[1][1] - one[1][0])
+        places = _between(self.codes(field, keys[field]), *ends)
+        for other, bounds in others:
+            places = _also(places, self.codes(other, keys[other]), *bounds)
+        return (self.number * ROWS + place for place in places)
+
+
+def _runs(buckets: Iterable[Row]) -> list[_Run]:
+    runs: list[_Run] = []
+    for number, packed in buckets:
+        envelope.require_bytes(packed)
+        if len(packed) < MASK:  # altered
+            continue
+        last = runs[-1] if runs else None
+        if last and number == last.number + len(last.stored) and packed.startswith(last.start):
+            last.stored.append(packed)
+        else:
+            runs.append(_Run(number, packed))
+    return runs
 
 
 def laid(engine: Engine, grant_id: str, keys: Keys, rows: Iterable[Posted]) -> bool:
     """Whether every row of an edition stands where it was posted."""
-    stored: dict[int, bytes] = dict(
-        engine.all("SELECT bucket, packed FROM postings WHERE grant_id = ?", (grant_id,))
-    )
-    columns: dict[tuple[int, Filtered], bytes] = {}
+    columns: dict[tuple[Filtered, int], bytes] = {}
+    sql = "SELECT bucket, packed FROM postings WHERE grant_id = ? ORDER BY bucket"
+    for run in _runs(engine.all(sql, (grant_id,))):
+        for field, key in keys.items():
+            codes = run.codes(field, key)
+            for at in range(len(run.stored)):
+                columns[field, run.number + at] = codes[CODE * ROWS * at : CODE * ROWS * (at + 1)]
     for fields, seq, texts in rows:
         number, at = divmod(seq, ROWS)
-        for pair in zip(fields, values_of(fields, texts), strict=True):
-            place = number, pair[0]
-            if place not in columns:
-                columns[place] = _Bucket(stored.get(number, b"")).codes(pair[0], keys[pair[0]])
-            if columns[place][CODE * at : CODE * at + CODE] != _code(*pair):
+        for field, value in zip(fields, values_of(fields, texts), strict=True):
+            if columns.get((field, number), b"")[CODE * at : CODE * at + CODE] != _code(field, value):
                 return False
     return True
 
@@ -117,11 +149,11 @@ def take_back(engine: Engine, transaction: Transaction, grant_id: str, seqs: Ite
         for (packed,) in engine.all(
             "SELECT packed FROM postings WHERE grant_id = ? AND bucket = ?", (grant_id, number)
         ):
-            bucket, left = _Bucket(packed), bytearray(packed)
+            left, rows = bytearray(packed), _rows_in(packed)
             for at in places:
-                if at < bucket.rows:  # what came later is not posted
-                    for field in FILTERED:
-                        first = bucket.first(field) + CODE * at
+                if at < rows:  # what came later is not posted
+                    for place in range(len(FILTERED)):
+                        first = MASK + CODE * (place * rows + at)
                         left[first : first + CODE] = bytes(CODE)
             transaction.execute(
                 "UPDATE postings SET packed = ? WHERE grant_id = ? AND bucket = ?",
@@ -142,9 +174,6 @@ def clear(transaction: Transaction, grant_id: str) -> None:
     transaction.execute("DELETE FROM postings WHERE grant_id = ?", (grant_id,))
 
 
-Between = Mapping[Filtered, tuple[int, int]]  # the first and the last code that is asked for
-
-
 def found(engine: Engine, grant_id: str, keys: Keys, asked: Between, after: int) -> Iterator[int]:
     """The seqs of rows later than `after` whose codes all lie between, in their order."""
     first, step = (after + 1) // ROWS, _SHORTEST_STEP
@@ -152,35 +181,47 @@ def found(engine: Engine, grant_id: str, keys: Keys, asked: Between, after: int)
         "SELECT bucket, packed FROM postings WHERE grant_id = ? AND bucket >= ? ORDER BY bucket LIMIT ?",
         (grant_id, first, step),
     ):
-        for number, packed in buckets:
-            yield from dropwhile(after.__ge__, _places(_Bucket(packed), keys, asked, number))
+        for run in _runs(buckets):
+            yield from dropwhile(after.__ge__, run.where(keys, asked))
         first, step = buckets[-1][0] + 1, _LONGEST_STEP
 
 
-def _places(bucket: _Bucket, keys: Keys, asked: Between, number: int) -> Iterator[int]:
-    """The positions in a bucket where all codes lie between."""
-    fit = -1
-    for field, ends in asked.items():
-        fit &= _between(bucket.codes(field, keys[field]), *ends)
-    places = range(number * ROWS, number * ROWS + bucket.rows)
-    return compress(places, fit.to_bytes(bucket.rows, "little")) if fit else iter(())
-
-
-def _between(codes: bytes, first: int, last: int) -> int:
-    """A byte for each code, 1 where it lies between, as one number: so each step is one for all of them."""
+def _between(codes: bytes, first: int, last: int) -> Iterator[int]:
+    """Where the codes lie between, without a look at each."""
     if first > last:
-        return 0
+        return
+    if first == last:
+        wanted, column, width = first.to_bytes(CODE, "big"), codes, CODE
+    else:
+        wanted, column, width = b"\1", _marked(codes, first, last), 1
+    at = column.find(wanted)
+    while at >= 0:
+        if at % width == 0:  # no two bytes of two codes
+            yield at // width
+        at = column.find(wanted, at + 1)
+
+
+def _also(places: Iterator[int], codes: bytes, first: int, last: int) -> Iterator[int]:
+    """Those of some places where these codes, too, lie between."""
+    least, most = first.to_bytes(CODE, "big"), last.to_bytes(CODE, "big")
+    return (place for place in places if least <= codes[CODE * place : CODE * place + CODE] <= most)
+
+
+def _marked(codes: bytes, first: int, last: int) -> bytes:
+    """A byte for each code, 1 where it lies between: each step is one for all of them."""
     high, low = codes[::CODE], codes[1::CODE]
     (begin, least), (end, most) = divmod(first, 256), divmod(last, 256)
     if begin == end:
-        return _marked(high, begin, end) & _marked(low, least, most)
-    return (
-        _marked(high, begin + 1, end - 1)
-        | _marked(high, begin, begin) & _marked(low, least, 255)
-        | _marked(high, end, end) & _marked(low, 0, most)
-    )
+        fit = _one_in(high, begin, end) & _one_in(low, least, most)
+    else:
+        fit = (
+            _one_in(high, begin + 1, end - 1)
+            | _one_in(high, begin, begin) & _one_in(low, least, 255)
+            | _one_in(high, end, end) & _one_in(low, 0, most)
+        )
+    return fit.to_bytes(len(high), "little")
 
 
-def _marked(column: bytes, least: int, most: int) -> int:
+def _one_in(column: bytes, least: int, most: int) -> int:
     marks = bytes(least) + b"\1" * (most + 1 - least) + bytes(255 - most)
     return int.from_bytes(column.translate(marks), "little")
