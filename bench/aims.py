@@ -39,6 +39,7 @@ _GROWING = _THREE | {
 AIMS = (
     Aim("CPU of a reading, by a bare route's", "read-one", "ratio", 2.5),
     Aim("CPU of a list of 100, by a bare route's", "list-100", "ratio", 5),
+    Aim("CPU of a filtered list of 100, by a bare route's", "list-filtered", "ratio", 10),
     Aim("CPU of a new purchase, by a bare route's", "create-0", "ratio", 4),
     Aim("more of it for each live grant", "create-per-grant", "value", 0.3),
     Aim("CPU of a look at a token, by a bare route's", "introspection", "ratio", 1.9),
