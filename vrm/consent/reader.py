@@ -429,7 +429,7 @@ class Opener:
 
     def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
         """`row` of each; in few steps where one part is all that the rows are."""
-        parts = self.ciphers.open_only([(sealed, item, seq) for seq, item, _, sealed in rows])
+        parts = self.ciphers.open_only(rows)
         if parts is None:
             return [self.row(*row, fits=fits) for row in rows]
         scope, day, join = self.scopes[0], self._day, b"".join

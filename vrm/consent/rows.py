@@ -12,6 +12,7 @@ from vrm.consent import policy
 from vrm.errors import TamperedError
 from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Cipher, Key, Purpose
+from vrm.vault.engine import Row
 
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
 _DAY = 4  # bytes of the last day before the text
@@ -68,20 +69,20 @@ class RowCiphers:
             found[scope] = opened_part(cipher.unseal_packed(blob, place))
         return found
 
-    def open_only(self, rows: Sequence[tuple[bytes, bytes, int]]) -> list[tuple[int, bytes]] | None:
-        """(last day, JSON) of each (sealed, item, seq), where all rows are parts of our one scope; else None.
+    def open_only(self, rows: Sequence[Row]) -> list[tuple[int, bytes]] | None:
+        """(last day, JSON) of each (seq, item, updated, sealed) if all are of our one scope alone; else None.
 
-        Most tokens open one part of a row, and most rows are that.
+        Most tokens open one part of a row, and most rows are that: no call is made for each.
         """
         if self._only is None:
             return None
         _, cipher, head = self._only
-        blobs = [envelope.sole(sealed, head) for sealed, _, _ in rows]
-        whole = [blob for blob in blobs if blob is not None]
-        if len(whole) < len(blobs):  # there are other parts beside ours, or instead of it
+        blobs = envelope.soles([sealed for _, _, _, sealed in rows], head)
+        if blobs is None:  # there are other parts beside ours, or instead of it
             return None
-        places = [envelope.pack_place(item, seq) for _, item, seq in rows]
-        return [opened_part(text) for text in cipher.unseal_each(whole, places)]
+        places, day_of = envelope.pack_places([(item, seq) for seq, item, _, _ in rows]), int.from_bytes
+        texts = cipher.unseal_each(blobs, places)
+        return [(day_of(text[:_DAY], "big"), text[_DAY:].rstrip()) for text in texts]
 
     def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
         """(scope, cipher, envelope) of every part that these scopes open."""
@@ -110,7 +111,7 @@ class RowCiphers:
 
 def opened_part(text: bytes) -> tuple[int, bytes]:
     """(last day, JSON) of what a part's envelope held."""
-    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip(b" ")
+    return int.from_bytes(text[:_DAY], "big"), text[_DAY:].rstrip()
 
 
 def in_period(last: int, day: int) -> bool:

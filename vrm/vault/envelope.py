@@ -209,6 +209,31 @@ class Layout:
         return [parts[place] for place in places] if at == end else None
 
 
+def pack_places(places: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    """`pack_place` of many."""
+    pack_one = _PLACE.pack
+    try:
+        return [
+            pack_one(16, item, 8, seq) if len(item) == 16 else pack_place(item, seq) for item, seq in places
+        ]
+    except (TypeError, ValueError, struct.error):
+        raise TamperedError() from None
+
+
+def soles(blobs: Sequence[bytes], head: bytes) -> list[bytes] | None:
+    """`sole` of many; None where one of them is of other parts."""
+    size_at, body_at, size_of = len(head), len(head) + _SIZE.size, _SIZE.unpack_from
+    found = [
+        blob[body_at:]
+        for blob in blobs
+        if type(blob) is bytes
+        and len(blob) >= body_at
+        and blob.startswith(head)
+        and size_of(blob, size_at)[0] == len(blob) - body_at
+    ]
+    return found if len(found) == len(blobs) else None
+
+
 def sole(blob: bytes, head: bytes) -> bytes | None:
     """The one part of a `pack_named` of one part, whose name is packed as `head`; None for any other."""
     body_at = len(head) + 4
