@@ -77,11 +77,12 @@ class RowCiphers:
         if self._only is None:
             return None
         _, cipher, head = self._only
-        blobs = envelope.soles([sealed for _, _, _, sealed in rows], head)
-        if blobs is None:  # there are other parts beside ours, or instead of it
+        blobs = [sealed for _, _, _, sealed in rows]
+        begins = envelope.sole_from(blobs, head)
+        if not begins:  # there are other parts beside ours, or instead of it
             return None
         places, day_of = envelope.pack_places([(item, seq) for seq, item, _, _ in rows]), int.from_bytes
-        texts = cipher.unseal_each(blobs, places)
+        texts = cipher.unseal_each(blobs, places, begins)
         return [(day_of(text[:_DAY], "big"), text[_DAY:].rstrip()) for text in texts]
 
     def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:

@@ -324,14 +324,16 @@ class Cipher:
         except InvalidTag:
             raise TamperedError() from None
 
-    def unseal_each(self, blobs: Sequence[bytes], places: Sequence[bytes]) -> list[bytes]:
-        """`unseal_packed` of many, each with its own place."""
+    def unseal_each(self, blobs: Sequence[bytes], places: Sequence[bytes], begins: int) -> list[bytes]:
+        """`unseal_packed` of many, each from its byte `begins` on and with its own place."""
         header, bound, decrypt = self._header, self._bound, self._aead.decrypt
+        nonce = slice(begins + _NONCE.start, begins + _NONCE.stop)
+        sealed, smallest = slice(nonce.stop, None), begins + _SMALLEST
         try:
             return [
-                decrypt(blob[_NONCE], blob[_SEALED], bound + packed)
-                if len(blob) >= _SMALLEST and blob.startswith(header)
-                else self.unseal_packed(blob, packed)
+                decrypt(blob[nonce], blob[sealed], bound + packed)
+                if len(blob) >= smallest and blob.startswith(header, begins)
+                else self.unseal_packed(blob[begins:], packed)
                 for blob, packed in zip(blobs, places, strict=True)
             ]
         except InvalidTag:

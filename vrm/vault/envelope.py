@@ -220,18 +220,15 @@ def pack_places(places: Sequence[tuple[bytes, int]]) -> list[bytes]:
         raise TamperedError() from None
 
 
-def soles(blobs: Sequence[bytes], head: bytes) -> list[bytes] | None:
-    """`sole` of many; None where one of them is of other parts."""
+def sole_from(blobs: Sequence[bytes], head: bytes) -> int:
+    """Where the one part of each begins, as in `sole`; 0 where one of them is of other parts."""
     size_at, body_at, size_of = len(head), len(head) + _SIZE.size, _SIZE.unpack_from
-    found = [
-        blob[body_at:]
-        for blob in blobs
-        if type(blob) is bytes
-        and len(blob) >= body_at
-        and blob.startswith(head)
-        and size_of(blob, size_at)[0] == len(blob) - body_at
-    ]
-    return found if len(found) == len(blobs) else None
+    for blob in blobs:
+        if type(blob) is not bytes or len(blob) < body_at or not blob.startswith(head):
+            return 0
+        if size_of(blob, size_at)[0] != len(blob) - body_at:
+            return 0
+    return body_at
 
 
 def sole(blob: bytes, head: bytes) -> bytes | None:
