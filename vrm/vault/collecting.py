@@ -17,7 +17,7 @@ _NEVER = 1 << 30
 _guard = threading.Lock()
 _before: list[
     tuple[int, int, int]
-] = []  # what was set before each block under way; the first is what was usual
+] = []  # what each block under way found; the first, what is usual
 
 
 @contextmanager
