@@ -222,25 +222,32 @@ def _readers(collection: str) -> dict[str, dict[str, Callable[[Any, str, Any], A
     }
 
 
-def _without_fault(collection: str, given: Mapping[str, Any]) -> Document | None:
-    """What `Schema.load` makes of a document without fault; None where it must say what is wrong.
+def _without_fault(collection: str, document: Mapping[str, Any]) -> Document | None:
+    """What `validate` gives for a document without fault; None where it must say what is wrong.
 
-    The same fields judge, asked for what is there only: most of a record's fields are empty.
+    The fields of the schema judge, asked for what is there only: most of a record's fields are empty.
     """
     loaded: Document = {}
     known = _readers(collection)
-    try:
-        for facet, values in given.items():
-            if not isinstance(values, dict):
-                return None
-            readers = known[facet] if values or facet not in known else {}
-            loaded[facet] = {
-                name: read(values[name], name, values) for name, read in readers.items() if name in values
-            }
-            if len(loaded[facet]) != len(values):
-                return None
-    except (KeyError, ValidationError):
+    if not document.keys() <= known.keys():
         return None
+    for facet, readers in known.items():
+        values = document.get(facet)
+        found = loaded[facet] = {}
+        if values is None or values == {}:
+            continue
+        if not isinstance(values, dict) or not values.keys() <= readers.keys():
+            return None
+        for name, read in readers.items():
+            value = values.get(name)
+            if value is None or value == "":
+                continue
+            try:
+                cleaned = read(value, name, values)
+            except ValidationError:
+                return None
+            if cleaned not in ("", []):
+                found[name] = cleaned
     return loaded
 
 
@@ -249,16 +256,17 @@ def validate(collection: str, document: Mapping[str, Any]) -> Document:
 
     Raises ValidationError with `fields` as {"facet.field": [reason]}.
     """
-    given = {facet: _without_empty(values) for facet, values in document.items()}
-    loaded = _without_fault(collection, given)
-    if loaded is None:
-        try:
-            loaded = schema(collection).load(given)
-        except ValidationError as error:
-            raise errors.ValidationError(fields=_flatten(error.messages)) from None
+    loaded = _without_fault(collection, document)
+    if loaded is not None:
+        return loaded
+    try:
+        given = {facet: _without_empty(values) for facet, values in document.items()}
+        whole: Document = schema(collection).load(given)
+    except ValidationError as error:
+        raise errors.ValidationError(fields=_flatten(error.messages)) from None
     return {
         facet.name: {
-            name: value for name, value in loaded.get(facet.name, {}).items() if value not in ("", [])
+            name: value for name, value in whole.get(facet.name, {}).items() if value not in ("", [])
         }
         for facet in CATALOG_BY_NAME[collection].facets
     }
