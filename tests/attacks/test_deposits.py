@@ -287,7 +287,7 @@ def made_with_the_token(
 ) -> None:
     """What who holds a token of the grant and writes to the database can put into the mailbox."""
     access, engine = consent.reader.authenticate(tokens.access_token), customer.vault.engine
-    pen = Pen(access.grant_id, collection, access.keys[write_scope(collection)], access.common)
+    pen = Pen(access.vault, access.grant_id, collection, access.keys[write_scope(collection)], access.common)
     said = {
         "scope": pen.scope,
         "at": 1,

@@ -22,7 +22,7 @@ RING = Keyring(FROZEN["vault"], key(FROZEN["root"]))
 
 def pen() -> Pen:
     keys = GrantKeys(FROZEN["grant"], key(FROZEN["grant_key"]))
-    return Pen(FROZEN["grant"], "purchases", keys.scope_key(FROZEN["scope"]), keys.common)
+    return Pen("vault", FROZEN["grant"], "purchases", keys.scope_key(FROZEN["scope"]), keys.common)
 
 
 def test_the_keys_are_derived_as_they_were() -> None:

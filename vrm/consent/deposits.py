@@ -44,14 +44,16 @@ from vrm.vault.mailbox import Mailbox
 from vrm.vault.vault import Vaults
 
 TABLES = (
-    "CREATE TABLE deposits (grant_id TEXT NOT NULL, item BLOB NOT NULL, shelf BLOB NOT NULL,"
-    " seq INTEGER NOT NULL, version INTEGER NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,"
-    " once BLOB, body BLOB, sealed BLOB, PRIMARY KEY (grant_id, item)) WITHOUT ROWID",
-    "CREATE UNIQUE INDEX deposits_once ON deposits (grant_id, once) WHERE once IS NOT NULL",
-    "CREATE INDEX deposits_seq ON deposits (grant_id, shelf, seq)",
+    "CREATE TABLE deposits (vault TEXT NOT NULL, grant_id TEXT NOT NULL, item BLOB NOT NULL,"
+    " shelf BLOB NOT NULL, seq INTEGER NOT NULL, version INTEGER NOT NULL, created INTEGER NOT NULL,"
+    " updated INTEGER NOT NULL, once BLOB, body BLOB, sealed BLOB,"
+    " PRIMARY KEY (vault, grant_id, item)) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX deposits_once ON deposits (vault, grant_id, once) WHERE once IS NOT NULL",
+    "CREATE INDEX deposits_seq ON deposits (vault, grant_id, shelf, seq)",
     "CREATE INDEX deposits_taken_back ON deposits (created) WHERE sealed IS NULL",
     "CREATE INDEX deposits_repeatable ON deposits (created) WHERE once IS NOT NULL",
-    "CREATE TABLE deposit_numbers (grant_id TEXT PRIMARY KEY, number INTEGER NOT NULL)",
+    "CREATE TABLE deposit_numbers (vault TEXT NOT NULL, grant_id TEXT NOT NULL, number INTEGER NOT NULL,"
+    " PRIMARY KEY (vault, grant_id))",
 )
 ONCE_LIFE = 30 * 86_400  # seconds for which an Idempotency-Key is remembered
 
@@ -109,10 +111,10 @@ class Deposits:
             state = State(crypto.random_bytes(16), 1, self._clock.now(), PENDING)
             number = self._leave(transaction, access, pen, state, {"document": document})
             transaction.execute(
-                "INSERT INTO deposits (grant_id, item, shelf, seq, version, created, updated, once, body,"
-                " sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO deposits (vault, grant_id, item, shelf, seq, version, created, updated, once,"
+                " body, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(pen.grant_id, state.item, pen.shelf, number, state.version),
+                    *(pen.vault, pen.grant_id, state.item, pen.shelf, number, state.version),
                     *(state.updated, state.updated, pen.once(once), pen.once(once, body), pen.seal(state)),
                 ),
             )
@@ -150,8 +152,8 @@ class Deposits:
             else:
                 transaction.execute(
                     "UPDATE deposits SET sealed = NULL, version = ?, updated = ?"
-                    " WHERE grant_id = ? AND item = ?",
-                    (after.version, after.updated, pen.grant_id, after.item),
+                    " WHERE vault = ? AND grant_id = ? AND item = ?",
+                    (after.version, after.updated, pen.vault, pen.grant_id, after.item),
                 )
             self._note(transaction, access, collection, pen, "taken-back")
         return State(after.item, after.version, after.updated, WITHDRAWN)
@@ -164,7 +166,7 @@ class Deposits:
     ) -> int:
         """Seal it into the mailbox as this grant's next item; returns its number."""
         self._require_room(access.vault, pen.grant_id)
-        number = self._number(transaction, pen.grant_id)
+        number = self._number(transaction, pen)
         text = json.dumps({"scope": pen.scope, "at": state.updated, **said}, ensure_ascii=False).encode()
         self._mailbox.deposit(
             transaction,
@@ -178,15 +180,17 @@ class Deposits:
         )
         return number
 
-    def _number(self, transaction: Transaction, grant_id: str) -> int:
+    def _number(self, transaction: Transaction, pen: Pen) -> int:
         """The grant's next number, if it is live in this very transaction."""
         cursor = transaction.execute(
-            "INSERT INTO deposit_numbers (grant_id, number) SELECT grant_id, 1 FROM grants"
-            " WHERE grant_id = ? AND state = 'live' AND expires > ?"
-            " ON CONFLICT (grant_id) DO UPDATE SET number = deposit_numbers.number + 1",
-            (grant_id, self._clock.now()),
+            "INSERT INTO deposit_numbers (vault, grant_id, number) SELECT vault, grant_id, 1 FROM grants"
+            " WHERE vault = ? AND grant_id = ? AND state = 'live' AND expires > ?"
+            " ON CONFLICT (vault, grant_id) DO UPDATE SET number = deposit_numbers.number + 1",
+            (pen.vault, pen.grant_id, self._clock.now()),
         )
-        row = self._engine.one("SELECT number FROM deposit_numbers WHERE grant_id = ?", (grant_id,))
+        row = self._engine.one(
+            "SELECT number FROM deposit_numbers WHERE vault = ? AND grant_id = ?", (pen.vault, pen.grant_id)
+        )
         if cursor.rowcount != 1 or row is None:
             raise GrantInactiveError()
         return int(row[0])
@@ -194,7 +198,9 @@ class Deposits:
     def _require_room(self, vault: str, grant_id: str) -> None:
         items, size = self._mailbox.size(vault, grant_id)
         all_items, all_size = self._mailbox.size(vault)
-        row = self._engine.one("SELECT count(*) FROM deposits WHERE grant_id = ?", (grant_id,))
+        row = self._engine.one(
+            "SELECT count(*) FROM deposits WHERE vault = ? AND grant_id = ?", (vault, grant_id)
+        )
         quota = self._quota
         if (
             items >= quota.grant_items
@@ -208,16 +214,16 @@ class Deposits:
     def _repeated(self, transaction: Transaction, pen: Pen, once: str, body: str) -> State | None:
         """The first answer to a request that comes again; KeyReusedError where it says something else."""
         row = self._engine.one(
-            "SELECT item, created, body FROM deposits WHERE grant_id = ? AND once = ?",
-            (pen.grant_id, pen.once(once)),
+            "SELECT item, created, body FROM deposits WHERE vault = ? AND grant_id = ? AND once = ?",
+            (pen.vault, pen.grant_id, pen.once(once)),
         )
         if row is None:
             return None
         item, created, known = row
         if created <= self._clock.now() - ONCE_LIFE:
             transaction.execute(
-                "UPDATE deposits SET once = NULL, body = NULL WHERE grant_id = ? AND item = ?",
-                (pen.grant_id, item),
+                "UPDATE deposits SET once = NULL, body = NULL WHERE vault = ? AND grant_id = ? AND item = ?",
+                (pen.vault, pen.grant_id, item),
             )
             return None
         if not crypto.equal(known, pen.once(once, body)):
@@ -227,8 +233,8 @@ class Deposits:
     def _update(self, transaction: Transaction, pen: Pen, state: State, number: int) -> None:
         transaction.execute(
             "UPDATE deposits SET seq = ?, version = ?, updated = ?, sealed = ?"
-            " WHERE grant_id = ? AND item = ?",
-            (number, state.version, state.updated, pen.seal(state), pen.grant_id, state.item),
+            " WHERE vault = ? AND grant_id = ? AND item = ?",
+            (number, state.version, state.updated, pen.seal(state), pen.vault, pen.grant_id, state.item),
         )
 
     def _require(self, pen: Pen, item: str, tags: Sequence[str]) -> State:
@@ -258,7 +264,7 @@ class Deposits:
         if key is None:
             return False
         try:
-            self._find(Pen(access.grant_id, collection, key, access.common), item)
+            self._find(Pen(access.vault, access.grant_id, collection, key, access.common), item)
         except NotInViewError:
             return False
         return True
@@ -271,9 +277,10 @@ class Deposits:
         after = 0 if cursor is None else self._open_cursor(access, pen, cursor)
         with self._entered(access, pen) as transaction:
             rows = self._engine.all(
-                "SELECT seq, item, version, updated, sealed FROM deposits WHERE grant_id = ? AND shelf = ?"
+                "SELECT seq, item, version, updated, sealed FROM deposits"
+                " WHERE vault = ? AND grant_id = ? AND shelf = ?"
                 " AND seq > ? AND sealed IS NOT NULL ORDER BY seq LIMIT ?",
-                (pen.grant_id, pen.shelf, after, limit + 1),
+                (pen.vault, pen.grant_id, pen.shelf, after, limit + 1),
             )
             shown = rows[:limit]
             self._note(transaction, access, "deposits", pen, "read", count=len(shown))
@@ -287,8 +294,8 @@ class Deposits:
             raw = b""
         row = self._engine.one(
             "SELECT item, version, updated, sealed FROM deposits"
-            " WHERE grant_id = ? AND item = ? AND shelf = ? AND sealed IS NOT NULL",
-            (pen.grant_id, raw, pen.shelf),
+            " WHERE vault = ? AND grant_id = ? AND item = ? AND shelf = ? AND sealed IS NOT NULL",
+            (pen.vault, pen.grant_id, raw, pen.shelf),
         )
         if row is None:
             raise NotInViewError()
@@ -319,7 +326,7 @@ class Deposits:
         if key is None:
             self._refuse(access, "not granted", collection)
             raise InsufficientScopeError()
-        return Pen(access.grant_id, collection, key, access.common)
+        return Pen(access.vault, access.grant_id, collection, key, access.common)
 
     @contextmanager
     def _entered(self, access: Access, pen: Pen) -> Iterator[Transaction]:

@@ -27,15 +27,20 @@ from vrm.vault.generations import require_current
 from vrm.vault.keyring import Keyring
 from vrm.vault.vault import Vault, Vaults
 
+_REFUSED = (
+    "CREATE TABLE refusals (vault TEXT NOT NULL, grant_id TEXT NOT NULL, period INTEGER NOT NULL,"
+    " count INTEGER NOT NULL, PRIMARY KEY (vault, grant_id))"
+)
 TABLES = (
     "CREATE TABLE log_segments (vault TEXT NOT NULL, segment BLOB NOT NULL, sealed_key BLOB NOT NULL,"
     " mac BLOB NOT NULL, PRIMARY KEY (vault, segment))",
     "CREATE TABLE log_entries (vault TEXT NOT NULL, segment BLOB NOT NULL, seq INTEGER NOT NULL,"
     " at INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (vault, segment, seq))",
     "CREATE INDEX log_entries_at ON log_entries (vault, at)",
-    "CREATE TABLE refusals (grant_id TEXT PRIMARY KEY, period INTEGER NOT NULL, count INTEGER NOT NULL)",
+    _REFUSED,
     "CREATE TABLE log_heads (vault TEXT PRIMARY KEY, sealed BLOB NOT NULL)",
 )
+STEPS = ("DROP TABLE refusals", _REFUSED)  # it counts the tries of an hour
 EVENTS = (
     "granted",
     "declined",
@@ -120,14 +125,16 @@ class Disclosures:
     ) -> None:
         """Append that a try was refused: who is refused must not be able to fill disk and log with it."""
         period = self._clock.now() // _HOUR
-        row = self._engine.one("SELECT period, count FROM refusals WHERE grant_id = ?", (grant_id,))
+        row = self._engine.one(
+            "SELECT period, count FROM refusals WHERE vault = ? AND grant_id = ?", (vault, grant_id)
+        )
         count = row[1] if row and row[0] == period else 0
         if count > REFUSALS_MOST:
             return
         transaction.execute(
-            "INSERT INTO refusals VALUES (?, ?, ?) ON CONFLICT (grant_id)"
-            " DO UPDATE SET period = excluded.period, count = excluded.count",
-            (grant_id, period, count + 1),
+            "INSERT INTO refusals (vault, grant_id, period, count) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (vault, grant_id) DO UPDATE SET period = excluded.period, count = excluded.count",
+            (vault, grant_id, period, count + 1),
         )
         if count == REFUSALS_MOST:
             reason, detail = LEFT_OUT, ""

@@ -61,7 +61,10 @@ def end(transaction: Transaction, grant_id: str, state: str, now: int, *, tell: 
         events.note(transaction, grant_id, _TOLD[state], now)
     end_tokens(transaction, grant_id)
     transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
-    transaction.execute("DELETE FROM deposits WHERE grant_id = ?", (grant_id,))
+    transaction.execute(
+        "DELETE FROM deposits WHERE vault = (SELECT vault FROM grants WHERE grant_id = ?) AND grant_id = ?",
+        (grant_id, grant_id),
+    )
     transaction.execute("DELETE FROM postings WHERE grant_id = ?", (grant_id,))
     standing.forget_of(transaction, grant_id)
     return True

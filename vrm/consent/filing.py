@@ -167,7 +167,7 @@ class Filing:
         grant = self._grant_of(batch, item)
         if grant is None:
             raise _StoppedError(FOREIGN)
-        made = [one for one in WRITES if self._genuine(vault, item, text, _pen(grant, one))]
+        made = [one for one in WRITES if self._genuine(vault, item, text, _pen(vault.id, grant, one))]
         if not made:
             raise _StoppedError(FOREIGN)
         if item.number <= marks.get(item.origin, 0):
@@ -276,14 +276,14 @@ class Filing:
         """Let the writer see what became of it; "" where nothing is left to see."""
         row = self._engine.one(
             "SELECT item, CAST(version AS INTEGER), CAST(updated AS INTEGER), CAST(sealed AS BLOB), shelf"
-            " FROM deposits WHERE grant_id = ? AND item = ?",
-            (item.origin, item.item),
+            " FROM deposits WHERE vault = ? AND grant_id = ? AND item = ?",
+            (batch.vault.id, item.origin, item.item),
         )
         grant = self._grant_of(batch, item)
         if row is None or row[3] is None or grant is None:
             return
         for collection in WRITES:
-            pen = _pen(grant, collection)
+            pen = _pen(batch.vault.id, grant, collection)
             if pen.shelf != row[4]:
                 continue
             try:
@@ -298,8 +298,8 @@ class Filing:
                 ever_filed=state.ever_filed or status == FILED,
             )
             transaction.execute(
-                "UPDATE deposits SET updated = ?, sealed = ? WHERE grant_id = ? AND item = ?",
-                (now.updated, pen.seal(now) if status else None, item.origin, item.item),
+                "UPDATE deposits SET updated = ?, sealed = ? WHERE vault = ? AND grant_id = ? AND item = ?",
+                (now.updated, pen.seal(now) if status else None, batch.vault.id, item.origin, item.item),
             )
 
     # ---- what could not be filed --------------------------------------------------------------------
@@ -353,6 +353,6 @@ class Filing:
                     self._mailbox.forget(transaction, vault.id, origin)
 
 
-def _pen(grant: OpenGrant, collection: str) -> Pen:
+def _pen(vault: str, grant: OpenGrant, collection: str) -> Pen:
     key = grant.keys.scope_key(write_scope(collection))
-    return Pen(grant.grant_id, collection, key, grant.keys.common)
+    return Pen(vault, grant.grant_id, collection, key, grant.keys.common)

@@ -120,6 +120,7 @@ SCHEMA = Schema(
             *standing.TABLES,
             *vendors.STEPS,
             *tokens.STEPS,
+            *disclosures.STEPS,
         ),
     },
 )

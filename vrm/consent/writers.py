@@ -63,7 +63,8 @@ def state_cipher(scope_key: Key, grant_id: str, scope: str) -> Cipher:
 class Pen:
     """What the key of one grant's write scope derives. The vault derives the same from its root."""
 
-    def __init__(self, grant_id: str, collection: str, scope_key: Key, common: Key) -> None:
+    def __init__(self, vault: str, grant_id: str, collection: str, scope_key: Key, common: Key) -> None:
+        self.vault = vault
         self.grant_id = grant_id
         self.scope = write_scope(collection)
         self.shelf = shelf(common, self.scope)

@@ -95,7 +95,9 @@ def _take_view(database: Database, loot: Loot, common: Key, scopes: dict[str, Ke
 
 def _take_deposits(database: Database, loot: Loot, common: Key, scopes: dict[str, Key]) -> None:
     pens = [
-        Pen(loot.grant, one, scopes[write_scope(one)], common) for one in WRITES if write_scope(one) in scopes
+        Pen("", loot.grant, one, scopes[write_scope(one)], common)
+        for one in WRITES
+        if write_scope(one) in scopes
     ]
     sql = (
         "SELECT shelf, item, version, updated, sealed FROM deposits WHERE grant_id = ? AND sealed IS NOT NULL"
