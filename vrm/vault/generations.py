@@ -7,7 +7,6 @@ more: whoever stole them would read it. So every write under the root asks `requ
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -79,19 +78,13 @@ def blame_renewal(engine: Engine, keyring: Keyring) -> None:
         require_current(engine, keyring)
 
 
-# What a ring is made of, of a vault `v`: for queries that find the vault by something else.
-RING = "v.generation, h.sealed, r.previous"
-RING_OF = " LEFT JOIN heirlooms h ON h.vault = v.vault LEFT JOIN rotations r ON r.vault = v.vault"
-
-
 def open_keyring(engine: Engine, vault: str, root: Key, generation: int) -> Keyring:
     """The ring of a root that a credential opened; TamperedError where the vault has another by now."""
-    row = engine.one(f"SELECT {RING} FROM vaults v{RING_OF} WHERE v.vault = ?", (vault,))
-    return ring(vault, root, generation, row)
-
-
-def ring(vault: str, root: Key, generation: int, row: Sequence[Any] | None) -> Keyring:
-    """The same of a row of RING that was read already."""
+    row = engine.one(
+        "SELECT v.generation, h.sealed, r.previous FROM vaults v LEFT JOIN heirlooms h ON h.vault = v.vault"
+        " LEFT JOIN rotations r ON r.vault = v.vault WHERE v.vault = ?",
+        (vault,),
+    )
     if row is None or row[0] != generation:
         raise TamperedError()
     heirlooms = (row[1] or b"") if generation > 1 else None  # a missing one is missed where it is used

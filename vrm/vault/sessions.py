@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from vrm.clock import Clock
 from vrm.errors import SessionExpiredError, TamperedError
 from vrm.vault import crypto
+from vrm.vault.crypto import Key
 from vrm.vault.engine import Engine
 from vrm.vault.envelope import parse
-from vrm.vault.generations import RING, RING_OF, require_current, ring
+from vrm.vault.generations import open_keyring, require_current
 from vrm.vault.keyring import Keyring
 from vrm.vault.keyslots import SessionSlot
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.tools import end_all
 from vrm.vault.ways import Way, require_there
 
+_RESUMED = (
+    "SELECT s.vault, s.wrapped, s.expires, s.used, v.username, v.confirmed, v.generation FROM sessions s"
+    " JOIN vaults v ON v.vault = s.vault WHERE s.lookup = ?"
+)
 _TOUCH = 60  # seconds between two notes that a session is in use
 
 
@@ -70,11 +75,7 @@ class Sessions:
         SessionExpiredError for any other secret.
         """
         lookup, wrapping = SessionSlot.lookup(_bytes_of(secret), self._pepper)
-        row = self._engine.one(
-            f"SELECT s.vault, s.wrapped, s.expires, s.used, v.username, v.confirmed, {RING} FROM sessions s"
-            f" JOIN vaults v ON v.vault = s.vault{RING_OF} WHERE s.lookup = ?",
-            (lookup,),
-        )
+        row = self._engine.one(_RESUMED, (lookup,))
         now = self._clock.now()
         if (
             row is None
@@ -84,14 +85,19 @@ class Sessions:
         ):
             raise SessionExpiredError()
         root = SessionSlot.unwrap(row[0], wrapping, lookup, row[2], row[1])
-        try:
-            keyring = ring(row[0], root, parse(row[1]).generation, row[6:])
-        except TamperedError:
-            raise SessionExpiredError() from None
+        keyring = self._ring(row[0], root, parse(row[1]).generation, row[6])
         if now >= row[3] + _TOUCH:
             with self._engine.write(of=row[0]) as transaction:
                 transaction.execute("UPDATE sessions SET used = ? WHERE lookup = ?", (now, lookup))
         return str(row[4]), keyring, bool(row[5])
+
+    def _ring(self, vault: str, root: Key, generation: int, newest: int) -> Keyring:
+        if generation == newest == 1:  # nothing was there before the first root
+            return Keyring(vault, root)
+        try:
+            return open_keyring(self._engine, vault, root, generation)
+        except TamperedError:
+            raise SessionExpiredError() from None
 
     def close(self, vault: str, secret: str) -> None:
         """End one session: its wrap is deleted."""
