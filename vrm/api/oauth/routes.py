@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 
 from authlib.oauth2 import OAuth2Error
 from flask import Blueprint, Response, request
@@ -30,6 +31,7 @@ from vrm.api.oauth.server import OAuthServer
 from vrm.consent import scopes
 from vrm.consent.asking import StoredRequest
 from vrm.consent.counting import network
+from vrm.consent.notices import Signer
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, VrmError
 from vrm.settings import LOOPBACK, Settings
@@ -62,7 +64,7 @@ def blueprint(server: OAuthServer, vaults: Vaults, settings: Settings) -> Bluepr
     is_open = settings.registration == "open"
     Registering(server, consent.registrations, is_open=is_open).add_to(routes)
     known = sorted(scopes.SCOPES)
-    routes.add_url_rule("/oauth/jwks.json", "jwks", _published(dict(consent.signer.jwks())))
+    routes.add_url_rule("/oauth/jwks.json", "jwks", _keys(consent.signer))
     described = metadata.authorization_server(
         settings.issuer, known, profile, registration=is_open, tools=settings.tools
     )
@@ -175,6 +177,16 @@ def _json(body: dict[str, object], status: int = 200) -> Response:
 
 def _see_other(address: str) -> Response:
     return Response(status=303, headers={"Location": address})
+
+
+def _keys(signer: Signer) -> Callable[[], Response]:
+    """Our key set, made when it is first asked for: what makes it is loaded then."""
+    published = cache(lambda: _published(dict(signer.jwks())))
+
+    def serve() -> Response:
+        return published()()
+
+    return serve
 
 
 def _published(document: dict[str, object]) -> Callable[[], Response]:
