@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.attacks.actors import Customer, Thief, Vendor, part
 from tests.attacks.test_database_writer import Writer
 from tests.conftest import PASSPHRASE
 from vrm.consent import policy
+from vrm.consent.standing import Standing
 from vrm.consent.tokens import TokenSet
 from vrm.errors import TokenError
 from vrm.vault.sqlite import SqliteEngine
@@ -199,6 +202,17 @@ def test_her_rules_are_kept_apart_however_much_grants_share(
         assert rows["Passing"] == "12.99"
         customer.change(books[0], "price", total="13.00")
     assert customer.consent.grants.differences(customer.vault) == []
+
+
+def test_what_keeps_a_view_is_neither_pickled_nor_shown(
+    customer: Customer, tokens: TokenSet, engine: SqliteEngine
+) -> None:
+    grant = customer.consent.grants.open(customer.vault, tokens.grant_id)
+    kept = Standing(engine).one(grant, date(2026, 5, 2))
+    with pytest.raises(TypeError):
+        pickle.dumps(kept)
+    key = grant.keys.scope_key("purchases.item:read").reveal()
+    assert key.hex() not in repr(kept)
 
 
 def test_a_thief_tries_the_note_and_opens_nothing_with_it(

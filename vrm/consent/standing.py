@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vrm.consent import events
 from vrm.consent.policy import AT_ONCE, Agreement, Leaving, Reserve, Rules
@@ -37,8 +37,6 @@ _WRITE = (
     "INSERT INTO standing (vault, sealed) VALUES (?, ?)"
     " ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed"
 )
-
-
 _Scope = tuple[str, str, str]  # label of its parts, what they are bound to, their key; the last two in hex
 
 
@@ -86,6 +84,9 @@ class Kept:
             }
             self._ciphers = RowCiphers.labelled(self.grant_id, keys)
         return self._ciphers
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("what holds keys is neither pickled nor copied")
 
 
 class Standing:
