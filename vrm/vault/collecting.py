@@ -15,9 +15,7 @@ from contextlib import contextmanager
 _YOUNG = 20_000  # objects more than were freed, before the young ones are looked through
 _NEVER = 1 << 30
 _guard = threading.Lock()
-_before: list[
-    tuple[int, int, int]
-] = []  # what each block under way found; the first, what is usual
+_before: list[tuple[int, int, int]] = []  # what each block under way found; the first, what is usual
 
 
 @contextmanager
