@@ -34,7 +34,7 @@ from bench.plans import ALSO, FRESH, ONCE, TOKEN, Plan, pieces
 from bench.report import RESULTS
 from bench.world import World
 from vrm.app import create_app
-from vrm.vault import intake
+from vrm.vault import intake, sqlite
 from vrm.vault.pglink import Link
 
 BATCHES = 5  # of the first run, whose median counts
@@ -226,7 +226,7 @@ _connect = sqlite3.connect
 
 
 def statements(prepared: Callable[[], Act], times: int) -> Statements:
-    """Every statement of so many, in a thread of its own, whose connection is a fresh one."""
+    """Every statement of so many, in a thread of its own, over connections that are fresh."""
     told = Statements()
 
     def run() -> None:
@@ -240,9 +240,11 @@ def statements(prepared: Callable[[], Act], times: int) -> Statements:
         stack.enter_context(mock.patch.object(sqlite3, "connect", told.connect))
         for name in ("execute", "executemany", "simple"):
             stack.enter_context(mock.patch.object(Link, name, told.asked(getattr(Link, name))))
+        sqlite.close_idle()
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
+    sqlite.close_idle()
     return told
 
 

@@ -34,7 +34,7 @@ from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import samples
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
-from vrm.vault import envelope, records, serverkey, sorting
+from vrm.vault import envelope, facets, records, serverkey, sorting
 from vrm.vault.intake import bring_in
 from vrm.vault.keyring import Keyring
 from vrm.vault.layout import SCHEMA
@@ -378,7 +378,7 @@ def test_no_length_differs_and_nothing_is_absent(seen: Seen) -> None:
 
 def test_without_padding_lengths_would_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envelope, "pad", lambda text, bucket: text)
-    monkeypatch.setattr(records, "_EMPTY", dict.fromkeys(records._EMPTY, b"{}"))
+    monkeypatch.setattr(facets, "_EMPTY", dict.fromkeys(facets._EMPTY, b"{}"))
     seen = watch(tmp_path)
     assert len(set(seen[0]["length of notes"])) > 1  # how well presents show in it depends on the draws
     found = learn(seen, "unsorted or sorted", "all", "length of context")

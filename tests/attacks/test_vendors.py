@@ -506,12 +506,17 @@ def test_an_edit_while_the_clock_is_ahead_still_withdraws_a_row(story: Story, cl
 # --- 23: no reading without a log entry
 
 
+def grow(engine: SqliteEngine, pages: int) -> None:
+    """Let what threads do together fill so many pages, or as many as there are."""
+    engine.together(lambda transaction: transaction.execute(f"PRAGMA max_page_count={pages}").fetchone())
+
+
 @only_sqlite
 def test_nothing_leaves_where_the_log_cannot_be_written(
     story: Story, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access: Access = story.customer.consent.reader.authenticate(story.tokens.access_token)
-    engine.one("PRAGMA max_page_count=1")  # the disk is full
+    grow(engine, 1)  # the disk is full
     before = story.customer.consent.log.count(story.customer.vault)
     reads = engine.one("SELECT reads FROM grants")
     for act in (
@@ -528,7 +533,7 @@ def test_nothing_leaves_where_the_log_cannot_be_written(
                 failed = True
                 break
         assert failed
-    engine.one("PRAGMA max_page_count=1000000")
+    grow(engine, 1_000_000)
     done = story.customer.consent.log.count(story.customer.vault) - before
     after = engine.one("SELECT reads FROM grants")
     assert reads is not None

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol
 
-from vrm.errors import StorageError
+from vrm.errors import StorageError, UncertainError
 from vrm.vault.engine import Step, T, Transaction, Work, carried_out
 
 
 class Counted(Transaction, Protocol):
-    """A transaction that knows how much was written through it."""
+    """A transaction that knows how much was written through it; less than nothing where it cannot go on."""
 
     @property
     def changes(self) -> int: ...
@@ -108,6 +108,9 @@ class GroupCommit:
             with self._write() as transaction:
                 for task in tasks:
                     task.do(transaction)
+        except UncertainError as error:  # perhaps it was done: nobody does it again
+            for task in tasks:
+                task.fail(error)
         except Exception as error:  # noqa: BLE001 - raised in the work that it belongs to
             if len(tasks) > 1:
                 for task in tasks:

@@ -148,6 +148,7 @@ class Link:
         self._owed: list[int] = []  # session locks to give back once the failed transaction is over
         self.committed: list[Callable[[], object]] = []
         self.rolled_back: list[Callable[[], object]] = []
+        self._changes = 0
         self._conflict = False
         self._warnings: list[str] = []
         self._read_only = False
@@ -165,7 +166,10 @@ class Link:
         values = _bound(map(_kind, kinds), parameters)
         name = self._names.get((sql, kinds)) or self._prepare(sql, kinds)
         result = self._asked(self._pg.exec_prepared, name, values, (1,) * len(values), 1)
-        return Result(self._rows(result), result.command_tuples or 0)
+        count = result.command_tuples or 0
+        if not sql.startswith("SELECT"):
+            self._changes += count
+        return Result(self._rows(result), count)
 
     def _rows(self, result: Any) -> list[Row]:
         self._loader.set_pgresult(result)
@@ -177,6 +181,7 @@ class Link:
         changed, left = 0, iter(rows)
         while few := list(islice(left, _FEW)):
             changed += self._send(sql, few)
+        self._changes += changed
         return Result([], changed)
 
     def _send(self, sql: str, rows: list[Sequence[Any]]) -> int:
@@ -263,6 +268,11 @@ class Link:
     def failed(self) -> bool:
         """Whether the server undid the transaction and waits for its end."""
         return self._pg.transaction_status == _FAILED
+
+    @property
+    def changes(self) -> int:
+        """How many rows were written since the connection was made; -1 where the transaction is lost."""
+        return -1 if self.failed or self.lost else self._changes
 
     def _refused(self, error: psycopg.Error) -> Exception:
         code = error.sqlstate or ""

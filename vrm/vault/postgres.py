@@ -16,15 +16,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vrm.errors import StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
 from vrm.vault.dialect import first_only
-from vrm.vault.engine import Row, Schema, T, Transaction, Work, by_table, carried_out, due, lift
+from vrm.vault.engine import Row, Schema, T, Transaction, Work, by_table, carried_out, due, lift, one_step
+from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import in_use
 from vrm.vault.pglink import Link, understood
 from vrm.vault.wholefile import make_folder
@@ -71,6 +73,8 @@ class PostgresEngine:
         self._folder = folder
         self._local = threading.local()
         self._open: weakref.WeakSet[Link] = weakref.WeakSet()
+        self._guard = threading.Lock()
+        self._lanes: weakref.WeakValueDictionary[tuple[int, str], GroupCommit] = weakref.WeakValueDictionary()
 
     def _link(self) -> Link:
         found: Link | None = getattr(self._local, "link", None)
@@ -111,7 +115,7 @@ class PostgresEngine:
     # ---- blocks -----------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self, of: str = "") -> Iterator[Transaction]:
+    def write(self, of: str = "") -> Iterator[Link]:
         """One durable transaction; a block inside a block joins it, and has what it needs to itself, too.
 
         RuntimeError inside a `read` block, and where the failure of an inner block was swallowed.
@@ -138,20 +142,38 @@ class PostgresEngine:
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
         """Run `act` in a durable transaction, and again where another one's sake undid it.
 
-        The server gathers the waits for the disk of all its sessions by itself. Inside a block it joins it.
+        What threads of this process bring at the same time, of one vault, is one transaction (`groupcommit`):
+        they would wait for each other anyway, and for the server at every step. Inside a block it joins it.
         """
+        if self.in_transaction():
+            with self.write(of) as transaction:
+                return act(transaction)
         for pause in _PAUSES:
-            try:
-                return self._once(act, of)
-            except StorageConflictError:
-                if self.in_transaction():
-                    raise
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - only that two do not meet again
-        return self._once(act, of)
+            with suppress(StorageConflictError):
+                return self._shared(act, of)
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - only that two do not meet again
+        return self._shared(act, of)
 
-    def _once(self, act: Callable[[Transaction], T], of: str) -> T:
-        with self.write(of) as transaction:
-            return act(transaction)
+    def _shared(self, act: Callable[[Transaction], T], of: str) -> T:
+        attempt = self._attempt()  # of this thread, whichever does it
+        try:
+            result = self._lane(of).run(one_step(act, of))
+        except StorageConflictError:
+            attempt.undone = True
+            raise
+        except UncertainError:
+            attempt.stored = True
+            raise
+        attempt.stored = True
+        return result
+
+    def _lane(self, of: str) -> GroupCommit:
+        """What gathers the steps of one vault, for as long as somebody is at it."""
+        with self._guard:
+            found = self._lanes.get((os.getpid(), of))
+            if found is None:
+                found = self._lanes[os.getpid(), of] = GroupCommit(partial(self.write, of), nullcontext)
+            return found
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -175,7 +197,7 @@ class PostgresEngine:
                 raise in_use()
             yield transaction
 
-    def _block(self, begin: bytes, *of: str) -> Iterator[Transaction]:
+    def _block(self, begin: bytes, *of: str) -> Iterator[Link]:
         def begun(link: Link) -> Link:
             link.begin(begin, writing=bool(of))
             return link

@@ -410,7 +410,8 @@ class SqliteEngine:
         self._local, self._works = threading.local(), None
         self._occupied.leave()
 
-    def _before_fork(self) -> None:
+    def _close_idle(self) -> None:
+        """Close this thread's connection and that of works, where they are in no use."""
         own: _Connection | None = getattr(self._local, "connection", None)
         if own is not None and not own.depth:
             del self._local.connection
@@ -419,6 +420,9 @@ class SqliteEngine:
             if idle and self._works is not None:
                 self._works.close()
                 self._works = None
+
+    def _before_fork(self) -> None:
+        self._close_idle()
         with self._guard:  # else the child would close those of its parent's other threads, which end in it
             self._carried = [connection for connection in self._open if connection.lock >= 0]
 
@@ -442,6 +446,7 @@ def _of_each(act: Callable[[SqliteEngine], None]) -> Callable[[], None]:
     return acts
 
 
+close_idle = _of_each(SqliteEngine._close_idle)  # noqa: SLF001 - what comes next opens anew
 os.register_at_fork(
     before=_of_each(SqliteEngine._before_fork),  # noqa: SLF001 - of one file
     after_in_parent=_of_each(SqliteEngine._after_fork_in_parent),  # noqa: SLF001
