@@ -5,8 +5,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.contract.engine import NOTES, EngineContract
 from tests.contract.test_sqlite import in_a_child
 from vrm.errors import SettingsError, StorageConflictError, StorageError, UncertainError, ValidationError
 from vrm.vault.engine import MisfitError, Row, Transaction
-from vrm.vault.postgres import PostgresEngine
+from vrm.vault.postgres import Attempt, PostgresEngine
 
 server = postgres.server
 
@@ -624,3 +624,133 @@ def test_threads_that_end_give_their_connections_back(engine: PostgresEngine) ->
     while engine.one(ours) != (1,):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+# ---- what threads bring of one vault ---------------------------------------------------------------
+
+
+@contextmanager
+def led(engine: PostgresEngine, of: str, pool: ThreadPoolExecutor) -> Iterator[Future[None]]:
+    """Somebody is at that vault while this lasts; what comes meanwhile shares the next transaction."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    future = pool.submit(engine.together, slow, of)
+    begun.wait(30)
+    try:
+        yield future
+    finally:
+        go_on.set()
+
+
+def gathered(engine: PostgresEngine, *acts: Callable[[Transaction], Any]) -> list[Future[Any]]:
+    """What becomes of acts that wait for one vault at the same time, in the order given."""
+    with ThreadPoolExecutor(len(acts) + 1) as pool:
+        with led(engine, "a", pool):
+            lane, futures = engine._lane("a"), []
+            for number, act in enumerate(acts, 1):
+                futures.append(pool.submit(engine.together, act, "a"))
+                wait_until(lambda number=number: len(lane._waiting) == number)  # type: ignore[misc]
+        for future in futures:
+            future.exception(60)
+    return futures
+
+
+def wait_until(held: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not held():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def number_of(at: int) -> Callable[[Transaction], int]:
+    """An act that writes a note and tells in which transaction."""
+
+    def act(transaction: Transaction) -> int:
+        transaction.execute("INSERT INTO notes VALUES (?, 'x')", (at,))
+        transaction.executemany("INSERT INTO notes VALUES (?, 'y')", [(100 + at,)])
+        (found,) = transaction.execute(
+            "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS INTEGER)"
+        ).fetchone()
+        return int(found)
+
+    return act
+
+
+def test_acts_of_one_vault_that_wait_at_the_same_time_share_a_transaction(engine: PostgresEngine) -> None:
+    done = gathered(engine, number_of(1), number_of(2), number_of(3))
+    assert len({future.result() for future in done}) == 1
+    assert engine.all("SELECT id FROM notes WHERE text = 'x' ORDER BY id") == [(1,), (2,), (3,)]
+    assert not engine._lanes  # nobody is at it any more
+
+
+def test_what_the_server_refuses_of_one_act_takes_no_other_with_it(engine: PostgresEngine) -> None:
+    def misfit(transaction: Transaction) -> None:
+        transaction.execute("INSERT INTO notes VALUES (1, NULL)")
+
+    def none(_: Transaction) -> None:
+        raise ValueError("not this one")
+
+    first, second, third, fourth = gathered(engine, number_of(1), misfit, none, number_of(4))
+    assert isinstance(second.exception(), MisfitError)
+    assert isinstance(third.exception(), ValueError)
+    assert first.exception() is fourth.exception() is None
+    assert engine.all("SELECT id FROM notes WHERE text = 'x' ORDER BY id") == [(1,), (4,)]
+
+
+def test_acts_that_shared_a_conflict_are_each_tried_again(engine: PostgresEngine) -> None:
+    conflicting(engine, 2)
+    done = gathered(engine, number_of(1), number_of(2))
+    assert [future.exception() for future in done] == [None, None]
+    assert engine.all("SELECT id FROM notes WHERE text = 'x' ORDER BY id") == [(1,), (2,)]
+
+
+def test_whoever_did_it_each_thread_knows_what_became_of_its_own_writing(engine: PostgresEngine) -> None:
+    attempts: dict[int, Attempt] = {}
+
+    def told(at: int, act: Callable[[Transaction], Any]) -> None:
+        attempts[at] = engine.attempt()
+        engine.together(act, "a")
+
+    def none(_: Transaction) -> None:
+        raise ValueError("not this one")
+
+    with ThreadPoolExecutor(4) as pool, led(engine, "a", pool):
+        lane = engine._lane("a")
+        for at, act in enumerate((number_of(1), number_of(2), none), 1):
+            pool.submit(told, at, act)
+            wait_until(lambda at=at: len(lane._waiting) == at)  # type: ignore[misc]
+    assert attempts[2].stored
+    assert not attempts[3].stored
+    assert not attempts[3].undone
+
+
+@pytest.mark.parametrize(("lose", "stored"), [("commit", []), ("answer", [(1,), (2,)])])
+def test_a_shared_commit_whose_end_nobody_heard_is_done_again_for_none(
+    tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
+) -> None:
+    at = f"{server_folder(tmp_path)}/.s.PGSQL.5432"
+    if not Path(at).exists():
+        pytest.skip("the server given has no socket here")
+    way = Cutting(at, lose)
+    cautious = PostgresEngine(
+        f"postgresql+psycopg://vrm@127.0.0.1:{way.port}/{postgres.name_of(tmp_path)}", tmp_path
+    )
+    runs: list[int] = []
+
+    def act(number: int) -> Callable[[Transaction], None]:
+        def insert(transaction: Transaction) -> None:
+            runs.append(number)
+            transaction.execute("INSERT INTO notes VALUES (?, 'x')", (number,))
+            way.armed = number == 2
+
+        return insert
+
+    done = gathered(cautious, act(1), act(2))
+    assert [type(future.exception()) for future in done] == [UncertainError, UncertainError]
+    assert runs == [1, 2]
+    assert engine.all("SELECT id FROM notes ORDER BY id") == stored
+    way.close()

@@ -250,9 +250,8 @@ class Tokens:
     def _renewed(
         self, text: str, vendor: Vendor, wanted: tuple[Any, Any, Any], proof: Proof | None
     ) -> Work[TokenSet]:
-        raw = read_token("refresh", text)
         while True:
-            found, wrapping = self._find("refresh", raw)
+            found, wrapping = self._find("refresh", read_token("refresh", text))
             if found.spent is not None:
                 return self._again(found, wrapping, vendor, wanted[1], proof)
             answer = yield from self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=text)
