@@ -17,6 +17,7 @@ from bookshop.visitors import Visitors
 from tests.clients.test_with_the_vault import WHY, Quiet, few
 from vrm.app import Host, create_app
 from vrm.consent import events
+from vrm.consent.notices import Signer
 from vrm.consent.requests import Choices
 from vrm.settings import Settings
 from vrm.vault import serverkey
@@ -154,16 +155,13 @@ def test_an_event_that_comes_twice_has_its_effect_once(host, shop, connected, fe
     assert desk.visitors.get(key).notice == ""
 
 
-def test_the_shop_takes_nothing_from_who_is_not_its_vault(
-    host, shop, connected, few, consent, clock, tmp_path
-):
+def test_the_shop_takes_nothing_from_who_is_not_its_vault(host, shop, connected, few, consent, tmp_path):
     desk, address = shop
     grant_id, key = connected
-    stranger = Host(host.settings, host.engine, host.vaults, consent, clock)
     consent.grants.revoke(few, grant_id)
-    other = serverkey.load(tmp_path / "other.key")
-    consent.signer._seed = other.signing
-    assert dict(Worker(stranger).work()) == {"refused": 1}
+    stranger = Worker(host)
+    stranger._signer = Signer(serverkey.load(tmp_path / "other.key"))
+    assert dict(stranger.work()) == {"refused": 1}
     assert titles(desk, key) == ["Piranesi", "Plenty"]
     answer = http("POST", address + "/vrm/events", body=b"rubbish")
     assert (answer.status, answer.json()["err"]) == (400, "invalid_request")
