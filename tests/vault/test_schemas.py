@@ -1,6 +1,7 @@
 """What a document may be: clean text, one spelling of days and amounts, nothing that the catalog lacks."""
 
 import unicodedata
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -223,3 +224,13 @@ def test_schemas_are_made_once() -> None:
     assert schema("purchases") is schema("purchases")
     assert facet_schema("purchases", "item") is facet_schema("purchases", "item")
     assert facet_schema("purchases", "item").load({"title": "x", "unknown": 1}) == {"title": "x"}
+
+
+@pytest.mark.parametrize(
+    "item", [{"title": "Dune", "no such field": ""}, MappingProxyType({"title": "Dune", "brand": None})]
+)
+def test_what_is_usual_and_what_is_not_give_the_same_document(item: Any) -> None:
+    """Nothing stands in a field that there is not; and what is given need not be a dictionary."""
+    usual = validate("purchases", {"item": {"title": "Dune"}})
+    assert validate("purchases", {"item": item}) == usual
+    assert usual["item"] == {"title": "Dune"}
