@@ -42,6 +42,7 @@ _FINISH_WITHIN = 30  # seconds that running requests have after TERM
 _FIXED = ("data_dir", "database_url", "host", "port", "workers", "metrics", "drain")  # until a restart
 _log = logging.getLogger("vrm.serve")
 _FILES = 4096  # more than a server has open as it starts
+_AGAIN = 1  # seconds until a worker that is ready serves, and between two TERMs
 _LEFT = 20_000  # objects that requests leave before garbage is looked for
 _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
@@ -220,6 +221,16 @@ class _Server(MPServer):
         finally:
             self.reloading = False
 
+    def _stop_workers(self) -> None:
+        """First those that only just began, again and again: what comes before one serves is lost."""
+        end = time.monotonic() + _FINISH_WITHIN
+        young = [one for one in self.wrks if _is_young(self.state, one.inner.pid)]
+        while (alive := [one for one in young if one.is_alive()]) and time.monotonic() < end:
+            for one in alive:
+                one.terminate()
+            alive[0].join(_AGAIN)
+        super()._stop_workers()
+
     def _spawn_worker(self, *given: Any, **named: Any) -> WorkerProcess:
         made = super()._spawn_worker(*given, **named)
         if self.reloading:
@@ -246,6 +257,14 @@ def require_fit() -> None:
 def _ready(state: Path, pid: int) -> Path:
     """The file that is there once this worker is about to take requests."""
     return state.with_name(f"{state.name}.{pid}.ready")
+
+
+def _is_young(state: Path, pid: int) -> bool:
+    """Whether this worker was not ready a moment ago."""
+    try:
+        return time.time() - _ready(state, pid).stat().st_mtime < _AGAIN
+    except FileNotFoundError:
+        return True
 
 
 def _read_again(before: Settings, again: Callable[[], Settings] | None, outside: dict[str, str]) -> None:
