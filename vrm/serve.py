@@ -225,11 +225,11 @@ class _Server(MPServer):
         """First those that only just began, again and again: what comes before one serves is lost."""
         end = time.monotonic() + _FINISH_WITHIN
         young = [one for one in self.wrks if _is_young(self.state, one.inner.pid)]
-        while (alive := [one for one in young if one.is_alive()]) and time.monotonic() < end:
+        while (alive := [one for one in young if one.inner.is_alive()]) and time.monotonic() < end:
             for one in alive:
-                one.terminate()
-            alive[0].join(_AGAIN)
-        super()._stop_workers()
+                one.inner.terminate()
+            alive[0].inner.join(_AGAIN)
+        super()._stop_workers()  # type: ignore[no-untyped-call]
 
     def _spawn_worker(self, *given: Any, **named: Any) -> WorkerProcess:
         made = super()._spawn_worker(*given, **named)
