@@ -227,8 +227,7 @@ class _Server(MPServer):
         young = [one for one in self.wrks if _is_young(self.state, one.inner.pid)]
         while (alive := [one for one in young if one.inner.is_alive()]) and time.monotonic() < end:
             for one in alive:
-                one.interrupt_by_parent = True
-                one.inner.terminate()
+                one.terminate()  # type: ignore[no-untyped-call]
             alive[0].inner.join(_AGAIN)
         super()._stop_workers()  # type: ignore[no-untyped-call]
 

@@ -524,17 +524,21 @@ class Cutting:
         self._listening.close()
 
 
+def cutting(folder: Path, lose: str) -> tuple[Cutting, PostgresEngine]:
+    """Such a way, and an engine that goes it."""
+    at = f"{server_folder(folder)}/.s.PGSQL.5432"
+    if not Path(at).exists():
+        pytest.skip("the server given has no socket here")
+    way = Cutting(at, lose)
+    url = f"postgresql+psycopg://vrm@127.0.0.1:{way.port}/{postgres.name_of(folder)}"
+    return way, PostgresEngine(url, folder)
+
+
 @pytest.mark.parametrize(("lose", "stored"), [("commit", []), ("answer", [(1,)])])
 def test_a_commit_whose_end_nobody_heard_is_never_called_stored_nor_undone(
     tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
 ) -> None:
-    at = f"{server_folder(tmp_path)}/.s.PGSQL.5432"
-    if not Path(at).exists():
-        pytest.skip("the server given has no socket here")
-    way = Cutting(at, lose)
-    cautious = PostgresEngine(
-        f"postgresql+psycopg://vrm@127.0.0.1:{way.port}/{postgres.name_of(tmp_path)}", tmp_path
-    )
+    way, cautious = cutting(tmp_path, lose)
     ended: list[str] = []
     attempt = cautious.attempt()
 
@@ -732,13 +736,7 @@ def test_whoever_did_it_each_thread_knows_what_became_of_its_own_writing(engine:
 def test_a_shared_commit_whose_end_nobody_heard_is_done_again_for_none(
     tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
 ) -> None:
-    at = f"{server_folder(tmp_path)}/.s.PGSQL.5432"
-    if not Path(at).exists():
-        pytest.skip("the server given has no socket here")
-    way = Cutting(at, lose)
-    cautious = PostgresEngine(
-        f"postgresql+psycopg://vrm@127.0.0.1:{way.port}/{postgres.name_of(tmp_path)}", tmp_path
-    )
+    way, cautious = cutting(tmp_path, lose)
     runs: list[int] = []
 
     def act(number: int) -> Callable[[Transaction], None]:
@@ -753,4 +751,5 @@ def test_a_shared_commit_whose_end_nobody_heard_is_done_again_for_none(
     assert [type(future.exception()) for future in done] == [UncertainError, UncertainError]
     assert runs == [1, 2]
     assert engine.all("SELECT id FROM notes ORDER BY id") == stored
+    cautious.close()
     way.close()

@@ -13,7 +13,8 @@ import logging
 from binascii import hexlify
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
 
 from vrm.clock import Clock, ordinal, rfc3339
 from vrm.consent import filters
@@ -44,6 +45,7 @@ from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
+P = ParamSpec("P")
 _ONE = (
     "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
     " AND sealed IS NOT NULL"
@@ -79,6 +81,16 @@ class Access:
     def stream_scopes(self, stream: str) -> list[str]:
         """The token's scopes in one collection or answer."""
         return [scope for scope in self.scopes if stream_of(scope.removesuffix(":read")) == stream]
+
+
+def _performed(reading: Callable[Concatenate[Reader, P], Work[T]]) -> Callable[Concatenate[Reader, P], T]:
+    """The same, done at once: what the work returns."""
+
+    @wraps(reading)
+    def done(self: Reader, /, *given: P.args, **named: P.kwargs) -> T:
+        return self.perform(reading(self, *given, **named))
+
+    return done
 
 
 class Reader:
@@ -189,26 +201,6 @@ class Reader:
             "expires": rfc3339(agreement.expires),
         }
 
-    def page(
-        self,
-        access: Access,
-        collection: str,
-        *,
-        limit: int = 100,
-        cursor: str | None = None,
-        updated_since: int | None = None,
-        wanted: Wanted = EVERYTHING,
-    ) -> tuple[list[bytes], str | None]:
-        """Up to `limit` rows as JSON bytes and the cursor of the next page, or None at the end.
-
-        `wanted` asks by what `filters` says is open. Raises InsufficientScopeError, ParameterError
-        (cursor), GrantInactiveError.
-        """
-        reading = self.reading_page(
-            access, collection, limit=limit, cursor=cursor, updated_since=updated_since, wanted=wanted
-        )
-        return self._engine.perform(reading)
-
     def reading_page(
         self,
         access: Access,
@@ -219,7 +211,11 @@ class Reader:
         updated_since: int | None = None,
         wanted: Wanted = EVERYTHING,
     ) -> Work[tuple[list[bytes], str | None]]:
-        """`page` as a work."""
+        """Up to `limit` rows as JSON bytes and the cursor of the next page, or None at the end.
+
+        `wanted` asks by what `filters` says is open. Raises InsufficientScopeError, ParameterError
+        (cursor), GrantInactiveError.
+        """
         opener = self._opener(access, collection)
         if wanted:
             selection = Selection(self._engine, access, opener, wanted, updated_since or 0)
@@ -235,6 +231,8 @@ class Reader:
             after = shown[-1][0]
             if len(items) == limit:
                 return items, self._cursor(access, collection, after)
+
+    page = _performed(reading_page)
 
     def _selected(
         self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
@@ -279,12 +277,8 @@ class Reader:
         last = rows[:limit][-1][0] if rows else after
         return items, self._cursor(access, collection, last), len(rows) > limit
 
-    def one(self, access: Access, collection: str, record: str) -> tuple[bytes, str]:
-        """(JSON bytes, ETag) of one record; NotInViewError for whatever is not there to see."""
-        return self._engine.perform(self.reading_one(access, collection, record))
-
     def reading_one(self, access: Access, collection: str, record: str) -> Work[tuple[bytes, str]]:
-        """`one` as a work."""
+        """(JSON bytes, ETag) of one record; NotInViewError for whatever is not there to see."""
         opener = self._opener(access, collection)
         try:
             item = bytes.fromhex(record) if len(record) == 32 else b""
@@ -298,6 +292,8 @@ class Reader:
             crypto.digest(row + opener.ciphers.sealed_parts(found[3]))[:15]
         ).decode()
         return row, f'"{etag}"'
+
+    one = _performed(reading_one)
 
     def answer(self, access: Access, question: str) -> bytes:
         """A computed answer as JSON bytes (a list); NotInViewError for an unknown question."""

@@ -211,13 +211,7 @@ class Layout:
 
 def pack_places(places: Sequence[tuple[bytes, int]]) -> list[bytes]:
     """`pack_place` of many."""
-    pack_one = _PLACE.pack
-    try:
-        return [
-            pack_one(16, item, 8, seq) if len(item) == 16 else pack_place(item, seq) for item, seq in places
-        ]
-    except (TypeError, ValueError, struct.error):
-        raise TamperedError() from None
+    return [pack_place(item, seq) for item, seq in places]
 
 
 def sole_from(blobs: Sequence[bytes], head: bytes) -> int:
@@ -233,11 +227,9 @@ def sole_from(blobs: Sequence[bytes], head: bytes) -> int:
 
 def sole(blob: bytes, head: bytes) -> bytes | None:
     """The one part of a `pack_named` of one part, whose name is packed as `head`; None for any other."""
-    body_at = len(head) + 4
     require_bytes(blob)
-    if not blob.startswith(head) or len(blob) < body_at:
-        return None
-    return blob[body_at:] if _SIZE.unpack_from(blob, body_at - 4)[0] == len(blob) - body_at else None
+    begins = sole_from((blob,), head)
+    return blob[begins:] if begins else None
 
 
 def pad(text: bytes, bucket: int) -> bytes:

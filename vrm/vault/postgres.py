@@ -155,17 +155,8 @@ class PostgresEngine:
         return self._shared(act, of)
 
     def _shared(self, act: Callable[[Transaction], T], of: str) -> T:
-        attempt = self._attempt()  # of this thread, whichever does it
-        try:
-            result = self._lane(of).run(one_step(act, of))
-        except StorageConflictError:
-            attempt.undone = True
-            raise
-        except UncertainError:
-            attempt.stored = True
-            raise
-        attempt.stored = True
-        return result
+        with self._attempted():  # by this thread, whichever does it
+            return self._lane(of).run(one_step(act, of))
 
     def _lane(self, of: str) -> GroupCommit:
         """What gathers the steps of one vault, for as long as somebody is at it."""
@@ -204,8 +195,7 @@ class PostgresEngine:
 
         link = self._asked(begun)
         link.of.update(of)
-        attempt = self._attempt()
-        try:
+        with self._attempted(writing=bool(of)):
             try:
                 yield link
                 if link.doomed:
@@ -214,13 +204,20 @@ class PostgresEngine:
                 link.finish(commit=False)
                 raise
             link.finish(commit=True)
+
+    @contextmanager
+    def _attempted(self, *, writing: bool = True) -> Iterator[None]:
+        """Note what became of this thread's writing."""
+        attempt = self._attempt()
+        try:
+            yield
         except StorageConflictError:
             attempt.undone = True
             raise
         except UncertainError:
             attempt.stored = True
             raise
-        attempt.stored |= bool(of)
+        attempt.stored |= writing
 
     def attempt(self) -> Attempt:
         """What becomes of this thread's writing from now on, for who would run it again."""
