@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,26 +14,45 @@ import pytest
 
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm import app, cli
+from vrm.clock import SystemClock
 from vrm.errors import StorageError
 from vrm.settings import Settings
 
 
-def test_the_first_sweep_comes_at_once() -> None:
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Start a sweeper of these parts; it is gone when the test is."""
+    ended, started = threading.Event(), list[threading.Thread]()
+
+    def start(consent: Callable[[], object], vaults: Callable[[], object]) -> None:
+        host: Any = SimpleNamespace(
+            consent=SimpleNamespace(sweep=consent),
+            vaults=SimpleNamespace(sweep=vaults),
+            settings=Settings(data_dir=tmp_path),
+            clock=SystemClock(),
+        )
+        started.append(app.start_sweeper(cast(app.Host, host), ended))
+
+    yield start
+    ended.set()
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_the_first_sweep_comes_at_once(sweep: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     """What a server deleted before it was killed may still stand in the write-ahead log."""
-    swept = threading.Event()
-
-    def nothing() -> None:
-        """Nobody lives here."""
-
-    host: Any = SimpleNamespace(
-        consent=SimpleNamespace(sweep=swept.set), vaults=SimpleNamespace(sweep=nothing)
-    )
-    app.start_sweeper(cast(app.Host, host))
+    swept, whole = threading.Event(), threading.Event()
+    sweep(swept.set, whole.set)
     assert swept.wait(app.SWEEP_EVERY / 2)
+    assert whole.wait(app.SWEEP_EVERY / 2)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("trouble", [StorageError(), RuntimeError("our own mistake")])
-def test_the_sweep_goes_on_after_any_trouble(trouble: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_goes_on_after_any_trouble(
+    sweep: Callable[..., None], trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "SWEEP_EVERY", 0.001)
     sessions: list[int] = []
     again = threading.Event()
@@ -40,16 +60,9 @@ def test_the_sweep_goes_on_after_any_trouble(trouble: Exception, monkeypatch: py
     def consent_sweep() -> None:
         if len(sessions) > 1:
             again.set()
-            return  # so that nothing of this thread is heard later
         raise trouble
 
-    def vaults_sweep() -> None:
-        sessions.append(1)
-
-    host: Any = SimpleNamespace(
-        consent=SimpleNamespace(sweep=consent_sweep), vaults=SimpleNamespace(sweep=vaults_sweep)
-    )
-    app.start_sweeper(cast(app.Host, host))
+    sweep(consent_sweep, lambda: sessions.append(1))
     assert again.wait(10)
 
 

@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -158,6 +159,27 @@ def test_who_is_told_to_stop_while_workers_start_stops_soon(running: Running) ->
     running.until(lambda: len(running.workers) >= 1)  # the others hardly
     running.process.terminate()
     assert running.process.wait(10) == 0  # seconds; one that is waited for in vain gets 30
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_twice_answers_what_it_began(running: Running) -> None:
+    """Whoever stops a group of processes tells a worker beside its parent, which tells it again."""
+    running.start(VRM_WORKERS="1")
+    body = b"grant_type=refresh_token&refresh_token=gone&client_id=nobody"
+    head = "POST /oauth/token HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as asking:
+        asking.sendall((head % (running.port, len(body))).encode() + body[:5])
+        time.sleep(0.2)
+        for worker in running.workers:
+            os.kill(worker, signal.SIGTERM)
+        time.sleep(0.2)
+        running.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        asking.sendall(body[5:])
+        assert asking.makefile("rb").read().startswith(b"HTTP/1.1 401 ")
+    assert running.process is not None
+    assert running.process.wait(10) == 0
 
 
 def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> None:

@@ -161,19 +161,19 @@ def _trusted_hosts(settings: Settings) -> list[str]:
     return [*LOOPBACK, "[::1]"] if own in LOOPBACK else [own]
 
 
-def start_sweeper(host: Host) -> threading.Thread:
-    """A thread that ends what has expired, in each server process; harmless when several do it.
+def start_sweeper(host: Host, ended: threading.Event | None = None) -> threading.Thread:
+    """A thread that ends what has expired, in each server process, until `ended`; harmless when several do it.
 
     It begins at once: what a killed server had deleted may still stand in the write-ahead log.
     """
+    pause = ended or threading.Event()
 
     def forget() -> None:
         if not host.settings.on_postgresql:
             lifting.forget(host.settings.database_path, host.clock.now())
 
     def sweep() -> None:
-        pause = threading.Event()
-        while True:
+        while not pause.is_set():
             ailing = ""
             for part in (host.consent.sweep, host.vaults.sweep, forget):
                 try:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -42,7 +43,6 @@ _FINISH_WITHIN = 30  # seconds that running requests have after TERM
 _FIXED = ("data_dir", "database_url", "host", "port", "workers", "metrics", "drain")  # until a restart
 _log = logging.getLogger("vrm.serve")
 _FILES = 4096  # more than a server has open as it starts
-_AGAIN = 1  # seconds until a worker that is ready serves, and between two TERMs
 _LEFT = 20_000  # objects that requests leave before garbage is looked for
 _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth of a second
 _ELSEWHERE = {
@@ -53,7 +53,7 @@ _ELSEWHERE = {
 
 def application() -> Flask:
     """What each worker serves; its settings come through the environment from `serve`."""
-    leave_interrupts_to_the_parent()
+    heed_only_the_parent()
     settings = settings_module.load()
     forbid_core_dumps()
     logs.setup(settings.log_level, settings.log_format)
@@ -81,14 +81,26 @@ def forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end.
+def heed_only_the_parent() -> None:
+    """Let TERM end this worker, whenever it comes, and nothing else do.
 
-    TERM ends a worker that still starts, at once: with what it inherited it would act as its parent does, and
-    that one would wait for it in vain.
+    Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end.
+    Workers begin with both blocked (`_Server._start`), for with what they inherited they would act as their
+    parent does. They stay blocked: one that comes between a thread's giving the interpreter up and its
+    waiting for a lock wakes nobody. A thread of their own waits for TERM.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_when_told, name="vrm-term", daemon=True).start()
+
+
+def _end_when_told() -> None:
+    """Finish running requests as granian would, or end at once where it serves none yet."""
+    signal.sigwait({signal.SIGTERM})
+    finish = signal.getsignal(signal.SIGTERM)
+    if not callable(finish):
+        os._exit(0)
+    finish(signal.SIGTERM, None)
 
 
 def export(settings: Settings) -> None:
@@ -221,25 +233,19 @@ class _Server(MPServer):
         finally:
             self.reloading = False
 
-    def _stop_workers(self) -> None:
-        """First those that only just began, again and again: what comes before one serves is lost."""
-        end = time.monotonic() + _FINISH_WITHIN
-        young = [one for one in self.wrks if _is_young(self.state, one.inner.pid)]
-        while (alive := [one for one in young if one.inner.is_alive()]) and time.monotonic() < end:
-            for one in alive:
-                one.terminate()  # type: ignore[no-untyped-call]
-            alive[0].inner.join(_AGAIN)
-        super()._stop_workers()  # type: ignore[no-untyped-call]
-
     def _spawn_worker(self, *given: Any, **named: Any) -> WorkerProcess:
         made = super()._spawn_worker(*given, **named)
-        if self.reloading:
-            made.start = partial(self._start_wholly, made, made.start)  # type: ignore[method-assign]
+        made.start = partial(self._start, made, made.start)  # type: ignore[method-assign]
         return made
 
-    def _start_wholly(self, made: WorkerProcess, start: Callable[[], None]) -> None:
-        start()
-        for _ in range(_PATIENCE):
+    def _start(self, made: WorkerProcess, start: Callable[[], None]) -> None:
+        """Start a worker that acts on no signal as its parent would (`heed_only_the_parent`)."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for _ in range(_PATIENCE if self.reloading else 0):
             if _ready(self.state, made.inner.pid).exists() or not made.inner.is_alive():
                 return
             time.sleep(0.05)
@@ -257,14 +263,6 @@ def require_fit() -> None:
 def _ready(state: Path, pid: int) -> Path:
     """The file that is there once this worker is about to take requests."""
     return state.with_name(f"{state.name}.{pid}.ready")
-
-
-def _is_young(state: Path, pid: int) -> bool:
-    """Whether this worker was not ready a moment ago."""
-    try:
-        return time.time() - _ready(state, pid).stat().st_mtime < _AGAIN
-    except FileNotFoundError:
-        return True
 
 
 def _read_again(before: Settings, again: Callable[[], Settings] | None, outside: dict[str, str]) -> None:

@@ -73,7 +73,7 @@ class Documents:
         VendorNotFoundError tells its author what is wrong with it. BusyError, RateLimitedError.
         """
         self._check_id(client_id)
-        vendor, state, now = self._stored(client_id), self._state(client_id), self._clock.now()
+        state, vendor, now = self._state(client_id), self._stored(client_id), self._clock.now()  # in this order
         if vendor and (vendor.blocked or (state and now < state.expires <= now + LONGEST)):
             self._note_use(client_id, state, now)
             return vendor

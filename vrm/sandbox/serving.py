@@ -70,7 +70,7 @@ def folder() -> tempfile.TemporaryDirectory[str]:
 def application() -> Flask:
     """What the one process serves; its settings come through the environment from `run`."""
     settings = settings_module.load()
-    serve.leave_interrupts_to_the_parent()
+    serve.heed_only_the_parent()
     logs.setup(settings.log_level, settings.log_format)
     host = _open(settings)
     start_sweeper(host)

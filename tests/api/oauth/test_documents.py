@@ -334,6 +334,24 @@ def test_sixteen_at_once_are_few_fetches_and_one_vendor(app: Flask, there: Site,
     assert len(consent.vendors.listing()) == 1
 
 
+@pytest.mark.parametrize("look", ["_stored", "_state"])
+def test_one_that_another_made_known_between_two_looks_is_taken(
+    app: Flask, there: Site, consent: Consent, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    url, named = publish(there), consent.documents
+    seen, others = getattr(named, look), [1]
+
+    def looked(client_id: str) -> Any:
+        found = seen(client_id)
+        if others:
+            others.clear()
+            assert Named(app.test_client(), url, there.url + "/cb").ask().status_code == 303
+        return found
+
+    monkeypatch.setattr(named, look, looked)
+    assert Named(app.test_client(), url, there.url + "/cb").ask().status_code == 303
+
+
 def test_a_hanging_document_holds_few_places_and_no_transaction(
     app: Flask, there: Site, engine: SqliteEngine
 ) -> None:
