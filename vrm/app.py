@@ -162,7 +162,7 @@ def _trusted_hosts(settings: Settings) -> list[str]:
 
 
 def start_sweeper(host: Host, ended: threading.Event | None = None) -> threading.Thread:
-    """A thread that ends what has expired, in each server process, until `ended`; harmless when several do it.
+    """A thread that ends what has expired, in each server process, until `ended`; several do no harm.
 
     It begins at once: what a killed server had deleted may still stand in the write-ahead log.
     """

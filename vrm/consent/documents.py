@@ -73,7 +73,8 @@ class Documents:
         VendorNotFoundError tells its author what is wrong with it. BusyError, RateLimitedError.
         """
         self._check_id(client_id)
-        state, vendor, now = self._state(client_id), self._stored(client_id), self._clock.now()  # in this order
+        state = self._state(client_id)  # before the vendor: who is known since is taken
+        vendor, now = self._stored(client_id), self._clock.now()
         if vendor and (vendor.blocked or (state and now < state.expires <= now + LONGEST)):
             self._note_use(client_id, state, now)
             return vendor
