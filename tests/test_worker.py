@@ -440,7 +440,8 @@ import os, threading, vrm.serve
 for flag in "01":
     os.environ["VRM_SEND_EVENTS"] = flag
     vrm.serve.application()
-    print(sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("vrm-")))
+    names = (thread.name for thread in threading.enumerate())
+    print(sorted(name for name in names if name in ("vrm-sweep", "vrm-worker")))
 """
 
 
