@@ -13,7 +13,15 @@ from vrm.consent import policy
 from vrm.consent.grants import DAY
 from vrm.consent.reader import Access
 from vrm.consent.service import Consent
-from vrm.errors import InsufficientScopeError, NotInViewError, ParameterError, TokenError
+from vrm.errors import (
+    GrantInactiveError,
+    InsufficientScopeError,
+    NotInViewError,
+    ParameterError,
+    TokenError,
+)
+from vrm.vault.engine import Work
+from vrm.vault.sqlite import SqliteEngine
 
 
 def enter(consent: Consent, token: str) -> Access:
@@ -127,6 +135,29 @@ def test_a_row_changed_between_two_pages_is_given_again(
 def _etag(customer: Customer, consent: Consent, access: Access, vendor: Vendor, record: str) -> str:
     item = customer.vault.keyring.pairwise(vendor.registered.client_id, "purchases", record).hex()
     return consent.reader.one(access, "purchases", item)[1]
+
+
+def test_readings_at_one_moment_open_their_token_once_and_each_asks_whether_it_may(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    tokens = vendor.connect(customer)
+    reader, seen = consent.reader, list[Access]()
+
+    def at_once() -> Work[None]:
+        seen.append(reader.authenticate(tokens.access_token))
+        yield from reader.reading_page(seen[0], "purchases")
+        consent.grants.revoke(customer.vault, tokens.grant_id)
+        seen.append(reader.authenticate(tokens.access_token))
+        yield from reader.reading_page(seen[1], "purchases")
+
+    with pytest.raises((GrantInactiveError, TokenError)):
+        reader.perform(at_once())
+    if isinstance(consent.engine, SqliteEngine):
+        assert seen[0] is seen[1]
+    with pytest.raises(TokenError):
+        reader.authenticate(tokens.access_token)
+    other = vendor.connect(customer).access_token
+    assert reader.authenticate(other) is not reader.authenticate(other)
 
 
 def test_an_etag_changes_only_with_the_bytes_that_this_grant_may_see(

@@ -299,6 +299,38 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+class TestManyAtOnce:
+    """Parts of rows, each alone in its body."""
+
+    head = envelope.lp("item")
+    cipher = Cipher(KEY, Purpose.VIEW, "grant")
+
+    def bodies(self, *texts: bytes, cipher: Cipher | None = None) -> tuple[list[bytes], list[bytes]]:
+        places = [envelope.pack_place(bytes([number]) * 16, number) for number in range(len(texts))]
+        sealed = map((cipher or self.cipher).seal_packed, texts, places)
+        return [envelope.headed(self.head, one) for one in sealed], places
+
+    def test_they_are_what_each_alone_is(self) -> None:
+        texts = [b"", b"text", b"longer text", b"text"]
+        blobs, places = self.bodies(*texts)
+        assert self.cipher.unseal_all(blobs, self.head, places) == texts
+
+    def test_one_moved_altered_or_cut_is_tampering(self) -> None:
+        blobs, places = self.bodies(b"one", b"two")
+        cut = [envelope.headed(self.head, blobs[1][len(self.head) + 4 :][:size]) for size in range(6, 36)]
+        flipped = blobs[1][:-1] + bytes([blobs[1][-1] ^ 1])
+        for broken in ([blobs[1], blobs[0]], *([blobs[0], other] for other in (flipped, *cut))):
+            with pytest.raises(TamperedError):
+                self.cipher.unseal_all(broken, self.head, places)
+
+    def test_others_are_left_to_who_opens_one_by_one(self) -> None:
+        blobs, places = self.bodies(b"one", b"two")
+        older, _ = self.bodies(b"one", b"two", cipher=Cipher(KEY, Purpose.VIEW, "grant", generation=2))
+        two_parts = blobs[1] + envelope.headed(envelope.lp("more"), b"x")
+        for other in (older[1], two_parts, b"", self.head):
+            assert self.cipher.unseal_all([blobs[0], other], self.head, places) is None
+
+
 class TestSealedToAKey:
     public = crypto.public_of(KEY)
 

@@ -142,6 +142,9 @@ def test_many_parts_and_places_are_as_one_by_one() -> None:
         "text",
     ]
     assert [envelope.sole_from([blobs[0], other], head) for other in others] == [0] * 5
+    assert envelope.sole_from(blobs[1:], head, b"te") == 0
+    assert envelope.sole_from(blobs[1:2], head, b"te") == begins
+    assert envelope.pack_places([(bytes(16), 5)]) == [envelope.pack_place(bytes(16), 5)]
     places = [(bytes(16), 5), (b"short", 6), (b"x" * 16, 1 << 60)]
     assert envelope.pack_places(places) == [envelope.pack_place(item, seq) for item, seq in places]
     altered: list[Any] = [(bytes(16), -1), (bytes(16), "x"), (None, 1)]

@@ -12,7 +12,7 @@ import binascii
 import logging
 from binascii import hexlify
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
@@ -72,6 +72,7 @@ class Access:
     parent: bytes | None
     jkt: str = ""  # thumbprint of the key that it is bound to; empty: a bearer token
     proof: Proof | None = None  # of that key, for this one request
+    openers: dict[str, Opener] = field(default_factory=dict)  # by stream; they last no longer than this
 
     @property
     def writes(self) -> bool:
@@ -119,14 +120,19 @@ class Reader:
         A try with a token that ended, or without its key, is noted for the customer. The proof is spent in
         the transaction of what the token is used for.
         """
-        access = self._opened(bearer, proof)
+        shared = self._engine.shared()
+        access = shared.get(bearer)
+        if access is None:
+            access = shared[bearer] = self._opened(bearer)
+        if proof is not None:
+            access = replace(access, proof=proof)
         if access.jkt != jkt_of(proof) or (self._constrained and not access.jkt):
             if access.jkt:
                 self.refuse(access, "no key" if proof is None else "another key", "")
             raise TokenError("the access token is bound to another key, or to none")
         return access
 
-    def _opened(self, bearer: str, proof: Proof | None) -> Access:
+    def _opened(self, bearer: str) -> Access:
         raw = read_token("access", bearer)
         if raw is None:
             raise TokenError()
@@ -158,7 +164,6 @@ class Reader:
             lookup,
             parent,
             bound_to("access", carried),
-            proof,
         )
 
     def perform(self, reading: Work[T]) -> T:
@@ -306,11 +311,14 @@ class Reader:
     def _opener(self, access: Access, stream: str, known: Container[str] = CATALOG_BY_NAME.keys()) -> Opener:
         if stream not in known:  # an answer is no collection: its rows have no ids and times for vendors
             raise NotInViewError()
-        scopes = access.stream_scopes(stream)
-        if not scopes:
-            self.refuse(access, "not granted", stream)
-            raise InsufficientScopeError()
-        return Opener(access, stream, scopes, ordinal(self._clock))
+        found = access.openers.get(stream)
+        if found is None:
+            scopes = access.stream_scopes(stream)
+            if not scopes:
+                self.refuse(access, "not granted", stream)
+                raise InsufficientScopeError()
+            found = access.openers[stream] = Opener(access, stream, scopes, ordinal(self._clock))
+        return found
 
     def _enter(self, transaction: Transaction, access: Access) -> None:
         """The state check and the spending of a proof: part of the transaction that writes the log entry."""
@@ -425,17 +433,17 @@ class Opener:
 
     def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
         """`row` of each; in few steps where one part is all that the rows are."""
-        parts = self.ciphers.open_only(rows)
-        if parts is None:
+        texts = self.ciphers.open_only(rows, self._day) if rows else []
+        if texts is None:
             return [self.row(*row, fits=fits) for row in rows]
-        scope, day, join = self.scopes[0], self._day, b"".join
+        scope = self.scopes[0]
         moments = {updated for _, _, updated, _ in rows}
         middles = {when: b'","updated_at":"%b"%b' % (_time(when), _MEMBERS[scope]) for when in moments}
         return [
-            join((b'{"id":"', hexlify(item), middles[updated], text, b"}"))
-            if in_period(last, day) and (fits is None or fits({scope: text}))
+            b'{"id":"' + hexlify(item) + middles[updated] + text + b"}"
+            if text is not None and (fits is None or fits({scope: text}))
             else None
-            for (_, item, updated, _), (last, text) in zip(rows, parts, strict=True)
+            for (_, item, updated, _), text in zip(rows, texts, strict=True)
         ]
 
     def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:

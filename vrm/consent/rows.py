@@ -16,6 +16,7 @@ from vrm.vault.engine import Row
 
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
 _DAY = 4  # bytes of the last day before the text
+_ENDLESS = policy.FOREVER.to_bytes(_DAY, "big")
 
 
 def shelf(common: Key, stream: str) -> bytes:
@@ -69,21 +70,23 @@ class RowCiphers:
             found[scope] = opened_part(cipher.unseal_packed(blob, place))
         return found
 
-    def open_only(self, rows: Sequence[Row]) -> list[tuple[int, bytes]] | None:
-        """(last day, JSON) of each (seq, item, updated, sealed) if all are of our one scope alone; else None.
+    def open_only(self, rows: Sequence[Row], day: int) -> list[bytes | None] | None:
+        """JSON of each (seq, item, updated, sealed) if all are of our one scope alone; else None.
+
+        None, too, for a row that may not be read any more on `day`.
 
         Most tokens open one part of a row, and most rows are that: no call is made for each.
         """
         if self._only is None:
             return None
         _, cipher, head = self._only
-        blobs = [sealed for _, _, _, sealed in rows]
-        begins = envelope.sole_from(blobs, head)
-        if not begins:  # there are other parts beside ours, or instead of it
+        places = envelope.pack_places([(item, seq) for seq, item, _, _ in rows])
+        texts = cipher.unseal_all([sealed for _, _, _, sealed in rows], head, places)
+        if texts is None:  # there are other parts beside ours, or instead of it
             return None
-        places, day_of = envelope.pack_places([(item, seq) for seq, item, _, _ in rows]), int.from_bytes
-        texts = cipher.unseal_each(blobs, places, begins)
-        return [(day_of(text[:_DAY], "big"), text[_DAY:].rstrip()) for text in texts]
+        if {text[:_DAY] for text in texts} == {_ENDLESS}:
+            return [text[_DAY:].rstrip() for text in texts]
+        return [text if in_period(last, day) else None for last, text in map(opened_part, texts)]
 
     def _mine(self, sealed: bytes) -> list[tuple[str, Cipher, bytes]]:
         """(scope, cipher, envelope) of every part that these scopes open."""

@@ -324,19 +324,20 @@ class Cipher:
         except InvalidTag:
             raise TamperedError() from None
 
-    def unseal_each(self, blobs: Sequence[bytes], places: Sequence[bytes], begins: int) -> list[bytes]:
-        """`unseal_packed` of many, each from its byte `begins` on and with its own place."""
-        header, bound, decrypt = self._header, self._bound, self._aead.decrypt
-        nonce = slice(begins + _NONCE.start, begins + _NONCE.stop)
-        sealed, smallest = slice(nonce.stop, None), begins + _SMALLEST
+    def unseal_all(self, blobs: Sequence[bytes], head: bytes, places: Sequence[bytes]) -> list[bytes] | None:
+        """`unseal_packed` of many `envelope.sole` under `head`, each with its own place.
+
+        None, and nothing is unsealed, where one of them is none, or of an earlier generation.
+        """
+        begins = envelope.sole_from(blobs, head, self._header)
+        if not begins:
+            return None
+        bound, decrypt, at = self._bound, self._aead.decrypt, begins + _NONCE.start
+        nonce, sealed = slice(at, at + envelope.NONCE), slice(at + envelope.NONCE, None)
         try:
-            return [
-                decrypt(blob[nonce], blob[sealed], bound + packed)
-                if len(blob) >= smallest and blob.startswith(header, begins)
-                else self.unseal_packed(blob[begins:], packed)
-                for blob, packed in zip(blobs, places, strict=True)
-            ]
-        except InvalidTag:
+            each = zip(blobs, places, strict=True)
+            return [decrypt(blob[nonce], blob[sealed], bound + packed) for blob, packed in each]
+        except (InvalidTag, ValueError):  # ValueError: it ends within its nonce
             raise TamperedError() from None
 
     def wrap(self, key: Key, *parts: Part) -> bytes:

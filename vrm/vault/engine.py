@@ -92,8 +92,9 @@ class Engine(Protocol):
     and so the wait for the disk, with steps of other threads: what a step's act returned is sent to the work
     once that is durable, and an act that raises, which is thrown into the work, has written nothing.
     Another thread may do all of it: a work holds nothing that is of its own thread. `together` is a work of
-    one step. `alone` reads one state while nobody else has the data open; `count_on` comes after rows that
-    were written with numbers which the database gives else.
+    one step. What works that are done at the same time need alike, each finds in `shared` where another has
+    put it: it is gone when they are done, and is nobody else's. `alone` reads one state while nobody else has
+    the data open; `count_on` comes after rows that were written with numbers which the database gives else.
     """
 
     def write(self, of: str = "") -> AbstractContextManager[Transaction]: ...
@@ -101,6 +102,8 @@ class Engine(Protocol):
     def perform(self, work: Work[T]) -> T: ...
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T: ...
+
+    def shared(self) -> dict[object, Any]: ...
 
     def read(self) -> AbstractContextManager[Transaction]: ...
 

@@ -211,16 +211,23 @@ class Layout:
 
 def pack_places(places: Sequence[tuple[bytes, int]]) -> list[bytes]:
     """`pack_place` of many."""
+    try:
+        if {len(item) for item, _ in places} == {16}:
+            return [_PLACE.pack(16, item, 8, seq) for item, seq in places]
+    except (TypeError, struct.error):
+        raise TamperedError() from None
     return [pack_place(item, seq) for item, seq in places]
 
 
-def sole_from(blobs: Sequence[bytes], head: bytes) -> int:
-    """Where the one part of each begins, as in `sole`; 0 where one of them is of other parts."""
-    size_at, body_at, size_of = len(head), len(head) + _SIZE.size, _SIZE.unpack_from
+def sole_from(blobs: Sequence[bytes], head: bytes, first: bytes = b"") -> int:
+    """Where the one part of each begins, as in `sole`, and with `first`; 0 where one of them is none such."""
+    body_at = len(head) + _SIZE.size
+    if {type(blob) for blob in blobs} != {bytes} or min(map(len, blobs)) < body_at:
+        return 0
+    sizes = {len(blob) for blob in blobs}  # of few lengths, for texts are padded
+    begins = {size: head + _SIZE.pack(size - body_at) + first for size in sizes}
     for blob in blobs:
-        if type(blob) is not bytes or len(blob) < body_at or not blob.startswith(head):
-            return 0
-        if size_of(blob, size_at)[0] != len(blob) - body_at:
+        if not blob.startswith(begins[len(blob)]):
             return 0
     return body_at
 

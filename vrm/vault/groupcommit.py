@@ -4,8 +4,9 @@ Whoever finds nobody at work leads: it does all works that wait, its own and the
 to the first of those who came meanwhile. So threads wait for the disk once, and need not wait for the
 interpreter in turns, which costs more than most works ("flat combining": Hendler, Incze, Shavit and Tzafrir,
 SPAA 2010). Promises: `run` returns what a work returned once its steps are durable, or raises what it raised;
-a step that raises takes nobody else's with it. Where the shared transaction itself fails, each step is done
-once more, alone: so an act may run twice, and its first run left nothing.
+a step that raises takes nobody else's with it; what works share is gone with the leader who did them. Where
+the shared transaction itself fails, each step is done once more, alone: so an act may run twice, and its
+first run left nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class GroupCommit:
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
         self._led = False
+        self._shared: dict[object, Any] = {}
         self._waiting: deque[_Task[Any]] = deque()
 
     def run(self, work: Work[T]) -> T:
@@ -59,8 +61,13 @@ class GroupCommit:
                     self._lead(own)
             finally:
                 self._leader = 0
+                self._shared = {}
                 self._hand_over(own)
         return own.result()
+
+    def shared(self) -> dict[object, Any]:
+        """What the works of one leader put there for each other; anew for each who is none."""
+        return self._shared if self._leader == threading.get_ident() else {}
 
     @contextmanager
     def at_rest(self) -> Iterator[bool]:

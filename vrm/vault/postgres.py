@@ -139,6 +139,10 @@ class PostgresEngine:
         """Do a work, each of its steps in a transaction of its own."""
         return carried_out(work, lambda step: self.together(step.act, step.of))
 
+    def shared(self) -> dict[object, Any]:
+        """Nothing: each thread does its own works."""
+        return {}
+
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
         """Run `act` in a durable transaction, and again where another one's sake undid it.
 

@@ -269,6 +269,10 @@ class SqliteEngine:
         with self.write(step.of) as transaction:
             return step.act(transaction)
 
+    def shared(self) -> dict[object, Any]:
+        """What works that are done at the same time share; see `groupcommit`."""
+        return self._group.shared()
+
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
         """`perform` of one step."""
         return self.perform(one_step(act, of))
