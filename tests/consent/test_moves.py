@@ -528,11 +528,9 @@ def damaged(story: Story, alice: tuple[Vault, str], consent: Consent, engine: Sq
     """Exported after somebody altered a record and an entry of the log."""
     story.vendor.read(story.tokens.access_token)
     with engine.write() as transaction:
-        transaction.execute(
-            "UPDATE records SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
-            " WHERE record = ?",
-            (story.shared[0],),
-        )
+        row = transaction.execute("SELECT body FROM records WHERE record = ?", (story.shared[0],)).fetchone()
+        altered = row[0][:-1] + bytes([row[0][-1] ^ 1])
+        transaction.execute("UPDATE records SET body = ? WHERE record = ?", (altered, story.shared[0]))
         transaction.execute("UPDATE log_entries SET sealed = CAST(sealed || x'00' AS BLOB) WHERE seq = 2")
     return exported(consent, alice[0])
 
