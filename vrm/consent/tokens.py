@@ -244,12 +244,22 @@ class Tokens:
         The same client may fetch a lost answer again, by the same key, while `grace` lasts and the new pair
         is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
         """
-        self._require_proof(vendor, proof)
-        return self._engine.perform(self._renewed(refresh_token, vendor, (scope, resource, details), proof))
+        work = self.refreshing(refresh_token, vendor, scope, resource=resource, details=details, proof=proof)
+        return self._engine.perform(work)
 
-    def _renewed(
-        self, text: str, vendor: Vendor, wanted: tuple[Any, Any, Any], proof: Proof | None
+    def refreshing(
+        self,
+        text: str,
+        vendor: Vendor,
+        scope: str | None,
+        *,
+        resource: str | None,
+        details: Sequence[Part] | None,
+        proof: Proof | None,
     ) -> Work[TokenSet]:
+        """`refresh` as a work."""
+        self._require_proof(vendor, proof)
+        wanted = (scope, resource, details)
         while True:
             found, wrapping = self._find("refresh", read_token("refresh", text))
             if found.spent is not None:

@@ -21,7 +21,7 @@ from vrm.vault import crypto
 from vrm.vault.bookmarks import Bookmark
 from vrm.vault.catalog import STAMPED
 from vrm.vault.changes import Change, Watcher
-from vrm.vault.engine import Engine, Transaction
+from vrm.vault.engine import Engine, Step, Transaction, Work
 from vrm.vault.facets import Facets
 from vrm.vault.generations import require_current
 from vrm.vault.journal import Journal, Noted, body_hash
@@ -201,11 +201,20 @@ class Records(Facets):
         Documents must be valid already (`put` and the tables validate); ConflictError where a revision
         differs from the expected one.
         """
+        self._engine.perform(self.applying(changes, expected or {}, fingerprints or {}))
+
+    def applying(
+        self,
+        changes: Mapping[str, Document | None],
+        expected: Mapping[str, int],
+        fingerprints: Mapping[str, bytes],
+    ) -> Work[None]:
+        """`apply` as a work."""
 
         def act(transaction: Transaction) -> None:
-            self._apply(transaction, changes, expected or {}, fingerprints or {})
+            self._apply(transaction, changes, expected, fingerprints)
 
-        self._engine.together(act, of=self._vault)
+        yield Step(act, self._vault)
 
     def _apply(
         self,

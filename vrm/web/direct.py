@@ -19,10 +19,11 @@ from werkzeug.http import dump_cookie, parse_cookie
 from werkzeug.utils import redirect
 
 from vrm.plain import Environ, Naming, Plain
+from vrm.vault.engine import Work
 from vrm.vault.vault import Vault
 from vrm.web import forms, headers, session
 from vrm.web.desk import EXTENSION, Desk
-from vrm.web.pages.records import PLACES, RECORD_ID, store
+from vrm.web.pages.records import PLACES, RECORD_ID
 from vrm.web.upload import FORM_BYTES, form_pairs
 
 RULE: Final = "/<any(things, preferences):place>/new"
@@ -54,7 +55,8 @@ class NewRecords:
         try:
             body = environ["wsgi.input"].read()
             environ["wsgi.input"] = BytesIO(body)
-            added = self._add(environ, address, dict(reversed(form_pairs(body))))
+            form = dict(reversed(form_pairs(body)))
+            added = self._desk.vaults.engine.perform(self._adding(environ, address, form))
         except Exception:  # noqa: BLE001 - whatever it is, Flask meets it again and answers it
             added = False
         if not added:
@@ -75,7 +77,7 @@ class NewRecords:
             )
         )
 
-    def _add(self, environ: Environ, address: str, form: dict[str, str]) -> bool:
+    def _adding(self, environ: Environ, address: str, form: dict[str, str]) -> Work[bool]:
         """Store what was typed; False where the page has something to say to it."""
         vault = self._unlocked(environ, form)
         record = form.get("record", "")
@@ -85,7 +87,7 @@ class NewRecords:
         document, wrong = forms.checked(place.spec, forms.read(place.spec, form))
         if wrong or not any(document.values()):
             return False
-        store(vault.records(place.collection), record, document)
+        yield from vault.records(place.collection).applying({record: document}, {record: 0}, {})
         return True
 
     def _unlocked(self, environ: Environ, form: dict[str, str]) -> Vault | None:

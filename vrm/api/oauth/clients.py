@@ -113,8 +113,13 @@ Query = Callable[[str], OAuthClient | None]
 Way = Callable[[Query, StrictRequest], OAuthClient | None]
 
 
-def by_basic(query_client: Query, request: StrictRequest) -> OAuthClient | None:
-    """`client_secret_basic`; the form may repeat the client id, but no other."""
+def by_basic(
+    query_client: Query, request: StrictRequest, shared: Callable[[], dict[object, Any]]
+) -> OAuthClient | None:
+    """`client_secret_basic`; the form may repeat the client id, but no other.
+
+    What proves itself at one moment by the same secret is looked for once (`Engine.shared`).
+    """
     header = request.sent.get("Authorization")
     if header is None:
         return None
@@ -126,9 +131,13 @@ def by_basic(query_client: Query, request: StrictRequest) -> OAuthClient | None:
         raise UnknownClientError()
     if sent.get("client_id", credentials[0]) != credentials[0]:
         raise InvalidRequestError("two different client ids")
-    client = query_client(credentials[0])
-    if client is None or not client.check_client_secret(credentials[1]):
-        raise UnknownClientError()
+    proven = shared()
+    client: OAuthClient | None = proven.get(credentials)
+    if client is None:
+        client = query_client(credentials[0])
+        if client is None or not client.check_client_secret(credentials[1]):
+            raise UnknownClientError()
+        proven[credentials] = client
     return client
 
 

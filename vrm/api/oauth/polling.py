@@ -17,6 +17,7 @@ from vrm.api.oauth.pkce import verifier
 from vrm.api.oauth.token import AtomicGrant
 from vrm.consent import polling
 from vrm.consent.tokens import Tokens, TokenSet
+from vrm.vault.engine import Work
 
 
 class AuthorizationPendingError(OAuth2Error):
@@ -50,8 +51,9 @@ class TicketGrant(AtomicGrant):
 
     GRANT_TYPE = TICKET
 
-    def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:  # noqa: ARG002 - the grants' shape
+    def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:  # noqa: ARG002 - a shape
         parameters = self.request.payload
+        yield from ()
         ticket, secret = required(parameters, "ticket"), verifier(parameters)
         polled: polling.Polled = self.server.consent.polls.poll(
             ticket,

@@ -29,6 +29,7 @@ from vrm.consent.documents import is_address
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
 from vrm.vault import compact
+from vrm.vault.engine import Work
 from vrm.vault.pairing import Pairings
 
 
@@ -45,7 +46,7 @@ class OAuthServer(AuthorizationServer):
         self.tokens = consent.tokens
         self.public_url = public_url
         self._ways: dict[str, Way] = {
-            "client_secret_basic": by_basic,
+            "client_secret_basic": partial(by_basic, shared=consent.engine.shared),
             "private_key_jwt": self._by_assertion(),
             "none": by_name,
         }
@@ -102,7 +103,7 @@ class OAuthServer(AuthorizationServer):
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Nothing listens; Authlib's signals would carry tokens around."""
 
-    def token(self, request: StrictRequest) -> Answer:
+    def token(self, request: StrictRequest) -> Work[Answer]:
         """The whole of `/oauth/token`.
 
         OAuth2Error where it is refused.
@@ -110,20 +111,23 @@ class OAuthServer(AuthorizationServer):
         refuse_missing_grant_type(request.payload)
         grant = cast("AtomicGrant", self.get_token_grant(request))  # or the device's, which is of that shape
         grant.validate_token_request()
-        return grant.create_token_response()
+        answer = grant.create_token_response()
+        return answer if isinstance(answer, tuple) else (yield from answer)
 
-    def revoke(self, request: StrictRequest) -> Answer:
+    def revoke(self, request: StrictRequest) -> Work[Answer]:
         """The whole of `/oauth/revoke`.
 
         OAuth2Error where it is refused.
         """
+        yield from ()
         return self._revocation.create_endpoint_response(request)
 
-    def introspect(self, request: StrictRequest) -> Answer:
+    def introspect(self, request: StrictRequest) -> Work[Answer]:
         """The whole of `/oauth/introspect`.
 
         OAuth2Error where it is refused.
         """
+        yield from ()
         return self._introspection.create_endpoint_response(request)
 
     @staticmethod

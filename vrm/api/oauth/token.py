@@ -32,6 +32,7 @@ from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
 from vrm.consent.tokens import Tokens, TokenSet
 from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError
+from vrm.vault.engine import Work
 
 Answer = tuple[int, dict[str, object], list[tuple[str, str]]]
 
@@ -51,17 +52,17 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
             raise InvalidRequestError("less is asked for by scope or by authorization_details, not by both")
         self.proof = dpop.presented(self.server, self.request)
 
-    def create_token_response(self) -> Answer:  # type: ignore[override]
+    def create_token_response(self) -> Work[Answer]:  # type: ignore[override]
         client = self.request.client
         assert isinstance(client, OAuthClient)
         self.server.consent.permits.token(client.vendor.client_id)
         with oauth_errors(), dpop.proof_errors():
-            token_set = self.exchange(self.server.tokens, client)
+            token_set = yield from self.exchange(self.server.tokens, client)
         self.server.consent.remember(client.vendor)
         return 200, token_body(token_set), [*default_json_headers, *dpop.nonce_header(self.proof)]
 
     @abstractmethod
-    def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
+    def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         """The one call."""
 
     def details(self) -> list[Part] | None:
@@ -79,8 +80,9 @@ class CodeGrant(AtomicGrant):
 
     GRANT_TYPE = "authorization_code"
 
-    def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
+    def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         parameters = self.request.payload
+        yield from ()
         return tokens.redeem(
             required(parameters, "code"),
             client.vendor,
@@ -97,9 +99,9 @@ class RefreshGrant(AtomicGrant):
 
     GRANT_TYPE = "refresh_token"
 
-    def exchange(self, tokens: Tokens, client: OAuthClient) -> TokenSet:
+    def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         parameters = self.request.payload
-        return tokens.refresh(
+        return tokens.refreshing(
             required(parameters, "refresh_token"),
             client.vendor,
             parameters.data.get("scope"),
