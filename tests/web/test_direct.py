@@ -17,6 +17,7 @@ from vrm.app import Host, create_app, open_host
 from vrm.settings import Settings
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.vault import Vault
+from vrm.vault.engine import Work
 from vrm.web import direct
 from vrm.web.pages.records import PLACES
 
@@ -83,14 +84,14 @@ def told(answer: TestResponse) -> tuple[Any, ...]:
 def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The requests that were answered before Flask."""
     taken: list[str] = []
-    add = direct.NewRecords._add
+    adding = direct.NewRecords._adding
 
-    def counting(self: direct.NewRecords, environ: Any, address: str, form: dict[str, str]) -> bool:
-        added = add(self, environ, address, form)
+    def counting(self: direct.NewRecords, environ: Any, address: str, form: dict[str, str]) -> Work[bool]:
+        added = yield from adding(self, environ, address, form)
         taken.extend([address] * added)
         return added
 
-    monkeypatch.setattr(direct.NewRecords, "_add", counting)
+    monkeypatch.setattr(direct.NewRecords, "_adding", counting)
     return taken
 
 
