@@ -16,8 +16,8 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 from vrm.app import Host, create_app, open_host
 from vrm.settings import Settings
 from vrm.vault.crypto import KdfLimits
-from vrm.vault.vault import Vault
 from vrm.vault.engine import Work
+from vrm.vault.vault import Vault
 from vrm.web import direct
 from vrm.web.pages.records import PLACES
 
