@@ -22,7 +22,7 @@ from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.errors import TamperedError
 from vrm.vault.crypto import Key
-from vrm.vault.engine import Engine
+from vrm.vault.engine import Engine, Row
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
@@ -83,31 +83,36 @@ class Introspection:
         self._clock = clock
 
     def look(self, token: str, asker: Vendor) -> Told | None:
-        """What `asker` may know of a token; None in every other case, and no reason."""
+        """What `asker` may know of a token; None in every other case, and no reason.
+
+        One that several ask for at one moment is opened once, where all find the same stored of it.
+        """
+        shared = self._engine.shared()
         for kind in ("access", ELSEWHERE, REFRESH):
             raw = read_token(written(kind), token)
-            found = None if raw is None else self._find(kind, raw)
-            if found is not None and _may_know(asker, found):
-                return self._told(found, asker)
+            if raw is None:
+                continue
+            lookup, wrapping = split(kind, raw, self._server_key.pepper)
+            row = self._row(kind, lookup)
+            if row is None:
+                continue
+            seen = (kind, lookup, asker.client_id, asker.resource, *row)
+            if seen not in shared:
+                found = _opened(kind, lookup, wrapping, row)
+                shared[seen] = self._told(found, asker) if found and _may_know(asker, found) else None
+            told: Told | None = shared[seen]
+            return told
         return None
 
-    def _find(self, kind: str, raw: bytes) -> _Found | None:
-        lookup, wrapping = split(kind, raw, self._server_key.pepper)
+    def _row(self, kind: str, lookup: bytes) -> Row | None:
+        """(vault, grant, expires, agreement, wrapped) of a live token of a live grant."""
         now = self._clock.now()
-        row = self._engine.one(
+        return self._engine.one(
             "SELECT g.vault, t.grant_id, t.expires, g.agreement, t.wrapped FROM tokens t"
             " JOIN grants g ON g.grant_id = t.grant_id AND g.state = 'live' AND g.expires > ?"
             " WHERE t.lookup = ? AND t.kind = ? AND t.expires > ? AND t.wrapped IS NOT NULL",
             (now, lookup, kind, now),
         )
-        if row is None:
-            return None
-        vault, grant_id, expires, agreement, wrapped = row
-        try:
-            carried = unpack(wrap_cipher(wrapping, kind, lookup, grant_id, expires).unseal(wrapped))
-        except TamperedError:
-            return None
-        return _Found(kind, vault, grant_id, expires, agreement, carried)
 
     def _told(self, found: _Found, asker: Vendor) -> Told | None:
         said = _said_elsewhere(found) if found.kind == ELSEWHERE else self._said_here(found)
@@ -141,6 +146,15 @@ class Introspection:
         scopes = tuple(scope for scope in agreement.granted if scope in mine)
         parts = tuple(narrowing.cut(agreement.parts, scopes))
         return _Said(agreement.public_id or found.grant_id, scopes, parts, agreement.expires)
+
+
+def _opened(kind: str, lookup: bytes, wrapping: Key, row: Row) -> _Found | None:
+    vault, grant_id, expires, agreement, wrapped = row
+    try:
+        carried = unpack(wrap_cipher(wrapping, kind, lookup, grant_id, expires).unseal(wrapped))
+    except TamperedError:
+        return None
+    return _Found(kind, vault, grant_id, expires, agreement, carried)
 
 
 def _may_know(asker: Vendor, found: _Found) -> bool:

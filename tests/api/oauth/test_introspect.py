@@ -12,8 +12,10 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, refused
 from tests.api.proving import Prover
 from tests.conftest import SettableClock
-from vrm.consent.credentials import read_token, write_token
+from vrm.consent import introspection
+from vrm.consent.credentials import read_token, split, write_token
 from vrm.consent.service import Consent
+from vrm.vault.engine import Work
 from vrm.vault.sqlite import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"
@@ -43,10 +45,36 @@ def abroad(shop: Shop, customer: Customer, shelf: Shop) -> dict[str, Any]:
 
 def test_a_token_that_was_opened_shows_no_key(tokens: dict[str, Any], consent: Consent) -> None:
     raw = read_token("access", tokens["access_token"])
-    found = consent.introspection._find("access", raw or b"")
+    lookup, wrapping = split("access", raw or b"", consent.introspection._server_key.pepper)
+    row = consent.introspection._row("access", lookup)
+    assert row is not None
+    found = introspection._opened("access", lookup, wrapping, row)
     assert found is not None
     assert found.carried
     assert repr(found.carried[2]) not in repr(found)
+
+
+def test_who_asks_at_one_moment_is_told_what_is_so_and_each_its_own(
+    shop: Shop, shelf: Shop, abroad: dict[str, Any], customer: Customer, consent: Consent
+) -> None:
+    token, ask = abroad["access_token"], consent.introspection.look
+    seen: list[introspection.Told | None] = []
+
+    def at_once() -> Work[None]:
+        mine, its = shop.vendor, shelf.vendor
+        seen.extend([ask(token, mine), ask(token, mine), ask(token, its), ask(abroad["refresh_token"], its)])
+        consent.grants.revoke(customer.vault, abroad["grant_id"])
+        seen.append(ask(token, mine))
+        return
+        yield
+
+    consent.engine.perform(at_once())
+    assert seen[0] is not None
+    assert seen[2] is not None
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[3:] == [None, None]
+    if isinstance(consent.engine, SqliteEngine):
+        assert seen[0] is seen[1]
 
 
 def test_its_own_vendor_is_told_the_limits(shop: Shop, tokens: dict[str, Any], clock: SettableClock) -> None:
