@@ -30,7 +30,7 @@ GROUPS = (
     Group(
         "records", "the same over 100 to 100,000 records", growth.records, long=True, rounds=3, seconds=1.2
     ),
-    Group("vaults", "the same among 1 to 10,000 vaults", growth.vaults, long=True, rounds=3, seconds=1.2),
+    Group("vaults", "the same among 50 to 10,000 vaults", growth.vaults, long=True, rounds=3, seconds=1.2),
     Group("large-approval", "a grant over 100,000 records", alone.large_approval, long=True, rounds=2),
     Group("search", "her search through 20,000 records", alone.search, long=True, rounds=3),
     Group("writers", "sixteen customers write at once", crowds.writers, long=True),

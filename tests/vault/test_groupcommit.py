@@ -86,6 +86,22 @@ def test_acts_that_wait_at_the_same_time_share_a_transaction(engine: SqliteEngin
     assert ids(engine) == list(range(8))
 
 
+def test_who_comes_while_another_process_writes_shares_the_transaction_after_it(
+    engine: SqliteEngine, tmp_path: Path
+) -> None:
+    other = SqliteEngine(tmp_path / "data" / "vrm.db")
+    with ThreadPoolExecutor(3) as pool:
+        with other.write():
+            first = pool.submit(engine.together, insert(1))
+            while not engine._group._leader or engine._group._waiting:
+                time.sleep(0.005)
+            others = [pool.submit(engine.together, insert(number)) for number in (2, 3)]
+            wait_for(engine, 2)
+        assert len({future.result(10) for future in (first, *others)}) == 1
+    other.close()
+    assert ids(engine) == [1, 2, 3]
+
+
 def test_every_act_of_many_threads_is_done_once_and_durable_for_other_connections(
     engine: SqliteEngine,
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, Protocol
 
 from vrm.errors import StorageError, UncertainError
@@ -34,10 +34,11 @@ class GroupCommit:
     def __init__(
         self,
         write: Callable[[], AbstractContextManager[Counted]],
-        at_work: Callable[[], AbstractContextManager[object]],
+        at_work: Callable[[], AbstractContextManager[object]] = nullcontext,
+        turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`write` begins a transaction; `at_work` surrounds all that a leader does."""
-        self._write, self._at_work = write, at_work
+        """`write` begins a transaction, `turn` waits until it can; `at_work` is around all that a leader does."""
+        self._write, self._at_work, self._turn = write, at_work, turn
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
         self._led = False
@@ -84,9 +85,12 @@ class GroupCommit:
         tasks: list[_Task[Any]] = []
         try:
             running = self._begun(tasks)
-            while running:
+            if running:
+                with self._turn():
+                    running += self._begun(tasks)  # who came while another process had it
+                    self._commit(running)
+            while running := [task for task in running if task.goes_on()]:
                 self._commit(running)
-                running = [task for task in running if task.goes_on()]
         except BaseException:  # nothing is known to be durable
             for task in tasks:
                 task.interrupt()

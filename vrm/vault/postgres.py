@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -167,7 +167,7 @@ class PostgresEngine:
         with self._guard:
             found = self._lanes.get((os.getpid(), of))
             if found is None:
-                found = self._lanes[os.getpid(), of] = GroupCommit(partial(self.write, of), nullcontext)
+                found = self._lanes[os.getpid(), of] = GroupCommit(partial(self.write, of))
             return found
 
     @contextmanager

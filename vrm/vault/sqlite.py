@@ -66,6 +66,7 @@ class _Connection:
     def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
         self.raw = raw
         self.lock = lock  # descriptor of the write lock file
+        self.has_turn = False  # to write
         self.depth = 0
         self.writing = False
         self.doomed = False  # an inner block failed: the outer one must not commit
@@ -188,7 +189,7 @@ class SqliteEngine:
     def _grouped(self) -> GroupCommit:
         """Without keeping the engine: one that was forgotten gives back what it holds."""
         own = weakref.proxy(self)
-        return GroupCommit(lambda: own.write(), lambda: own._at_work())  # noqa: PLW0108, SLF001
+        return GroupCommit(lambda: own.write(), lambda: own._at_work(), lambda: own._turn())  # noqa: PLW0108, SLF001
 
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
@@ -219,6 +220,21 @@ class SqliteEngine:
         finally:
             self._local.connection = own
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The turn to write, which this thread's transactions have until it ends."""
+        connection = self._connection()
+        if connection.has_turn:
+            yield
+            return
+        _wait_turn(connection.lock)
+        connection.has_turn = True
+        try:
+            yield
+        finally:
+            connection.has_turn = False
+            fcntl.flock(connection.lock, fcntl.LOCK_UN)
+
     def _connect(self) -> _Connection:
         try:
             raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -248,12 +264,9 @@ class SqliteEngine:
                 connection.doomed = True
                 raise
             return
-        _wait_turn(connection.lock)
-        try:
+        with self._turn():
             connection.execute("BEGIN IMMEDIATE")
             yield from self._block(connection, writing=True)
-        finally:
-            fcntl.flock(connection.lock, fcntl.LOCK_UN)
 
     def perform(self, work: Work[T]) -> T:
         """Do a work, with those of other threads that wait at the same time.
@@ -373,15 +386,14 @@ class SqliteEngine:
         if connection.depth:
             connection.on_commit(self.purge)
             return False
-        fcntl.flock(connection.lock, fcntl.LOCK_EX)
-        try:
-            connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
-            row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
-        except StorageError:
-            row = None
-        finally:
-            connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
-            fcntl.flock(connection.lock, fcntl.LOCK_UN)
+        with self._turn():
+            try:
+                connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
+                row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+            except StorageError:
+                row = None
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
         return row is not None and row[0] == 0
 
     def integrity(self) -> list[str]:
