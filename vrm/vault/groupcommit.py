@@ -37,7 +37,7 @@ class GroupCommit:
         at_work: Callable[[], AbstractContextManager[object]] = nullcontext,
         turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`write` begins a transaction, `turn` waits until it can; `at_work` is around all that a leader does."""
+        """`write` begins a transaction, `turn` waits until it can; `at_work` is around what a leader does."""
         self._write, self._at_work, self._turn = write, at_work, turn
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
