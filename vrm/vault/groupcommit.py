@@ -15,10 +15,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import perf_counter
 from typing import Any, Generic, Protocol
 
 from vrm.errors import StorageError, UncertainError
 from vrm.vault.engine import Step, T, Transaction, Work, carried_out
+
+_LIGHT = 250e-6  # seconds to begin a work in which it may keep another process from its turn
 
 
 class Counted(Transaction, Protocol):
@@ -84,10 +87,13 @@ class GroupCommit:
     def _lead(self, own: _Task[Any]) -> None:
         tasks: list[_Task[Any]] = []
         try:
+            began = perf_counter()
             running = self._begun(tasks)
+            light = perf_counter() - began < _LIGHT * len(running)
             if running:
                 with self._turn():
-                    running += self._begun(tasks)  # who came while another process had it
+                    if light:
+                        running += self._begun(tasks)  # who came while another process had it
                     self._commit(running)
             while running := [task for task in running if task.goes_on()]:
                 self._commit(running)
