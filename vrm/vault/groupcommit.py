@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol
 from vrm.errors import StorageError, UncertainError
 from vrm.vault.engine import Step, T, Transaction, Work, carried_out
 
-_LIGHT = 250e-6  # seconds to begin a work in which it may keep another process from its turn
+_LIGHT = 100e-6  # seconds to begin a work in which it may keep another process from its turn
 
 
 class Counted(Transaction, Protocol):
