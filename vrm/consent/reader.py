@@ -13,8 +13,7 @@ import logging
 from binascii import hexlify
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Any, cast
 
 from vrm.clock import Clock, ordinal, rfc3339
 from vrm.consent import filters
@@ -40,12 +39,11 @@ from vrm.errors import (
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Row, Step, T, Transaction, Work
+from vrm.vault.engine import Engine, Row, Step, T, Transaction, Work, performed
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
-P = ParamSpec("P")
 _ONE = (
     "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
     " AND sealed IS NOT NULL"
@@ -82,16 +80,6 @@ class Access:
     def stream_scopes(self, stream: str) -> list[str]:
         """The token's scopes in one collection or answer."""
         return [scope for scope in self.scopes if stream_of(scope.removesuffix(":read")) == stream]
-
-
-def _performed(reading: Callable[Concatenate[Reader, P], Work[T]]) -> Callable[Concatenate[Reader, P], T]:
-    """The same, done at once: what the work returns."""
-
-    @wraps(reading)
-    def done(self: Reader, /, *given: P.args, **named: P.kwargs) -> T:
-        return self.perform(reading(self, *given, **named))
-
-    return done
 
 
 class Reader:
@@ -237,7 +225,7 @@ class Reader:
             if len(items) == limit:
                 return items, self._cursor(access, collection, after)
 
-    page = _performed(reading_page)
+    page = performed(reading_page)
 
     def _selected(
         self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
@@ -298,7 +286,7 @@ class Reader:
         ).decode()
         return row, f'"{etag}"'
 
-    one = _performed(reading_one)
+    one = performed(reading_one)
 
     def answer(self, access: Access, question: str) -> bytes:
         """A computed answer as JSON bytes (a list); NotInViewError for an unknown question."""

@@ -37,7 +37,7 @@ from vrm.consent.views import GrantKeys, agreement_cipher
 from vrm.errors import CodeError, ProofError, TamperedError, TargetError
 from vrm.vault import compact, crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Step, Transaction, Work
+from vrm.vault.engine import Engine, Step, Transaction, Work, performed
 from vrm.vault.envelope import pack, unpack
 from vrm.vault.serverkey import ServerKey
 
@@ -229,7 +229,7 @@ class Tokens:
         self._log.note(transaction, vault, "connected", grant_id=keys.grant_id, **_named(vendor))
         return pair.answer
 
-    def refresh(
+    def refreshing(
         self,
         refresh_token: str,
         vendor: Vendor,
@@ -238,35 +238,24 @@ class Tokens:
         resource: str | None = None,
         details: Sequence[Part] | None = None,
         proof: Proof | None = None,
-    ) -> TokenSet:
+    ) -> Work[TokenSet]:
         """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
         The same client may fetch a lost answer again, by the same key, while `grace` lasts and the new pair
         is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
         """
-        work = self.refreshing(refresh_token, vendor, scope, resource=resource, details=details, proof=proof)
-        return self._engine.perform(work)
-
-    def refreshing(
-        self,
-        text: str,
-        vendor: Vendor,
-        scope: str | None,
-        *,
-        resource: str | None,
-        details: Sequence[Part] | None,
-        proof: Proof | None,
-    ) -> Work[TokenSet]:
-        """`refresh` as a work."""
         self._require_proof(vendor, proof)
         wanted = (scope, resource, details)
         while True:
-            found, wrapping = self._find("refresh", read_token("refresh", text))
+            found, wrapping = self._find("refresh", read_token("refresh", refresh_token))
             if found.spent is not None:
                 return self._again(found, wrapping, vendor, wanted[1], proof)
-            answer = yield from self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=text)
+            rotating = self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
+            answer = yield from rotating
             if answer is not None:
                 return answer
+
+    refresh = performed(refreshing)
 
     def _rotate(
         self,

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from vrm.errors import DataNewerError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -148,6 +150,20 @@ def carried_out(work: Work[T], do: Callable[[Step], Any]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+class _Engaged(Protocol):
+    _engine: Engine
+
+
+def performed(begun: Callable[Concatenate[Any, P], Work[T]]) -> Callable[Concatenate[Any, P], T]:
+    """A method that does at once, with the object's own engine, what another begins as a work."""
+
+    @wraps(begun)
+    def done(self: _Engaged, /, *given: P.args, **named: P.kwargs) -> T:
+        return self._engine.perform(begun(self, *given, **named))
+
+    return done
 
 
 def one_step(act: Callable[[Transaction], T], of: str = "") -> Work[T]:
