@@ -421,7 +421,9 @@ class Opener:
 
     def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
         """`row` of each; in few steps where one part is all that the rows are."""
-        texts = self.ciphers.open_only(rows, self._day) if rows else []
+        if not rows:
+            return []
+        texts = self.ciphers.open_only(rows, self._day)
         if texts is None:
             return [self.row(*row, fits=fits) for row in rows]
         scope = self.scopes[0]
