@@ -12,6 +12,8 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, refused
 from tests.api.proving import Prover
 from tests.conftest import SettableClock
+from vrm.api.oauth.clients import OAuthClient, UnknownClientError, by_basic
+from vrm.api.oauth.parameters import Parameters, StrictRequest
 from vrm.consent import introspection
 from vrm.consent.credentials import read_token, split, write_token
 from vrm.consent.service import Consent
@@ -75,6 +77,33 @@ def test_who_asks_at_one_moment_is_told_what_is_so_and_each_its_own(
     assert seen[3:] == [None, None]
     if isinstance(consent.engine, SqliteEngine):
         assert seen[0] is seen[1]
+
+
+def test_a_secret_that_comes_twice_at_one_moment_is_looked_for_once(shop: Shop, consent: Consent) -> None:
+    shared: dict[object, Any] = {}
+    asked: list[str] = []
+
+    def query(client_id: str) -> OAuthClient:
+        asked.append(client_id)
+        return OAuthClient(consent.vendors.get(client_id), consent.vendors.check_secret)
+
+    def proven(secret: str | None) -> OAuthClient | None:
+        pair = base64.b64encode(f"{shop.vendor.client_id}:{secret}".encode()).decode()
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": "/oauth/token",
+            "HTTP_AUTHORIZATION": f"Basic {pair}",
+        }
+        return by_basic(query, StrictRequest(environ, HERE, Parameters([])), lambda: shared)
+
+    first = proven(shop.secret)
+    assert first is not None
+    assert proven(shop.secret) is first
+    assert asked == [shop.vendor.client_id]
+    for _ in range(2):
+        with pytest.raises(UnknownClientError):
+            proven("another")
+    assert len(asked) == 3
 
 
 def test_its_own_vendor_is_told_the_limits(shop: Shop, tokens: dict[str, Any], clock: SettableClock) -> None:
