@@ -223,28 +223,32 @@ def test_who_was_interrupted_before_it_led_leaves_the_lead_to_others(
 def test_works_that_are_done_at_the_same_time_share_what_is_gone_when_they_are(engine: SqliteEngine) -> None:
     """Opened keys are among it: whoever comes later, or beside them, opens what it needs itself."""
     seen: list[dict[object, Any]] = []
+    latecomer: list[Future[None]] = []
 
     def look(number: int) -> Work[None]:
         seen.append(engine.shared())
         seen[-1][number] = "opened"
         assert engine.shared() is seen[-1]
-        yield Step(insert(number), "")
-        assert engine.shared() is seen[-1]
+        if number == 1:
+            latecomer.append(pool.submit(engine.perform, look(4)))
+            wait_for(engine, 1)
+        yield Step(insert(number))
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         with led(engine, pool):
             futures = []
             for number in range(3):
                 futures.append(pool.submit(engine.perform, look(number)))
                 wait_for(engine, number + 1)
             beside = engine.shared()
-        for future in futures:
+        for future in (*futures, *latecomer):
             future.result(10)
     assert seen[0] is seen[1] is seen[2]
     assert seen[0].keys() == {0, 1, 2}
+    assert seen[3].keys() == {4}  # it came later than what the others found
     assert beside == engine.shared() == {}
     engine.perform(look(3))
-    assert seen[3].keys() == {3}
+    assert seen[4].keys() == {3}
 
 
 def test_an_act_inside_a_block_joins_it(engine: SqliteEngine) -> None:

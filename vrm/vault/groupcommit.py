@@ -70,7 +70,7 @@ class GroupCommit:
         return own.result()
 
     def shared(self) -> dict[object, Any]:
-        """What the works of one leader put there for each other; anew for each who is none."""
+        """What works that begin at one moment put there for each other; anew for whoever is not at work."""
         return self._shared if self._leader == threading.get_ident() else {}
 
     @contextmanager
@@ -107,10 +107,14 @@ class GroupCommit:
                     task.finish()
 
     def _begun(self, tasks: list[_Task[Any]]) -> list[_Task[Any]]:
-        """All that wait, each at its first step; those, too, that come meanwhile."""
+        """All that wait, each at its first step; those, too, that come meanwhile.
+
+        Only who came before the first of them began shares with it: what it finds is newer than each request.
+        """
         running = []
         while found := self._gathered():
             tasks += found
+            self._shared = {}
             running += [task for task in found if task.goes_on()]
         return running
 
