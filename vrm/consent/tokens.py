@@ -245,13 +245,13 @@ class Tokens:
         is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
         """
         self._require_proof(vendor, proof)
-        wanted = (scope, resource, details)
         while True:
             found, wrapping = self._find("refresh", read_token("refresh", refresh_token))
             if found.spent is not None:
-                return self._again(found, wrapping, vendor, wanted[1], proof)
-            rotating = self._rotate(found, wrapping, vendor, *wanted, proof=proof, text=refresh_token)
-            answer = yield from rotating
+                return self._again(found, wrapping, vendor, resource, proof)
+            answer = yield from self._rotate(
+                found, wrapping, vendor, scope, resource, details, proof=proof, text=refresh_token
+            )
             if answer is not None:
                 return answer
 

@@ -152,6 +152,11 @@ def carried_out(work: Work[T], do: Callable[[Step], Any]) -> T:
         return result
 
 
+def one_by_one(engine: Engine, work: Work[T]) -> T:
+    """Do a work in this thread, each of its steps in a transaction that others may share."""
+    return carried_out(work, lambda step: engine.together(step.act, step.of))
+
+
 class _Engaged(Protocol):
     _engine: Engine
 

@@ -25,7 +25,7 @@ from typing import Any
 from vrm.errors import StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
 from vrm.vault.dialect import first_only
-from vrm.vault.engine import Row, Schema, T, Transaction, Work, by_table, carried_out, due, lift, one_step
+from vrm.vault.engine import Row, Schema, T, Transaction, Work, by_table, due, lift, one_by_one, one_step
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import in_use
 from vrm.vault.pglink import Link, understood
@@ -137,7 +137,7 @@ class PostgresEngine:
 
     def perform(self, work: Work[T]) -> T:
         """Do a work, each of its steps in a transaction of its own."""
-        return carried_out(work, lambda step: self.together(step.act, step.of))
+        return one_by_one(self, work)
 
     def shared(self) -> dict[object, Any]:
         """Nothing: each thread does its own works."""

@@ -25,7 +25,7 @@ from vrm.api.oauth.token import Answer
 from vrm.consent.documents import is_address
 from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault import compact
-from vrm.vault.engine import Work, carried_out
+from vrm.vault.engine import Work, one_by_one
 
 Act = Callable[[StrictRequest], Work[Answer]]
 REFUSED = "vrm.oauth.refused"  # in an environ: the error that was met with
@@ -69,7 +69,7 @@ class Calls:
         """With what others ask for at this moment, where that is much the same and nobody waits for long."""
         if _is_frequent(request, address):
             return self._engine.perform(act(request))
-        return carried_out(act(request), lambda step: self._engine.together(step.act, step.of))
+        return one_by_one(self._engine, act(request))
 
 
 def _is_frequent(request: StrictRequest, address: str) -> bool:

@@ -30,6 +30,7 @@ from vrm.consent.counting import Counting, network
 from vrm.consent.credentials import read_token, write_token
 from vrm.errors import PairingError
 from vrm.vault import pairing
+from vrm.vault.engine import Work
 from vrm.vault.pacing import INTERVAL
 from vrm.vault.pairing import Pairings, shown
 
@@ -98,7 +99,8 @@ class DeviceGrant(BaseGrant, TokenEndpointMixin):
         refuse_repeated(self.request.payload)
         require_tool(self.server, self.request)
 
-    def create_token_response(self) -> Answer:  # type: ignore[override]
+    def create_token_response(self) -> Work[Answer]:  # type: ignore[override]
+        yield from ()
         device = read_token("device", required(self.request.payload, "device_code"))
         pairings: Pairings = self.server.pairings
         try:

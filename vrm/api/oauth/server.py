@@ -111,8 +111,7 @@ class OAuthServer(AuthorizationServer):
         refuse_missing_grant_type(request.payload)
         grant = cast("AtomicGrant", self.get_token_grant(request))  # or the device's, which is of that shape
         grant.validate_token_request()
-        answer = grant.create_token_response()
-        return answer if isinstance(answer, tuple) else (yield from answer)
+        return (yield from grant.create_token_response())
 
     def revoke(self, request: StrictRequest) -> Work[Answer]:
         """The whole of `/oauth/revoke`.
