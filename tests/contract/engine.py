@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vrm.errors import BusyError, DataNewerError, StorageError
-from vrm.vault.engine import Engine, Schema, Step, Transaction, Work, one_step
+from vrm.vault.engine import Engine, MisfitError, Schema, Step, Transaction, Work, one_step
 
 Opener = Callable[[Path], Engine]
 NOTES = Schema(
@@ -172,6 +172,112 @@ class EngineContract:
 
         assert engine.perform(work()) == 6
         assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,), (3,)]
+
+    def test_works_that_are_alike_are_each_done_once(self, engine: Engine, other: Engine) -> None:
+        def work(number: int) -> Work[int]:
+            engine.shared().setdefault("opened", number)
+            first: int = yield Step(self._insert(number), "a")
+            return first + (yield Step(self._insert(100 + number), "a"))
+
+        with ThreadPoolExecutor(8) as pool:
+            done = list(pool.map(lambda number: engine.perform(work(number), "token"), range(40)))
+        assert done == [100 + 2 * number for number in range(40)]
+        assert other.one("SELECT count(*) FROM notes") == (80,)
+        assert engine.shared() == {}
+
+    def test_an_answer_that_nobody_reads_keeps_nobody_from_writing(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        with engine.write("a") as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(1, "one"), (2, "two")])
+        held: list[Any] = []
+
+        def act(_: Transaction, found: Any) -> None:
+            held.append(found)
+            raise BusyError
+
+        def work() -> Work[None]:
+            yield Step(act, "a", lambda: [("SELECT id, text FROM notes", ())])
+
+        with pytest.raises(BusyError):
+            engine.perform(work())
+        with other.write("a") as transaction:
+            transaction.execute("INSERT INTO notes VALUES (3, 'three')")
+        engine.together(lambda begun: begun.execute("INSERT INTO notes VALUES (4, 'four')"), "a")
+        assert other.one("SELECT count(*) FROM notes") == (4,)
+
+    def test_a_step_is_given_the_answers_to_what_it_asks(self, engine: Engine) -> None:
+        def act(_: Transaction, *answers: Any) -> list[Any]:
+            return [answers[0].rowcount, answers[1].fetchall(), answers[2].fetchone()]
+
+        def work() -> Work[list[Any]]:
+            given: list[Any] = yield Step(act, "a", lambda: asks)
+            return given
+
+        asks = (
+            ("UPDATE notes SET text = ? WHERE id = ?", ("changed", 1)),
+            ("SELECT id, text FROM notes ORDER BY id", ()),
+            ("SELECT id FROM notes WHERE id = ?", (3,)),
+        )
+        with engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(1,), (2,)])
+        for like in (None, "token"):
+            assert engine.perform(work(), like) == [1, [(1, "changed"), (2, "x")], None]
+        with engine.write():
+            assert engine.perform(work(), "token") == [1, [(1, "changed"), (2, "x")], None]
+
+    def test_what_a_step_asked_is_undone_where_its_act_raises(self, engine: Engine) -> None:
+        def act(_: Transaction, inserted: Any) -> None:
+            raise ValueError(inserted.rowcount)
+
+        def work() -> Work[None]:
+            yield Step(act, "a", lambda: (("INSERT INTO notes VALUES (?, 'x')", (1,)),))
+
+        for like in (None, "token"):
+            with pytest.raises(ValueError, match="1"):
+                engine.perform(work(), like)
+        assert engine.all("SELECT id FROM notes") == []
+
+    def test_what_is_sent_is_seen_by_what_follows_and_stored_with_the_block(
+        self, engine: Engine, other: Engine
+    ) -> None:
+        insert = "INSERT INTO notes VALUES (?, ?)"
+        with engine.write(of="a") as transaction:
+            for number in range(300):
+                transaction.send(insert, (number, "sent"))
+            with engine.write(of="b"):
+                assert engine.in_transaction()
+            assert engine.one("SELECT count(*) FROM notes") == (300,)
+            transaction.send(insert, (300, "sent"))
+            transaction.executemany(insert, [(301, "x"), (302, "x")])
+            transaction.send("UPDATE notes SET text = ? WHERE id = ?", ("last", 302))
+            transaction.send("DELETE FROM notes WHERE id = ?", (301,))
+            answers = transaction.ask([("SELECT text FROM notes WHERE id = ?", (at,)) for at in (301, 302)])
+            assert [answer.fetchone() for answer in answers] == [None, ("last",)]
+            transaction.send(insert, (303, "sent"))
+            assert other.one("SELECT count(*) FROM notes") == (0,)
+        assert other.one("SELECT count(*), max(id) FROM notes") == (303, 303)
+
+    def test_what_is_sent_and_refused_undoes_the_block(self, engine: Engine) -> None:
+        def twice(last: str) -> None:
+            with engine.write(of="a") as transaction:
+                transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+                transaction.send("INSERT INTO notes VALUES (?, 'x')", (1,))
+                transaction.execute(last)
+
+        for last in ("SELECT 1", "INSERT INTO notes VALUES (2, 'x')"):
+            with pytest.raises((MisfitError, StorageError)):
+                twice(last)
+            assert engine.all("SELECT id FROM notes") == []
+
+        def last_of_all() -> None:
+            with engine.write(of="a") as transaction:
+                transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+                transaction.send("INSERT INTO notes VALUES (?, 'x')", (1,))
+
+        with pytest.raises((MisfitError, StorageError)):
+            last_of_all()
+        assert engine.all("SELECT id FROM notes") == []
 
     @staticmethod
     def _insert(number: int) -> Callable[[Transaction], int]:

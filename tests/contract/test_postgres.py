@@ -4,10 +4,11 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +19,8 @@ from tests import postgres
 from tests.contract.engine import NOTES, EngineContract
 from tests.contract.test_sqlite import in_a_child
 from vrm.errors import SettingsError, StorageConflictError, StorageError, UncertainError, ValidationError
-from vrm.vault.engine import MisfitError, Row, Transaction
+from vrm.vault.engine import Ask, MisfitError, Row, Step, Transaction, Work
+from vrm.vault.pglink import Link
 from vrm.vault.postgres import Attempt, PostgresEngine
 
 server = postgres.server
@@ -272,6 +274,42 @@ def test_who_waits_too_long_is_told_and_nothing_was_begun(
         assert not other.in_transaction()
     add(other, 1)
     assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+@pytest.mark.parametrize("how", ["ask", "executemany", "send"])
+def test_who_waits_for_an_answer_keeps_no_other_thread_from_going_on(
+    engine: PostgresEngine, how: str
+) -> None:
+    add(engine, 1)
+    sql, values = "UPDATE notes SET text = ? WHERE id = 1", ("waited",)
+    waits = threading.Event()
+
+    def wait() -> None:
+        with engine.write(of="b") as transaction:
+            waits.set()
+            if how == "ask":
+                assert [answer.rowcount for answer in transaction.ask([(sql, values)])] == [1]
+            elif how == "send":
+                transaction.send(sql, values)
+            else:
+                transaction.executemany(sql, [values])
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.write(of="a") as transaction:
+            transaction.execute(sql, ("first",))
+            waiting = pool.submit(wait)
+            waits.wait(30)
+            time.sleep(0.1)
+        waiting.result(30)
+    assert engine.all("SELECT text FROM notes") == [("waited",)]
+
+
+def test_more_than_fits_on_the_way_is_sent_and_heard_all_the_same(engine: PostgresEngine) -> None:
+    text = "x" * 40_000
+    with engine.write() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?, ?)", [(number, text) for number in range(200)])
+        answers = transaction.ask([("SELECT text, ? FROM notes", (text,))] * 20)
+        assert {len(answer.fetchall()) for answer in answers} == {200}
 
 
 # ---- conflicts -------------------------------------------------------------------------------------
@@ -559,7 +597,10 @@ def test_a_commit_whose_end_nobody_heard_is_never_called_stored_nor_undone(
     way.close()
 
 
-def at_commit(engine: PostgresEngine, does: str) -> None:
+_LAST = "AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED"
+
+
+def at_commit(engine: PostgresEngine, does: str, when: str = _LAST) -> None:
     """Let the server do something at the COMMIT of whoever inserts."""
     with engine.write() as transaction:
         transaction.execute(
@@ -567,9 +608,80 @@ def at_commit(engine: PostgresEngine, does: str) -> None:
             f" 'BEGIN RAISE {does}; RETURN NEW; END'"
         )
         transaction.execute(
-            "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED"
+            f"CREATE {'CONSTRAINT ' * (when == _LAST)}TRIGGER at_commit {when}"
             " FOR EACH ROW EXECUTE FUNCTION at_commit()"
         )
+
+
+@pytest.mark.parametrize(("lose", "stored"), [("commit", []), ("answer", [(1,), (2,)])])
+def test_so_is_one_that_takes_along_what_was_not_sent_yet(
+    tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
+) -> None:
+    way, cautious = cutting(tmp_path, lose)
+
+    def write() -> None:
+        with cautious.write() as transaction:
+            transaction.execute("INSERT INTO notes VALUES (1, 'x')")
+            transaction.send("INSERT INTO notes VALUES (?, 'x')", (2,))
+            way.armed = True
+
+    with pytest.raises(UncertainError):
+        write()
+    assert engine.all("SELECT id FROM notes ORDER BY id") == stored
+    cautious.close()
+    way.close()
+
+
+def send_last(engine: PostgresEngine, number: int) -> None:
+    """A block whose last statement goes with the COMMIT."""
+    with engine.write() as transaction:
+        transaction.send("INSERT INTO notes VALUES (?, 'x')", (number,))
+
+
+def test_a_conflict_that_shows_at_the_commit_only_is_one(engine: PostgresEngine) -> None:
+    conflicting(engine, 1)
+    with pytest.raises(StorageConflictError):
+        send_last(engine, 1)
+    send_last(engine, 1)
+    assert engine.all("SELECT id FROM notes") == [(1,)]
+
+
+def test_a_warning_of_a_statement_is_not_taken_for_one_of_the_commit(engine: PostgresEngine) -> None:
+    at_commit(engine, "WARNING ''of a statement''", "AFTER INSERT ON notes")
+    send_last(engine, 1)
+    with engine.write() as transaction:
+        transaction.execute("DROP TRIGGER at_commit ON notes")
+        transaction.execute("DROP FUNCTION at_commit")
+    at_commit(engine, "WARNING ''of the end''")
+    with pytest.raises(UncertainError):
+        send_last(engine, 2)
+
+
+def test_a_server_that_only_reads_has_stored_nothing_for_certain(engine: PostgresEngine) -> None:
+    def write() -> None:
+        with engine.write() as transaction:
+            transaction.execute("SET TRANSACTION READ ONLY")
+            transaction.send("INSERT INTO notes VALUES (?, 'x')", (1,))
+
+    with pytest.raises(StorageError, match="only be read"):
+        write()
+    send_last(engine, 2)
+    assert engine.all("SELECT id FROM notes") == [(2,)]
+
+
+def test_who_is_interrupted_while_it_hears_hears_nothing_more_on_that_connection(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    link = engine._link()
+    with monkeypatch.context() as patched:
+        patched.setattr(link, "_answers", interrupted)
+        with pytest.raises(KeyboardInterrupt), engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, 'x')", [(1,)])
+    assert link.lost
+    assert engine.all("SELECT id FROM notes") == []
 
 
 def test_a_conflict_at_the_commit_is_one(engine: PostgresEngine) -> None:
@@ -753,3 +865,231 @@ def test_a_shared_commit_whose_end_nobody_heard_is_done_again_for_none(
     assert engine.all("SELECT id FROM notes ORDER BY id") == stored
     cautious.close()
     way.close()
+
+
+# ---- works that are alike --------------------------------------------------------------------------
+
+
+class Alike:
+    """Works of one token that wait while somebody leads it, and what becomes of them."""
+
+    def __init__(self, engine: PostgresEngine, like: str = "token") -> None:
+        self._engine, self._like = engine, like
+        self.group: Any = engine._alike(like)
+        self._begun, self._go_on = threading.Event(), threading.Event()
+
+    def _led(self) -> Work[None]:
+        self._begun.set()
+        self._go_on.wait(30)
+        return
+        yield
+
+    def submit(self, pool: ThreadPoolExecutor, work: Work[Any]) -> Future[Any]:
+        """Let it wait, and return once it does."""
+        before = len(self.group._waiting)
+        future = pool.submit(self._engine.perform, work, self._like)
+        wait_until(lambda: len(self.group._waiting) == before + 1)
+        return future
+
+    def done(self, *works: Work[Any]) -> list[Future[Any]]:
+        """All of them at one moment, in the order given."""
+        with ThreadPoolExecutor(len(works) + 1) as pool:
+            pool.submit(self._engine.perform, self._led(), self._like)
+            self._begun.wait(30)
+            futures = [self.submit(pool, work) for work in works]
+            self._go_on.set()
+            for future in futures:
+                future.exception(60)
+        return futures
+
+
+def noting(at: int, of: str = "a") -> Work[int]:
+    """A work that writes notes and tells in which transaction."""
+    found: int = yield Step(number_of(at), of)
+    return found
+
+
+def test_works_that_are_alike_share_what_they_open_and_their_transaction(engine: PostgresEngine) -> None:
+    alike, seen = Alike(engine), list[dict[object, Any]]()
+    late: list[Future[int]] = []
+
+    def opening(at: int) -> Work[int]:
+        seen.append(engine.shared())
+        seen[-1][at] = "opened"
+        if at == 3:
+            late.append(alike.submit(pool, opening(4)))
+        return (yield from noting(at))
+
+    with ThreadPoolExecutor(1) as pool:
+        done = alike.done(opening(1), opening(2), opening(3)) + late
+    assert len({future.result() for future in done}) == 1
+    assert seen[0] is seen[1] is seen[2]
+    assert seen[0].keys() == {1, 2, 3}
+    assert seen[3].keys() == {4}  # it came later than what the others found
+    assert engine.shared() == {}
+    alike.group = None
+    assert not engine._groups  # and nothing keeps what they were like
+
+
+def test_works_that_are_not_alike_share_nothing_and_run_side_by_side(engine: PostgresEngine) -> None:
+    both = threading.Barrier(2, timeout=30)
+    seen: list[dict[object, Any]] = []
+
+    def work(number: int) -> Work[int]:
+        seen.append(engine.shared())
+        both.wait()  # both begin
+
+        def act(transaction: Transaction) -> int:
+            transaction.execute("INSERT INTO notes VALUES (?, 'x')", (number,))
+            both.wait()  # and both write, each in its vault
+            return number
+
+        found: int = yield Step(act, f"vault {number}")
+        return found
+
+    did = together_in_threads(*(lambda at=at: engine.perform(work(at), f"token {at}") for at in (1, 2)))
+    assert did == [1, 2]
+    assert seen[0] is not seen[1]
+    assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (2,)]
+
+
+def test_what_two_tokens_bring_of_one_vault_shares_a_transaction(engine: PostgresEngine) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        with led(engine, "a", pool):
+            lane = engine._lane("a")
+            futures = []
+            for at in (1, 2):
+                futures.append(pool.submit(engine.perform, noting(at), f"token {at}"))
+                wait_until(lambda at=at: len(lane._waiting) == at)  # type: ignore[misc]
+        assert len({future.result(30) for future in futures}) == 1
+
+
+def test_a_conflict_that_alike_works_share_is_tried_again_for_each(engine: PostgresEngine) -> None:
+    conflicting(engine, 3)
+    done = Alike(engine).done(noting(1), noting(2), noting(3))
+    assert len({future.result() for future in done}) == 3  # each in a transaction of its own, after all
+    assert engine.all("SELECT id FROM notes WHERE text = 'x' ORDER BY id") == [(1,), (2,), (3,)]
+
+
+def test_a_conflict_that_never_ends_is_told_to_whose_work_it_is(engine: PostgresEngine) -> None:
+    conflicting(engine, 10_000)
+    attempt = engine.attempt()
+    with pytest.raises(StorageConflictError):
+        engine.perform(noting(1), "token")
+    assert (attempt.undone, attempt.stored) == (True, False)
+
+
+def test_each_thread_knows_what_became_of_the_writing_of_its_own_work(engine: PostgresEngine) -> None:
+    attempts: dict[int, Attempt] = {}
+
+    def raises(_: Transaction) -> None:
+        raise ValueError("not this one")
+
+    def second_fails(at: int) -> Work[None]:
+        yield Step(number_of(at), "a")
+        yield Step(raises, "a")
+
+    def fails() -> Work[None]:
+        yield Step(raises, "a")
+
+    def told(at: int, work: Work[Any]) -> None:
+        attempts[at] = engine.attempt()
+        engine.perform(work, "token")
+
+    together = Alike(engine)
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(engine.perform, together._led(), "token")
+        together._begun.wait(30)
+        for at, work in ((1, noting(1)), (2, second_fails(2)), (3, fails())):
+            pool.submit(told, at, work)
+            wait_until(lambda at=at: len(together.group._waiting) == at)  # type: ignore[misc]
+        together._go_on.set()
+    assert [attempts[at].stored for at in (2, 3)] == [True, False]
+    assert not any(attempts[at].undone for at in (1, 2, 3))
+
+
+@pytest.mark.parametrize(("lose", "stored"), [("commit", []), ("answer", [(1,), (2,)])])
+def test_alike_works_whose_end_nobody_heard_are_done_again_for_none(
+    tmp_path: Path, engine: PostgresEngine, lose: str, stored: list[Row]
+) -> None:
+    way, cautious = cutting(tmp_path, lose)
+    runs: list[int] = []
+
+    def act(transaction: Transaction, number: int) -> None:
+        runs.append(number)
+        transaction.send("INSERT INTO notes VALUES (?, 'x')", (number,))
+        way.armed = number == 2
+
+    def work(number: int) -> Work[None]:
+        yield Step(partial(act, number=number), "a")
+
+    done = Alike(cautious).done(work(1), work(2))
+    assert [type(future.exception()) for future in done] == [UncertainError, UncertainError]
+    assert runs == [1, 2]
+    assert engine.all("SELECT id FROM notes ORDER BY id") == stored
+    cautious.close()
+    way.close()
+
+
+def test_what_one_alike_work_raises_or_the_server_refuses_takes_no_other_with_it(
+    engine: PostgresEngine,
+) -> None:
+    insert = "INSERT INTO notes VALUES (?, 'x')"
+
+    def asking(number: int) -> Work[int]:
+        found: int = yield Step(lambda _, done: done.rowcount, "a", lambda: ((insert, (number,)),))
+        return found
+
+    def misfit() -> Work[None]:
+        yield Step(lambda _, done: done, "a", lambda: ((insert, ("one",)),))
+
+    def raises(_: Transaction, inserted: Any) -> None:
+        raise ValueError(inserted.rowcount)
+
+    def undone() -> Work[None]:
+        yield Step(raises, "a", lambda: ((insert, (3,)),))
+
+    first, second, third, fourth = Alike(engine).done(asking(1), misfit(), undone(), asking(4))
+    assert (first.result(), fourth.result()) == (1, 1)
+    assert isinstance(second.exception(), MisfitError)
+    assert isinstance(third.exception(), ValueError)
+    assert engine.all("SELECT id FROM notes ORDER BY id") == [(1,), (4,)]
+
+
+def test_what_follows_each_other_and_asks_is_asked_at_once_and_in_order(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(engine, 1, "0")
+    many: list[int] = []
+    ask = Link.ask
+
+    def told(link: Link, statements: Sequence[Ask]) -> Iterator[Any]:
+        many.append(len(statements))
+        return ask(link, statements)
+
+    def asking() -> Work[str]:
+        found: str = yield Step(
+            lambda _, __, rows: rows.fetchone()[0],
+            "a",
+            lambda: (
+                ("UPDATE notes SET text = CAST(CAST(text AS BIGINT) + 1 AS TEXT) WHERE id = ?", (1,)),
+                ("SELECT text FROM notes WHERE id = ?", (1,)),
+            ),
+        )
+        return found
+
+    def setting() -> Work[str]:
+        yield Step(lambda one: one.send("UPDATE notes SET text = ? WHERE id = 1", ("50",)), "a")
+        return "set"
+
+    monkeypatch.setattr(Link, "ask", told)
+    done = Alike(engine).done(asking(), asking(), setting(), asking())
+    assert [future.result() for future in done] == ["1", "2", "set", "51"]
+    assert [count for count in many if count] == [4, 2]
+
+
+def test_works_that_are_alike_but_of_several_vaults_are_each_done_in_its_own(
+    engine: PostgresEngine,
+) -> None:
+    done = Alike(engine).done(noting(1, "a"), noting(2, "b"))
+    assert len({future.result() for future in done}) == 2

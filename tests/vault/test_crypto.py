@@ -1,6 +1,7 @@
 """What the hazmat line refuses: other purposes, other contexts, altered bytes, and showing a key."""
 
 import copy
+import hmac
 import json
 import os
 import pickle
@@ -15,13 +16,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
 
 import vrm
 from vrm.errors import TamperedError
-from vrm.vault import crypto, envelope, keyslots
+from vrm.vault import crypto, envelope, keyslots, purpose
 from vrm.vault.crypto import Cipher, KdfCost, KdfLimits, Key, Lock, Mac, Probe, Purpose
 from vrm.vault.keyring import Keyring
 
@@ -46,7 +47,7 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in Path(vrm.__file__)
 
 class TestPurposes:
     def test_no_purpose_is_there_twice(self) -> None:
-        values = re.findall(r"^    [A-Z_]+ = \"(.+)\"$", SOURCES[Path(crypto.__file__)], re.MULTILINE)
+        values = re.findall(r"^    [A-Z_]+ = \"(.+)\"$", SOURCES[Path(purpose.__file__)], re.MULTILINE)
         assert len(values) == len(Purpose) == len(set(values))
 
     def test_purposes_are_short_plain_words(self) -> None:
@@ -173,13 +174,14 @@ class TestEnvelopes:
     def test_many_sealed_at_once_open_one_by_one_and_share_no_nonce(self) -> None:
         other = Cipher(KEY, Purpose.RECORD, "another vault")
         sealings = [(self.cipher, b"text"), (other, b"text"), (self.cipher, b""), (other, bytes(5000))]
-        sealed = crypto.seal_all(sealings, envelope.pack("id", 7))
-        for (cipher, text), blob in zip(sealings, sealed, strict=True):
-            assert cipher.unseal(blob, "id", 7) == text
+        places = [envelope.pack("id", at) for at in range(4)]
+        sealed = crypto.seal_all([(*one, place) for one, place in zip(sealings, places, strict=True)])
+        for at, ((cipher, text), blob) in enumerate(zip(sealings, sealed, strict=True)):
+            assert cipher.unseal(blob, "id", at) == text
             with pytest.raises(TamperedError):
-                cipher.unseal(blob, "id", 8)
+                cipher.unseal(blob, "id", at + 1)
         assert len({blob[6:18] for blob in sealed}) == len(sealed)
-        assert crypto.seal_all([], b"") == []
+        assert crypto.seal_all([]) == []
 
     def test_a_probe_opens_what_a_cipher_of_its_key_would_and_nothing_else(self) -> None:
         earlier = Cipher(KEY, Purpose.RECORD, "vault", generation=3)
@@ -362,6 +364,20 @@ def test_a_certificate_for_trials_names_this_machine_only() -> None:
     certificate, private = crypto.self_signed("vault.test")
     assert certificate.startswith(b"-----BEGIN CERTIFICATE-----")
     assert private.startswith(b"-----BEGIN PRIVATE KEY-----")
+
+
+@given(secret=st.binary(min_size=32, max_size=64), salt=st.binary(max_size=64), part=st.binary(max_size=200))
+def test_a_credential_is_split_as_rfc_5869_derives(secret: bytes, salt: bytes, part: bytes) -> None:
+    info = crypto.context(Purpose.TOKEN, part)
+    derived = HKDF(algorithm=SHA256(), length=64, salt=salt, info=info).derive(secret)
+    lookup, key = crypto.split_secret(secret, salt, Purpose.TOKEN, part)
+    assert lookup + key.reveal() == derived
+
+
+@given(part=st.binary(max_size=200))
+def test_a_mac_is_what_rfc_2104_defines(part: bytes) -> None:
+    expected = hmac.digest(KEY.reveal(), crypto.context(Purpose.CSRF, part), "sha256")
+    assert crypto.mac(KEY, Purpose.CSRF, part) == expected
 
 
 @given(secret=st.binary(min_size=32, max_size=32), part=st.binary(max_size=200))

@@ -106,6 +106,27 @@ def test_a_record_that_nothing_was_packed_from_is_tampered(record: Any, revision
         envelope.pack_record(record, revision)
 
 
+def test_many_records_are_packed_as_one_by_one() -> None:
+    usual = [("0" * 32, 1 << 29), ("f" * 32, 0)]
+    for records in (usual, [*usual, ("profile", 1)], [*usual, ("é" * 32, 1)]):
+        assert envelope.pack_records(records) == [envelope.pack(*one) for one in records]
+    altered: list[Any] = [("0" * 32, -1), ("0" * 32, "x"), (None, 1), (b"0" * 32, 1)]
+    for one in altered:
+        with pytest.raises(TamperedError):
+            envelope.pack_records([one])
+
+
+def test_parts_of_usual_blobs_are_cut_with_their_names() -> None:
+    layout = envelope.Layout(("item", "price"), (40, 60))
+    blobs = [layout.pack([bytes([at]) * 40, bytes([at]) * 60]) for at in range(3)]
+    assert all(map(layout.is_usual, blobs))
+    for body in (layout.pack([bytes(60), bytes(60)]), blobs[0][:-1], "x" * len(blobs[0]), None):
+        assert not layout.is_usual(body)
+    (head, parts), _ = layout.columns(blobs, (1, 0))
+    assert head == envelope.lp("price")
+    assert [envelope.sole(part, head) for part in parts] == [bytes([at]) * 60 for at in range(3)]
+
+
 @pytest.mark.parametrize("sizes", [(40, 60), (60, 40), (0, 0), (100, 60)])
 def test_a_layout_packs_like_any_named_parts(sizes: tuple[int, int]) -> None:
     layout, blobs = envelope.Layout(("item", "price"), (40, 60)), [bytes(size) for size in sizes]

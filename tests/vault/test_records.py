@@ -154,6 +154,31 @@ def test_a_body_cut_to_one_facet_does_not_open(records: Records) -> None:
             records.unseal("r", 1, pack_named(cut))
 
 
+def test_many_are_opened_together_as_each_alone(records: Records) -> None:
+    long = records.check({"item": {"title": "x" * 600}})  # more than a bucket
+    stored = {f"{at:032x}": book(f"Volume {at}", **({"for": "gift"} if at % 3 else {})) for at in range(600)}
+    stored |= {f"{at:032x}": long for at in (0, 300, 599)}
+    stored["profile"] = book("of another length")
+    rows = [(record, 7, records.seal(record, 7, document)) for record, document in stored.items()]
+    assert dict(records.unseal_each(rows)) == stored
+    for facets in (("item",), ("context", "notes")):
+        some = {record: {name: document[name] for name in facets} for record, document in stored.items()}
+        assert dict(records.unseal_each(rows, facets)) == some
+    assert list(records.unseal_each([])) == list(records.unseal_each(rows[:0])) == []
+
+
+def test_one_that_was_altered_among_many_opens_for_nobody_and_hides_none_before_it(records: Records) -> None:
+    rows = [(f"{at:032x}", 7, records.seal(f"{at:032x}", 7, book(f"Volume {at}"))) for at in range(20)]
+    record, revision, body = rows[10]
+    others = [body[:-1] + bytes([body[-1] ^ 1]), b"\xff" + body[1:], body[:-1], rows[9][2], "text", None]
+    altered: list[Any] = [(record, revision, other) for other in others]
+    for one in (*altered, (record, 8, body), (record, "seven", body), (None, 7, body)):
+        seen: list[str] = []
+        with pytest.raises(TamperedError):
+            seen.extend(told for told, _ in records.unseal_each([*rows[:10], one, *rows[11:]]))
+        assert set(seen) <= {row[0] for row in rows} - {record}
+
+
 # ---- watchers --------------------------------------------------------------------------------------
 
 

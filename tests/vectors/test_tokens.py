@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vrm.consent.credentials import bound_to, carried_keys, made_at, split, wrap_cipher
+from vrm.consent.credentials import carried_keys, made_and_bound, split, wrap_cipher
 from vrm.errors import TamperedError
 from vrm.vault.crypto import Cipher
 from vrm.vault.envelope import unpack
@@ -27,7 +27,7 @@ def test_a_wrap_that_was_written_once_is_read(case: dict[str, Any]) -> None:
     opened = cipher(kind).unseal(wrapped)
     assert opened.hex() == case["carries"]
     carried = unpack(opened)
-    assert (made_at(kind, carried), bound_to(kind, carried)) == (case["made"], case["jkt"])
+    assert made_and_bound(kind, carried) == (case["made"], case["jkt"])
     if kind == "access":
         assert list(carried_keys(carried)) == ["purchases.item:read"]
 

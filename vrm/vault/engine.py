@@ -20,6 +20,7 @@ from vrm.errors import DataNewerError
 P = ParamSpec("P")
 T = TypeVar("T")
 Row = tuple[Any, ...]
+Ask = tuple[str, Sequence[Any]]  # a statement and its values
 
 
 class MisfitError(Exception):
@@ -62,10 +63,37 @@ class Schema:
         return tuple(one for version in range(found + 1, self.version + 1) for one in self.steps[version])
 
 
+class Result:
+    """The rows of one statement, all here, and how many it changed or found."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: list[Row], rowcount: int) -> None:
+        self._rows = iter(rows)
+        self.rowcount = rowcount
+
+    def fetchone(self) -> Row | None:
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Row]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows
+
+
 class Transaction(Protocol):
-    """What runs inside `Engine.write` or `Engine.read`."""
+    """What runs inside `Engine.write` or `Engine.read`.
+
+    `send` runs a statement whose answer nobody waits for: at the latest with the end of the block, which then
+    fails where the statement does. `ask` runs several, whose answers are looked at in their order.
+    """
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any: ...
+
+    def send(self, sql: str, parameters: Sequence[Any] = ()) -> None: ...
+
+    def ask(self, statements: Iterable[Ask]) -> Iterator[Any]: ...
 
     def executemany(self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> Any: ...
 
@@ -77,10 +105,19 @@ class Transaction(Protocol):
 
 
 class Step(NamedTuple):
-    """What a piece of work does in a durable transaction, and of which vault."""
+    """What a piece of work does in a durable transaction, and of which vault.
 
-    act: Callable[[Transaction], Any]
+    `asks` says, in the transaction, with which statements it begins: `act` is given their answers. Those of
+    several steps may all be run before the first of these acts.
+    """
+
+    act: Callable[..., Any]
     of: str = ""
+    asks: Callable[[], Sequence[Ask]] | None = None
+
+    def done(self, transaction: Transaction) -> Any:
+        """Do it; returns what its act does."""
+        return self.act(transaction, *(transaction.ask(self.asks()) if self.asks else ()))
 
 
 Work: TypeAlias = Generator[Step, Any, T]  # yields a step, and is sent what its act returned
@@ -95,13 +132,15 @@ class Engine(Protocol):
     once that is durable, and an act that raises, which is thrown into the work, has written nothing.
     Another thread may do all of it: a work holds nothing that is of its own thread. `together` is a work of
     one step. What works that are done at the same time need alike, each finds in `shared` where another has
-    put it: it is gone when they are done, and is nobody else's. `alone` reads one state while nobody else has
-    the data open; `count_on` comes after rows that were written with numbers which the database gives else.
+    put it: it is gone when they are done, and is nobody else's. Works by one credential, and so of one vault,
+    say so by what they are `like`: an engine that does not do all works together does those. `alone` reads
+    one state while nobody else has the data open; `count_on` comes after rows that were written with numbers
+    which the database gives else.
     """
 
     def write(self, of: str = "") -> AbstractContextManager[Transaction]: ...
 
-    def perform(self, work: Work[T]) -> T: ...
+    def perform(self, work: Work[T], like: object = None) -> T: ...
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T: ...
 
@@ -154,7 +193,7 @@ def carried_out(work: Work[T], do: Callable[[Step], Any]) -> T:
 
 def one_by_one(engine: Engine, work: Work[T]) -> T:
     """Do a work in this thread, each of its steps in a transaction that others may share."""
-    return carried_out(work, lambda step: engine.together(step.act, step.of))
+    return carried_out(work, lambda step: engine.together(step.done, step.of))
 
 
 class _Engaged(Protocol):

@@ -25,6 +25,7 @@ _INTEGER = struct.Struct(">HQ")
 _PLACE = struct.Struct(">H16sHQ")
 _RECORD = struct.Struct(">H32sHQ")
 _SIZE = struct.Struct(">I")
+_MOST = (1 << 64) - 1  # of an integer
 HEADER = _HEADER.size
 SMALLEST = HEADER + NONCE + TAG
 
@@ -49,7 +50,7 @@ def lp(part: Part) -> bytes:
         # ASCII is its own normal form
         part = (part if part.isascii() else unicodedata.normalize("NFC", part)).encode()
     elif isinstance(part, int):
-        if not 0 <= part < 1 << 64:
+        if not 0 <= part <= _MOST:
             raise ValueError("integer part outside u64")
         return _INTEGER.pack(8, part)
     size = len(part)
@@ -76,7 +77,16 @@ def parse(blob: bytes) -> Envelope:
 
 def pack(*parts: Part) -> bytes:
     """Several short parts as one byte string; `unpack` gives them back as bytes."""
-    return b"".join(map(lp, parts))
+    packed = b""
+    for part in parts:
+        blob = part.encode() if type(part) is str and part.isascii() else part
+        if type(blob) is bytes and len(blob) <= 0xFFFF:  # as `lp` does it, without a call for each
+            packed += _LENGTH.pack(len(blob)) + blob
+        elif type(blob) is int and 0 <= blob <= _MOST:
+            packed += _INTEGER.pack(8, blob)
+        else:
+            packed += lp(part)
+    return packed
 
 
 def require_bytes(blob: object) -> None:
@@ -110,6 +120,16 @@ def pack_record(record: str, revision: int) -> bytes:
         return pack(record, revision)
     except (AttributeError, TypeError, ValueError, struct.error):
         raise TamperedError() from None
+
+
+def pack_records(records: Sequence[tuple[str, int]]) -> list[bytes]:
+    """`pack_record` of many."""
+    try:
+        if {len(record) for record, _ in records} == {32} and all(record.isascii() for record, _ in records):
+            return [_RECORD.pack(32, record.encode(), 8, revision) for record, revision in records]
+    except (AttributeError, TypeError, struct.error):
+        raise TamperedError() from None
+    return [pack_record(record, revision) for record, revision in records]
 
 
 def unpack(blob: bytes) -> list[bytes]:
@@ -197,6 +217,19 @@ class Layout:
             else:
                 return found
         return self._walked(blob, places)
+
+    def is_usual(self, blob: object) -> bool:
+        """Whether every part can have its usual size: then `columns` may cut it."""
+        return isinstance(blob, bytes) and len(blob) == self._size
+
+    def columns(self, blobs: Sequence[bytes], places: Sequence[int]) -> list[tuple[bytes, list[bytes]]]:
+        """Of some parts, by their places: the packed name, and the part of each usual blob, name included."""
+        found = []
+        for at in places:
+            mark_at, _, end = self._spots[at]
+            whole = slice(mark_at, end)
+            found.append((self._heads[at], [blob[whole] for blob in blobs]))
+        return found
 
     def _walked(self, blob: bytes, places: Sequence[int]) -> list[bytes] | None:
         parts, at, end = [], 0, len(blob)

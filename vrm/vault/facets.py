@@ -6,13 +6,15 @@ envelope, padded. The list of facets is part of what each is bound to: none can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vrm.errors import TamperedError
 from vrm.vault import compact, crypto, envelope
 from vrm.vault.catalog import CATALOG, CATALOG_BY_NAME
+from vrm.vault.crypto import Cipher
 from vrm.vault.engine import Engine
 from vrm.vault.generations import blame_renewal
 from vrm.vault.keyring import Keyring
@@ -20,6 +22,8 @@ from vrm.vault.keyring import Keyring
 if TYPE_CHECKING:
     from vrm.vault.schemas import Document
 
+Stored = tuple[str, int, bytes]  # id, revision, sealed body
+_BATCH = 256  # bodies that are opened together
 _Opens = tuple[str, Callable[[bytes, bytes], bytes]]  # name of a facet, and what opens its envelope
 _EMPTY = {
     facet.bucket: envelope.pad(b"{}", facet.bucket) for collection in CATALOG for facet in collection.facets
@@ -47,12 +51,12 @@ class Facets:
 
     def seal(self, record: str, revision: int, document: Mapping[str, Mapping[str, Any]]) -> bytes:
         """The stored body: an envelope for every facet, filled or not."""
-        texts = []
+        texts, bound = [], envelope.pack_record(record, revision) + self._layout.packed
         for facet, cipher in self._ciphers:
             values, bucket = document.get(facet.name), facet.bucket
-            texts.append((cipher, envelope.pad(compact.dumps(values), bucket) if values else _EMPTY[bucket]))
-        sealed = crypto.seal_all(texts, envelope.pack_record(record, revision) + self._layout.packed)
-        return self._layout.pack(sealed)
+            text = envelope.pad(compact.dumps(values), bucket) if values else _EMPTY[bucket]
+            texts.append((cipher, text, bound))
+        return self._layout.pack(crypto.seal_all(texts))
 
     def unseal(self, record: str, revision: int, body: bytes) -> Document:
         """The document of a stored body; TamperedError where anything is not as it was written.
@@ -63,14 +67,56 @@ class Facets:
 
     def opener(self, facets: Collection[str] = ()) -> Callable[[str, int, bytes], Document]:
         """`unseal` for many bodies; with `facets`, documents of these only: opening is what costs."""
-        wanted = [
+        wanted = self._wanted(facets)
+        places = [at for at, _, _ in wanted]
+        named = [(name, cipher.unseal_packed) for _, name, cipher in wanted]
+        return partial(self._unsealed, places, named)
+
+    def unseal_each(
+        self, rows: Iterable[Stored], facets: Collection[str] = ()
+    ) -> Iterator[tuple[str, Document]]:
+        """(id, what `opener` gives) of many rows; where a body is unusual, it comes some places later."""
+        unseal, rows = self.opener(facets), iter(rows)
+        while some := list(islice(rows, _BATCH)):
+            usual: list[Stored] = []
+            others: list[Stored] = []
+            for row in some:
+                (usual if self._layout.is_usual(row[2]) else others).append(row)
+            documents = self._unsealed_together(usual, facets) if usual else []
+            if documents is None:
+                documents, others = [], some
+            yield from documents
+            for record, revision, body in others:
+                yield record, unseal(record, revision, body)
+
+    def _wanted(self, facets: Collection[str]) -> list[tuple[int, str, Cipher]]:
+        """(place, name, cipher) of these facets, or of all."""
+        return [
             (at, facet.name, cipher)
             for at, (facet, cipher) in enumerate(self._ciphers)
             if not facets or facet.name in facets
         ]
-        places = [at for at, _, _ in wanted]
-        named = [(name, cipher.unseal_packed) for _, name, cipher in wanted]
-        return partial(self._unsealed, places, named)
+
+    def _unsealed_together(
+        self, rows: Sequence[Stored], facets: Collection[str]
+    ) -> list[tuple[str, Document]] | None:
+        """The documents of usual bodies, facet by facet; None where one of them must be looked at alone."""
+        wanted, packed, found = self._wanted(facets), self._layout.packed, []
+        try:
+            bounds = [place + packed for place in envelope.pack_records([row[:2] for row in rows])]
+            columns = self._layout.columns([body for _, _, body in rows], [at for at, _, _ in wanted])
+            for (_, _, cipher), (head, parts) in zip(wanted, columns, strict=True):
+                texts = cipher.unseal_all(parts, head, bounds)
+                if texts is None:
+                    return None
+                found.append([{} if text.startswith(b"{}") else compact.loads(text) for text in texts])
+        except TamperedError:
+            return None
+        names, ids = [name for _, name, _ in wanted], [row[0] for row in rows]
+        return [
+            (record, dict(zip(names, values, strict=True)))
+            for record, *values in zip(ids, *found, strict=True)
+        ]
 
     def _unsealed(
         self, places: Sequence[int], named: Sequence[_Opens], record: str, revision: int, body: bytes

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from itertools import groupby, islice
 from time import perf_counter
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeAlias
 
 from vrm.errors import StorageError, UncertainError
 from vrm.vault.engine import Step, T, Transaction, Work, carried_out
@@ -31,20 +33,27 @@ class Counted(Transaction, Protocol):
     def changes(self) -> int: ...
 
 
+Act: TypeAlias = Callable[[Counted], Any]
+
+
 class GroupCommit:
-    """The works that wait for one database, in one process."""
+    """The works that wait for one database, or for one vault of it, in one process."""
 
     def __init__(
         self,
-        write: Callable[[], AbstractContextManager[Counted]],
+        do: Callable[[Act, Sequence[str]], object],
         at_work: Callable[[], AbstractContextManager[object]] = nullcontext,
         turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`write` begins a transaction, `turn` waits until it can; `at_work` is around what a leader does."""
-        self._write, self._at_work, self._turn = write, at_work, turn
+        """`do` does an act in a durable transaction, for works of these vaults; `turn` waits until it can.
+
+        `at_work` is around what a leader does.
+        """
+        self._do, self._at_work, self._turn = do, at_work, turn
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
         self._led = False
+        self._light = False  # what the last leader began
         self._shared: dict[object, Any] = {}
         self._waiting: deque[_Task[Any]] = deque()
 
@@ -87,13 +96,9 @@ class GroupCommit:
     def _lead(self, own: _Task[Any]) -> None:
         tasks: list[_Task[Any]] = []
         try:
-            began = perf_counter()
-            running = self._begun(tasks)
-            light = perf_counter() - began < _LIGHT * len(running)
-            if running:
-                with self._turn():
-                    if light:
-                        running += self._begun(tasks)  # who came while another process had it
+            with self._turn() if self._light else nullcontext():  # whoever comes until then begins with us
+                running = self._begun(tasks)
+                if running:
                     self._commit(running)
             while running := [task for task in running if task.goes_on()]:
                 self._commit(running)
@@ -111,11 +116,12 @@ class GroupCommit:
 
         Only who came before the first of them began shares with it: what it finds is newer than each request.
         """
-        running = []
+        running, began = [], perf_counter()
         while found := self._gathered():
             tasks += found
             self._shared = {}
             running += [task for task in found if task.goes_on()]
+        self._light = perf_counter() - began < _LIGHT * len(running)
         return running
 
     def _gathered(self) -> list[_Task[Any]]:
@@ -126,9 +132,7 @@ class GroupCommit:
 
     def _commit(self, tasks: list[_Task[Any]]) -> None:
         try:
-            with self._write() as transaction:
-                for task in tasks:
-                    task.do(transaction)
+            self._do(partial(_do_all, tasks), [task.step.of for task in tasks])
         except UncertainError as error:  # perhaps it was done: nobody does it again
             for task in tasks:
                 task.fail(error)
@@ -140,8 +144,7 @@ class GroupCommit:
                 tasks[0].fail(error)
 
     def _alone(self, step: Step) -> Any:
-        with self._write() as transaction:
-            return step.act(transaction)
+        return self._do(step.done, [step.of])
 
     def _hand_over(self, own: _Task[Any] | None = None) -> None:
         with self._guard:
@@ -152,12 +155,24 @@ class GroupCommit:
                 self._waiting[0].wake()
 
 
+def _do_all(tasks: list[_Task[Any]], transaction: Counted) -> None:
+    """The step of each, in their order; what those ask that follow each other is asked at once.
+
+    So a step that asks for nothing stands between what was asked before it and after it.
+    """
+    for _, few in groupby(tasks, lambda task: task.step.asks is None):
+        asked = [(task, task.step.asks() if task.step.asks else ()) for task in few]
+        answers = transaction.ask([ask for _, asks in asked for ask in asks])
+        for task, asks in asked:
+            task.do(transaction, islice(answers, len(asks)))
+
+
 class _Task(Generic[T]):
     """One thread's work, how far it is, and what became of it."""
 
     def __init__(self, work: Work[T]) -> None:
         self._work = work
-        self._step: Step
+        self.step: Step
         self._given: Any = None  # what the last step's act returned
         self._error: Exception | None = None  # what it raised instead
         self._results: list[T] = []
@@ -170,9 +185,9 @@ class _Task(Generic[T]):
         """Do the work up to its next step; False where it has ended."""
         try:
             if self._error is None:
-                self._step = self._work.send(self._given)
+                self.step = self._work.send(self._given)
             else:
-                self._step = self._work.throw(self._error)
+                self.step = self._work.throw(self._error)
         except StopIteration as end:
             self._results = [end.value]
             return False
@@ -181,12 +196,12 @@ class _Task(Generic[T]):
             return False
         return True
 
-    def do(self, transaction: Counted) -> None:
-        """Do its step; raises only where it wrote something that must be undone."""
+    def do(self, transaction: Counted, answers: Iterable[Any]) -> None:
+        """Do its step, given the answers to what it asks; raises only where it wrote what must be undone."""
         before = transaction.changes
         self._given, self._error = None, None
         try:
-            self._given = self._step.act(transaction)
+            self._given = self.step.act(transaction, *answers)
         except Exception as error:
             self._error = error
             if transaction.changes != before:

@@ -129,7 +129,7 @@ class Journal:
             seq += 1
             text = compact.dumps([list(change) for change in changes[at : at + _BATCH]])
             sealed = self._entries.seal(pad(text, _BUCKET), seq, link)
-            transaction.execute(
+            transaction.send(
                 "INSERT INTO journal (vault, seq, sealed) VALUES (?, ?, ?)", (self._vault, seq, sealed)
             )
             link = crypto.digest(sealed)
@@ -138,7 +138,7 @@ class Journal:
     def _seal_head(self, transaction: Transaction, place: Place) -> None:
         values = [place.seq, place.link.hex(), *([place.base] if place.base else [])]
         head = self._heads.seal(compact.dumps(values))
-        transaction.execute(
+        transaction.send(
             "INSERT INTO journal_heads (vault, sealed) VALUES (?, ?)"
             " ON CONFLICT (vault) DO UPDATE SET sealed = excluded.sealed",
             (self._vault, head),

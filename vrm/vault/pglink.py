@@ -9,6 +9,7 @@ times the CPU (docs/adr/0029). Sole importer of `psycopg`.
 from __future__ import annotations
 
 import os
+import select
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from psycopg.types.numeric import NumericBinaryLoader
 
 from vrm.errors import SettingsError, StorageConflictError, StorageError, UncertainError, ValidationError
 from vrm.vault.dialect import translated
-from vrm.vault.engine import MisfitError, Row
+from vrm.vault.engine import Ask, MisfitError, Result, Row
 
 _STATEMENTS = 1000  # prepared at once; then all are forgotten and prepared as they come
 _FEW = 256  # rows sent or fetched at once where all would be too many
@@ -107,30 +108,24 @@ def _kind(found: type) -> type:
     raise MisfitError(f"{found.__name__} cannot be stored")
 
 
-def _bound(kinds: Iterable[type], values: Sequence[Any]) -> list[bytes | None]:
-    try:
-        return [_KINDS[kind][1](value) for kind, value in zip(kinds, values, strict=True)]
-    except struct.error as error:
-        raise MisfitError(str(error)) from None
+class _Prepared:
+    """A statement that the server knows by a name, and how its values become bytes."""
+
+    __slots__ = ("_made", "binary", "name", "writes")
+
+    def __init__(self, name: bytes, kinds: Sequence[type], *, writes: bool) -> None:
+        self.name, self.writes = name, writes
+        self.binary = (1,) * len(kinds)  # the format of each value
+        self._made = [_KINDS[kind][1] for kind in kinds]
+
+    def bound(self, values: Sequence[Any]) -> list[bytes | None]:
+        try:
+            return [made(value) for made, value in zip(self._made, values, strict=True)]
+        except struct.error as error:
+            raise MisfitError(str(error)) from None
 
 
-class Result:
-    """The rows of one statement, all here, and how many it changed or found."""
-
-    __slots__ = ("_rows", "rowcount")
-
-    def __init__(self, rows: list[Row], rowcount: int) -> None:
-        self._rows = iter(rows)
-        self.rowcount = rowcount
-
-    def fetchone(self) -> Row | None:
-        return next(self._rows, None)
-
-    def fetchall(self) -> list[Row]:
-        return list(self._rows)
-
-    def __iter__(self) -> Iterator[Row]:
-        return self._rows
+_Asked = tuple[_Prepared, list[bytes | None]]  # with its values, as they go to the server
 
 
 class Link:
@@ -152,7 +147,11 @@ class Link:
         self._conflict = False
         self._warnings: list[str] = []
         self._read_only = False
-        self._names: dict[tuple[str, tuple[type, ...]], bytes] = {}
+        self._known: dict[tuple[str, tuple[type, ...]], _Prepared] = {}
+        self._unsent: list[_Asked] = []  # go with what is asked next
+        self._readable, self._both = select.poll(), select.poll()  # both: or takes more of what is sent
+        self._readable.register(self._pg.socket, select.POLLIN)
+        self._both.register(self._pg.socket, select.POLLIN | select.POLLOUT)
         self._cursors = count()
         self._loader = Transformer(self._raw)
         self._raw.add_notice_handler(partial(_note_warning, self._warnings))  # not of ours: no circle
@@ -162,62 +161,103 @@ class Link:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Result:
         """Run one statement; StorageError where the server refuses, MisfitError where a row does not fit."""
-        kinds = tuple(map(type, parameters))
-        values = _bound(map(_kind, kinds), parameters)
-        name = self._names.get((sql, kinds)) or self._prepare(sql, kinds)
-        result = self._asked(self._pg.exec_prepared, name, values, (1,) * len(values), 1)
-        count = result.command_tuples or 0
-        if not sql.startswith("SELECT"):
-            self._changes += count
-        return Result(self._rows(result), count)
+        if len(self._known) >= _STATEMENTS and not self._unsent:
+            self.simple(b"DEALLOCATE ALL")
+            self._known.clear()
+        prepared, values = asked = self._ready(sql, parameters)
+        if self._unsent:
+            return self._counted(asked, self._at_once([asked])[0])
+        result = self._asked(self._pg.exec_prepared, prepared.name, values, prepared.binary, 1)
+        return self._counted(asked, result)
 
-    def _rows(self, result: Any) -> list[Row]:
-        self._loader.set_pgresult(result)
-        rows: list[Row] = self._loader.load_rows(0, result.ntuples, tuple) if result.nfields else []
-        return rows
+    def send(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement whose answer nobody waits for: with the next one, or with the COMMIT.
+
+        Where the server refuses it, that fails, and so the block.
+        """
+        self._unsent.append(self._ready(sql, parameters))
+        self._changes += 1
+        if len(self._unsent) >= _FEW:
+            self._at_once()
+
+    def ask(self, statements: Iterable[Ask]) -> Iterator[Result]:
+        """Run statements in their order, all in one round trip; each counts as done when it is looked at."""
+        asked = [self._ready(sql, parameters) for sql, parameters in statements]
+        for one, result in zip(asked, self._at_once(asked), strict=True):
+            yield self._counted(one, result)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> Result:
         """Run one statement for every row, sent a few hundred at a time without waiting for each answer."""
         changed, left = 0, iter(rows)
         while few := list(islice(left, _FEW)):
-            changed += self._send(sql, few)
+            results = self._at_once([self._ready(sql, row) for row in few])
+            changed += sum(result.command_tuples or 0 for result in results)
         self._changes += changed
         return Result([], changed)
 
-    def _send(self, sql: str, rows: list[Sequence[Any]]) -> int:
-        sent = []
-        for row in rows:
-            kinds = tuple(map(type, row))
-            values = _bound(map(_kind, kinds), row)
-            sent.append((self._names.get((sql, kinds)) or self._prepare(sql, kinds), values))
+    def _counted(self, asked: _Asked, result: Any) -> Result:
+        count = result.command_tuples or 0
+        if asked[0].writes:
+            self._changes += count
+        return Result(self._rows(result), count)
+
+    def _rows(self, result: Any) -> list[Row]:
+        if not result.ntuples:
+            return []
+        self._loader.set_pgresult(result)
+        rows: list[Row] = self._loader.load_rows(0, result.ntuples, tuple)
+        return rows
+
+    def _at_once(self, asked: Sequence[_Asked] = (), *, commit: bool = False) -> list[Any]:
+        """The answers to these, and to a COMMIT, which go behind what was not sent yet.
+
+        Raises the first refusal of any: what stands behind it was not done.
+        """
+        sent, self._unsent = [*self._unsent, *asked], []
+        count, wanted = len(sent) + commit, len(asked) + commit
         try:
             self._pg.enter_pipeline_mode()
-            for name, values in sent:
-                self._pg.send_query_prepared(name, values, (1,) * len(values), 1)
+            for prepared, values in sent:
+                self._pg.send_query_prepared(prepared.name, values, prepared.binary, 1)
+            if commit:
+                self._pg.send_query_params(b"COMMIT", None)
             self._pg.pipeline_sync()
-            return self._answers()
+            results = self._answers(count)
         except psycopg.Error as error:
             raise self._refused(error) from None
+        except BaseException:  # what was not heard would be taken for an answer to what comes next
+            self._raw.close()
+            raise
+        return results[count - wanted :]
 
-    def _answers(self) -> int:
-        """How many rows the statements of a pipeline changed; the first refusal of any, once all are in."""
-        changed, refusal = 0, None
+    def _answers(self, count: int) -> list[Any]:
+        """What the server says to a pipeline of so many; the first refusal of any, once all are in."""
+        results, refusal = [], None
         while True:
+            self._wait()
             result = self._pg.get_result()
-            if result is None:
-                if self.lost:
-                    break
+            if result is None:  # between two answers
                 continue
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
                 break
             if result.status == pq.ExecStatus.FATAL_ERROR and refusal is None:
                 refusal = result
-            changed += result.command_tuples or 0
-        if not self.lost:
-            self._pg.exit_pipeline_mode()
-        if refusal is not None or self.lost:
-            raise self._refused(error_from_result(refusal) if refusal else psycopg.OperationalError("lost"))
-        return changed
+            results.append(result)
+            if len(results) < count:
+                self._warnings.clear()  # only those of the last are looked at: it may be a COMMIT
+        self._pg.exit_pipeline_mode()
+        if refusal is not None:
+            raise error_from_result(refusal)
+        return results
+
+    def _wait(self) -> None:
+        """Until an answer is here; raises psycopg.Error where none will come.
+
+        Other threads run meanwhile, which they could not if libpq waited itself.
+        """
+        while self._pg.is_busy():
+            (self._both if self._pg.flush() else self._readable).poll()
+            self._pg.consume_input()
 
     def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Every row, a few at a time, however many there are; to be used up within the block."""
@@ -233,19 +273,25 @@ class Link:
 
     def simple(self, sql: bytes) -> Any:
         """Run statements without values in one round trip."""
+        if self._unsent:
+            self._at_once()
         return self._asked(self._pg.exec_, sql)
 
-    def _prepare(self, sql: str, kinds: tuple[type, ...]) -> bytes:
-        if len(self._names) >= _STATEMENTS:
-            self._names.clear()
-            self.simple(b"DEALLOCATE ALL")
-        name = b"s%d" % len(self._names)
+    def _ready(self, sql: str, parameters: Sequence[Any]) -> _Asked:
+        """A statement that the server knows, and the bytes of its values."""
+        kinds = tuple(map(type, parameters))
+        found = self._known.get((sql, kinds)) or self._prepare(sql, kinds)
+        return found, found.bound(parameters)
+
+    def _prepare(self, sql: str, kinds: tuple[type, ...]) -> _Prepared:
+        stored = [_kind(kind) for kind in kinds]
+        name = b"s%d" % len(self._known)
         statement, marks = translated(sql)
         if marks != len(kinds):
             raise MisfitError(f"{len(kinds)} values for {marks} marks")
-        self._asked(self._pg.prepare, name, statement, [_KINDS[_kind(kind)][0] for kind in kinds])
-        self._names[sql, kinds] = name
-        return name
+        self._asked(self._pg.prepare, name, statement, [_KINDS[kind][0] for kind in stored])
+        found = self._known[sql, kinds] = _Prepared(name, stored, writes=not sql.startswith("SELECT"))
+        return found
 
     def _asked(self, ask: Callable[..., Any], *given: Any) -> Any:
         """The result, if there is one and it is no refusal."""
@@ -262,7 +308,11 @@ class Link:
     @property
     def lost(self) -> bool:
         """Whether nothing can be asked on this connection any more."""
-        return self._read_only or self._pg.status != pq.ConnStatus.OK
+        return self._read_only or self._gone
+
+    @property
+    def _gone(self) -> bool:
+        return self._pg.status != pq.ConnStatus.OK
 
     @property
     def failed(self) -> bool:
@@ -338,9 +388,9 @@ class Link:
         if self.lost:
             raise StorageError("the database went away; nothing was changed", hint="try again")
         try:
-            result = self.simple(b"COMMIT")
+            result = self._at_once(commit=True)[0] if self._unsent else self.simple(b"COMMIT")
         except StorageError:
-            if self.lost:
+            if self._gone:
                 raise UncertainError() from None
             raise
         except MisfitError as error:  # a constraint that is looked at last
@@ -352,6 +402,7 @@ class Link:
 
     def _undo(self) -> None:
         self._conflict = False
+        self._unsent = []
         with suppress(StorageError):
             if not self.lost and self._pg.transaction_status != pq.TransactionStatus.IDLE:
                 self.simple(b"ROLLBACK")

@@ -2,10 +2,11 @@
 
 Promises: a `write` block is one transaction, durable (`synchronous_commit`, whatever the server's default)
 before it returns, wholly rolled back on any exception. `write()` is alone, `write(of)` alone with that vault:
-code that was written for SQLite's one writer keeps its meaning. What the server undoes for another's sake,
-`together` tries again; a block raises StorageConflictError. A lost server is found again by the next block.
-Refuses what every engine refuses. Deleted rows can be read by nobody who asks the server; their bytes stay in
-its files until they are vacuumed and written over: that is the server's, and `purge` promises nothing of it.
+code that was written for SQLite's one writer keeps its meaning. Works that are alike are done by one thread,
+others each by its own; steps of one vault that meet are one transaction. What the server undoes for another's
+sake, `together` tries again; a block raises StorageConflictError. A lost server is found again by the next
+block. Refuses what every engine refuses. Deleted rows can be read by nobody who asks the server; their bytes
+stay in its files until they are vacuumed and written over: that is its affair, and `purge` promises nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vrm.errors import StorageConflictError, StorageError, UncertainError
 from vrm.vault import crypto, filelocks
@@ -59,6 +60,28 @@ class Attempt:
     stored: bool = False  # some of it, or perhaps some of it
 
 
+def _noted(work: Work[T], attempt: Attempt) -> Work[T]:
+    """The same work; what becomes of its writing is noted for its own thread, whichever does it."""
+    try:
+        step = next(work)
+        while True:
+            try:
+                given = yield step
+            except Exception as error:  # noqa: BLE001 - the work says what it means
+                attempt.undone |= isinstance(error, StorageConflictError)
+                attempt.stored |= isinstance(error, UncertainError)
+                step = work.throw(error)
+            else:
+                attempt.stored = True
+                step = work.send(given)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+_Groups: TypeAlias = weakref.WeakValueDictionary[tuple[int, object], GroupCommit]
+
+
 class PostgresEngine:
     """One PostgreSQL database, a connection per thread and process.
 
@@ -74,7 +97,8 @@ class PostgresEngine:
         self._local = threading.local()
         self._open: weakref.WeakSet[Link] = weakref.WeakSet()
         self._guard = threading.Lock()
-        self._lanes: weakref.WeakValueDictionary[tuple[int, str], GroupCommit] = weakref.WeakValueDictionary()
+        self._lanes: _Groups = weakref.WeakValueDictionary()  # by vault
+        self._groups: _Groups = weakref.WeakValueDictionary()  # by what works are like
 
     def _link(self) -> Link:
         found: Link | None = getattr(self._local, "link", None)
@@ -135,13 +159,20 @@ class PostgresEngine:
             return
         yield from self._block(f"BEGIN; {_locks(of)}".encode(), of)
 
-    def perform(self, work: Work[T]) -> T:
-        """Do a work, each of its steps in a transaction of its own."""
-        return one_by_one(self, work)
+    def perform(self, work: Work[T], like: object = None) -> T:
+        """Do a work, with what is like it and waits at the same time; others are done beside it.
+
+        See `groupcommit`. A work like no other, and one within a block, is done by its own thread.
+        """
+        if like is None or self.in_transaction():
+            return one_by_one(self, work)
+        with self._attempted(writing=False):
+            return self._alike(like).run(_noted(work, self._attempt()))
 
     def shared(self) -> dict[object, Any]:
-        """Nothing: each thread does its own works."""
-        return {}
+        """What works that are alike and done at the same time share; see `groupcommit`."""
+        group = self._groups.get((os.getpid(), getattr(self._local, "like", None)))
+        return {} if group is None else group.shared()
 
     def together(self, act: Callable[[Transaction], T], of: str = "") -> T:
         """Run `act` in a durable transaction, and again where another one's sake undid it.
@@ -164,10 +195,37 @@ class PostgresEngine:
 
     def _lane(self, of: str) -> GroupCommit:
         """What gathers the steps of one vault, for as long as somebody is at it."""
+        return self._found(self._lanes, of, lambda: GroupCommit(self._done))
+
+    def _done(self, act: Callable[[Link], T], of: Sequence[str]) -> T:
+        with self.write(of[0]) as transaction:
+            return act(transaction)
+
+    def _alike(self, like: object) -> GroupCommit:
+        """What gathers works that are alike, for as long as somebody is at one."""
+        return self._found(self._groups, like, lambda: GroupCommit(self._do, partial(self._at_work, like)))
+
+    def _do(self, act: Callable[[Any], T], of: Sequence[str]) -> T:
+        """An act for several works at once; what ends in a conflict is tried again for each of them."""
+        if len(of) == 1:
+            return self.together(act, of[0])
+        if len(set(of)) > 1:
+            raise RuntimeError("works that are alike are of one vault")
+        return self._shared(act, of[0])
+
+    @contextmanager
+    def _at_work(self, like: object) -> Iterator[None]:
+        self._local.like, before = like, getattr(self._local, "like", None)
+        try:
+            yield
+        finally:
+            self._local.like = before
+
+    def _found(self, groups: _Groups, key: object, made: Callable[[], GroupCommit]) -> GroupCommit:
         with self._guard:
-            found = self._lanes.get((os.getpid(), of))
+            found = groups.get((os.getpid(), key))
             if found is None:
-                found = self._lanes[os.getpid(), of] = GroupCommit(partial(self.write, of))
+                found = groups[os.getpid(), key] = made()
             return found
 
     @contextmanager

@@ -147,10 +147,8 @@ class Records(Facets):
         return [row[0] for row in rows]
 
     def scan(self, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
-        """Every (id, document), opened one after the other from one state of the database (`opener`)."""
-        unseal = self.opener(facets)
-        for record, revision, body in self.stored():
-            yield record, unseal(record, revision, body)
+        """Every (id, document), opened some at a time from one state of the database (`opener`)."""
+        return self.unseal_each(self.stored(), facets)
 
     def stored(self) -> Iterator[tuple[str, int, bytes]]:
         """(id, revision, sealed body) of every record, a few in memory at a time; to be used up at once."""

@@ -354,7 +354,9 @@ def _resealed(keyring: Keyring, collection: str, record: str, revision: int, bod
             return None
         ciphers = {facet.name: cipher for facet, cipher in keyring.record_ciphers(collection)}
         bound = envelope.pack_record(record, revision) + envelope.lp(envelope.pack(*named))
-        texts = [(ciphers[name], ciphers[name].unseal_packed(blob, bound)) for name, blob in named.items()]
+        texts = [
+            (ciphers[name], ciphers[name].unseal_packed(blob, bound), bound) for name, blob in named.items()
+        ]
     except (TamperedError, KeyError):
         return None
-    return envelope.pack_named(dict(zip(named, crypto.seal_all(texts, bound), strict=True)))
+    return envelope.pack_named(dict(zip(named, crypto.seal_all(texts), strict=True)))

@@ -39,9 +39,12 @@ class TextField(fields.Field[str]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("must be text")
-        text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
-        if _BAD_TEXT.search(text) or (not self.lines and _BAD_LINE.search(text)):
-            raise ValidationError("holds a character that is not allowed")
+        if value.isascii() and value.isprintable():  # most is: there is nothing to take out or to refuse
+            text = value.strip()
+        else:
+            text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
+            if _BAD_TEXT.search(text) or (not self.lines and _BAD_LINE.search(text)):
+                raise ValidationError("holds a character that is not allowed")
         if len(text) > self.most:
             raise ValidationError(f"is longer than {self.most} characters")
         return text

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vrm.errors import SettingsError, TamperedError
 from vrm.vault import crypto
-from vrm.vault.crypto import Key, Purpose
+from vrm.vault.crypto import Key, Mac, Purpose
 from vrm.vault.wholefile import sync
 
 _PREFIX = "vrm-server-key-1 "
@@ -31,16 +31,16 @@ class ServerKey:
     def __init__(self, secret: Key) -> None:
         self.pepper = crypto.derive(secret, Purpose.SERVER, "pepper").reveal()
         self._public = crypto.derive(secret, Purpose.SERVER, "public")
-        self._vendor_secret = crypto.derive(secret, Purpose.SERVER, "vendor-secret")
+        self._vendor_secret = _asked_often(secret, "vendor-secret", Purpose.SERVER_VENDOR_SECRET)
         self._vendor_keys = crypto.derive(secret, Purpose.SERVER, "vendor-keys")
         self._registrations = crypto.derive(secret, Purpose.SERVER, "registrations")
         self._vendor_tag = crypto.derive(secret, Purpose.SERVER, "vendor-tag")
         self._limits = crypto.derive(secret, Purpose.SERVER, "limits")
         self._invitations = crypto.derive(secret, Purpose.SERVER, "invitations")
-        self._forms = crypto.derive(secret, Purpose.SERVER, "forms")
+        self._forms = _asked_often(secret, "forms", Purpose.CSRF)
         self._nonces = crypto.derive(secret, Purpose.SERVER, "nonces")
         self._doctor = crypto.derive(secret, Purpose.SERVER, "doctor")
-        self._subjects = crypto.derive(secret, Purpose.SERVER, "subjects")
+        self._subjects = _asked_often(secret, "subjects", Purpose.SERVER_SUBJECT)
         self.signing = crypto.derive(secret, Purpose.SERVER, "signing")  # seed of an Ed25519 pair
         self._user_codes = crypto.derive(secret, Purpose.SERVER, "user-codes")
         self.pairings = crypto.Cipher(
@@ -68,7 +68,7 @@ class ServerKey:
 
     def hash_secret(self, client_id: str, secret: str) -> bytes:
         """What is stored of a vendor's secret. Fast: the secret has 256 random bits."""
-        return crypto.mac(self._vendor_secret, Purpose.SERVER_VENDOR_SECRET, client_id, secret)
+        return self._vendor_secret.of(client_id, secret)
 
     def hash_registration(self, client_id: str, token: str) -> bytes:
         """What is stored of the token by which a vendor changes its registration."""
@@ -83,7 +83,7 @@ class ServerKey:
 
         `asker` is who else is told of that vendor's tokens: towards it she has another name again.
         """
-        return crypto.mac(self._subjects, Purpose.SERVER_SUBJECT, vault, client_id, *asker)[:16].hex()
+        return self._subjects.of(vault, client_id, *asker)[:16].hex()
 
     def limit_key(self, *parts: str) -> bytes:
         """16 bytes under which tries are counted, so that no name or address is stored."""
@@ -99,7 +99,7 @@ class ServerKey:
 
     def form_token(self, session: str, vault: str) -> str:
         """For the forms of a session: that this host made them for this vault."""
-        return crypto.mac(self._forms, Purpose.CSRF, "session", session, vault).hex()
+        return self._forms.of("session", session, vault).hex()
 
     def nonce(self, number: int) -> str:
         """What a vendor's proofs bear in the stretch of time with this number: 22 characters of base64url."""
@@ -116,6 +116,10 @@ class ServerKey:
         if not at.isascii() or not at.isdigit() or len(at) > 12 or abs(int(at) - now) > _PROOF:
             return False
         return crypto.equal(self.proof(int(at)).encode(), text.encode("utf-8", "replace"))
+
+
+def _asked_often(secret: Key, name: str, purpose: Purpose) -> Mac:
+    return Mac(crypto.derive(secret, Purpose.SERVER, name), purpose)
 
 
 def load(path: Path) -> ServerKey:

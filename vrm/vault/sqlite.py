@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from vrm import meters
 from vrm.errors import StorageError
 from vrm.vault import crypto, filelocks, lifting
 from vrm.vault.engine import (
+    Ask,
     MisfitError,
+    Result,
     Row,
     Schema,
-    Step,
     T,
     Transaction,
     Work,
@@ -83,6 +84,19 @@ class _Connection:
         except sqlite3.Error as error:
             raise refused(error) from error
 
+    def send(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement whose answer nobody waits for."""
+        self.execute(sql, parameters)
+
+    def ask(self, statements: Iterable[Ask]) -> Iterator[Result]:
+        """Run each statement when its answer is looked at, to its end.
+
+        What is begun and not read to its end would hold this connection at an old state of the file.
+        """
+        for sql, parameters in statements:
+            cursor = self.execute(sql, parameters)
+            yield Result(_all_of(cursor), cursor.rowcount)
+
     def executemany(
         self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]
     ) -> sqlite3.Cursor:
@@ -92,13 +106,6 @@ class _Connection:
             return self.raw.executemany(sql, rows)
         except _MISFITS as error:
             raise MisfitError(str(error)) from error
-        except sqlite3.Error as error:
-            raise refused(error) from error
-
-    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """Every row; a damaged page shows only while rows are fetched."""
-        try:
-            return self.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise refused(error) from error
 
@@ -162,6 +169,14 @@ class _Connection:
         self.close()
 
 
+def _all_of(cursor: sqlite3.Cursor) -> list[Row]:
+    """The rows that are left; a damaged page shows only while they are fetched."""
+    try:
+        return cursor.fetchall()
+    except sqlite3.Error as error:
+        raise refused(error) from error
+
+
 class SqliteEngine:
     """SQLite in one file: a connection per thread, and one for what threads do together.
 
@@ -189,7 +204,11 @@ class SqliteEngine:
     def _grouped(self) -> GroupCommit:
         """Without keeping the engine: one that was forgotten gives back what it holds."""
         own = weakref.proxy(self)
-        return GroupCommit(lambda: own.write(), lambda: own._at_work(), lambda: own._turn())  # noqa: PLW0108, SLF001
+        return GroupCommit(
+            lambda act, _: own._done(act),  # noqa: SLF001
+            lambda: own._at_work(),  # noqa: PLW0108, SLF001
+            lambda: own._turn(),  # noqa: PLW0108, SLF001
+        )
 
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
@@ -268,19 +287,19 @@ class SqliteEngine:
             connection.execute("BEGIN IMMEDIATE")
             yield from self._block(connection, writing=True)
 
-    def perform(self, work: Work[T]) -> T:
+    def perform(self, work: Work[T], like: object = None) -> T:  # noqa: ARG002 - all are done together
         """Do a work, with those of other threads that wait at the same time.
 
         See `groupcommit`; inside a block its steps join the block.
         """
         own: _Connection | None = getattr(self._local, "connection", None)
         if own is not None and own.depth:
-            return carried_out(work, self._joined)
+            return carried_out(work, lambda step: self._done(step.done))
         return self._group.run(work)
 
-    def _joined(self, step: Step) -> Any:
-        with self.write(step.of) as transaction:
-            return step.act(transaction)
+    def _done(self, act: Callable[[_Connection], T]) -> T:
+        with self.write() as transaction:
+            return act(transaction)
 
     def shared(self) -> dict[object, Any]:
         """What works that are done at the same time share; see `groupcommit`."""
@@ -325,7 +344,7 @@ class SqliteEngine:
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows, inside this thread's transaction if there is one."""
-        return self._connection().fetch(sql, parameters)
+        return _all_of(self._connection().execute(sql, parameters))
 
     def in_transaction(self) -> bool:
         """Whether this thread is inside a block."""
