@@ -390,7 +390,10 @@ def test_a_step_of_the_log_in_that_fails_is_named_and_the_others_go_on(
     vendor.leave(tokens.access_token, RECEIPT)
     with engine.write() as transaction:
         transaction.execute("UPDATE grants SET edition = 'Canary'")
-    found = consent.at_unlock(customer.vault)
+    try:
+        found = consent.at_unlock(customer.vault)
+    except TypeError:
+        pytest.fail("it keeps her out")
     assert [problem for problem in found if "failed" in problem]
     assert titles(customer) == ["Canary Receipt 4711"]
     assert "Canary" not in caplog.text

@@ -135,10 +135,14 @@ def test_nothing_is_answered_whose_entry_follows_the_revocation(town: Town) -> N
             assert began.acquire(timeout=60)
         town.customer.consent.grants.revoke(town.customer.vault, tokens.grant_id)
 
+    with httpx.Client() as http:
+        before = town.read(http, tokens.access_token)
     stopping = threading.Thread(target=stop)
     stopping.start()
     had = [one for some in at_once(_until_refused(town, tokens, began), 2 * MANY) for one in some]
+    began.release(2 * MANY + 10)  # a slow one may have ended it for all, before they asked so often
     stopping.join(60)
+    had.append((True, before.status_code, before.json()))
     events = [entry["event"] for entry in town.committed(tokens.grant_id)]
     end = next(at for at, event in enumerate(events) if event in ENDS)
     after = events[end + 1 :]

@@ -7,7 +7,7 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import SettableClock
 from vrm.consent import endings
-from vrm.consent.credentials import made_at
+from vrm.consent.credentials import made_and_bound
 from vrm.consent.service import Consent
 from vrm.errors import (
     GrantInactiveError,
@@ -74,6 +74,7 @@ def test_no_token_is_made_for_a_place_that_was_not_granted(
 
 def test_a_token_of_0_1_0_does_not_say_when_it_was_made() -> None:
     key = bytes(32)
-    assert made_at("access", [b"vault", b"client", key, b"purchases.item:read", key]) is None
-    assert made_at("refresh", [key, b"client"]) is None
-    assert made_at("access", [b"vault", b"client", key, pack(7), b"purchases.item:read", key]) == 7
+    assert made_and_bound("access", [b"vault", b"client", key, b"purchases.item:read", key]) == (None, "")
+    assert made_and_bound("refresh", [key, b"client"]) == (None, "")
+    told = [b"vault", b"client", key, pack(7), b"purchases.item:read", key]
+    assert made_and_bound("access", told) == (7, "")

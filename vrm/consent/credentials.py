@@ -18,7 +18,7 @@ from vrm.consent.scopes import Part
 from vrm.consent.views import GrantKeys
 from vrm.vault import crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.envelope import unpack
+from vrm.vault.envelope import lp, pack_record, unpack
 
 PREFIXES = {
     "code": "vrm_ac_",
@@ -32,13 +32,17 @@ PREFIXES = {
     "tool": "vrm_tt_",
 }
 _PIECE = 60_000  # bytes of one part in what a token carries
+_BOUND = {kind: crypto.context(Purpose.TOKEN_WRAP, kind) for kind in (*PREFIXES, ELSEWHERE)}
 
 
 def write_token(kind: str, raw: bytes) -> str:
     """Prefix ‖ base64url(32 bytes ‖ CRC-32): the checksum lets a scanner tell a token from noise."""
     prefix = PREFIXES[kind]
-    check = zlib.crc32(prefix.encode() + raw).to_bytes(4, "big")
-    return prefix + base64.urlsafe_b64encode(raw + check).decode()
+    return prefix + base64.urlsafe_b64encode(raw + _checksum(prefix, raw)).decode()
+
+
+def _checksum(prefix: str, raw: bytes) -> bytes:
+    return zlib.crc32(prefix.encode() + raw).to_bytes(4, "big")
 
 
 def written(kind: str) -> str:
@@ -49,16 +53,14 @@ def written(kind: str) -> str:
 def read_token(kind: str, text: str) -> bytes | None:
     """The 32 bytes, or None for anything that is not such a token."""
     prefix = PREFIXES[kind]
-    if len(text) != len(prefix) + 48 or not text.startswith(prefix) or not text.isascii():
+    if len(text) != len(prefix) + 48 or not text.startswith(prefix) or "+" in text or "/" in text:
         return None
-    try:
+    try:  # 48 characters are 36 bytes without a bit to spare: there is one way to write them
         blob = base64.urlsafe_b64decode(text[len(prefix) :])
     except (binascii.Error, ValueError):
         return None
     raw, check = blob[:32], blob[32:]
-    if zlib.crc32(prefix.encode() + raw).to_bytes(4, "big") != check or write_token(kind, raw) != text:
-        return None
-    return raw
+    return raw if _checksum(prefix, raw) == check else None
 
 
 def challenge_of(verifier: str) -> str:
@@ -74,7 +76,7 @@ def split(kind: str, raw: bytes, pepper: bytes) -> tuple[bytes, Key]:
 
 def wrap_cipher(wrapping: Key, kind: str, lookup: bytes, grant_id: str, expires: int) -> Cipher:
     """Seals what the token carries, bound to all that the table says of it in clear."""
-    return Cipher(wrapping, Purpose.TOKEN_WRAP, kind, lookup, grant_id, expires)
+    return Cipher.within(wrapping, _BOUND[kind] + lp(lookup) + pack_record(grant_id, expires))
 
 
 def with_keys(keys: GrantKeys, made: bytes, scopes: tuple[str, ...]) -> list[str | bytes]:
@@ -93,29 +95,34 @@ def without_keys(
     return [audience, made, *(told[at : at + _PIECE] for at in range(0, len(told), _PIECE))]
 
 
-def made_at(kind: str, carried: list[bytes]) -> int | None:
-    """When an access token was made; None where it does not say: one of 0.1.0, or a refresh token."""
-    about = _about(kind, carried)
-    return int.from_bytes(about[0], "big") if about else None
+def made_and_bound(kind: str, carried: list[bytes]) -> tuple[int | None, str]:
+    """When a token was made, and the thumbprint of the key that it is bound to; None and "" for neither.
+
+    A refresh token and an access token of 0.1.0 do not say when.
+    """
+    if kind == "refresh":
+        return None, b"".join(carried[2:]).decode()  # one of 0.1.0 has no third part
+    if kind == "access" and len(carried) % 2:
+        return None, ""
+    about = unpack(carried[3])
+    return int.from_bytes(about[0], "big") if about else None, b"".join(about[1:]).decode()
 
 
 def bound_to(kind: str, carried: list[bytes]) -> str:
     """The thumbprint of the key that an access or refresh token is bound to; "" for none."""
-    if kind == "refresh":
-        return b"".join(carried[2:]).decode()  # one of 0.1.0 has no third part
-    return b"".join(_about(kind, carried)[1:]).decode()
+    return made_and_bound(kind, carried)[1]
 
 
-def _about(kind: str, carried: list[bytes]) -> list[bytes]:
-    """[when it was made, thumbprint]; nothing where it does not say."""
-    if kind == "refresh" or (kind == "access" and len(carried) % 2):
-        return []
-    return unpack(carried[3])
+def carried_scopes(carried: list[bytes]) -> list[str]:
+    """The scopes of an access token."""
+    return [name.decode() for name in carried[_first(carried) :: 2]]
 
 
 def carried_keys(carried: list[bytes]) -> dict[str, Key]:
-    """Scope → key in what an access token carries; one of 0.1.0 does not say when it was made."""
-    first = 4 if len(carried) % 2 == 0 else 3
-    return {
-        name.decode(): Key(key) for name, key in zip(carried[first::2], carried[first + 1 :: 2], strict=True)
-    }
+    """Scope → key in what an access token carries."""
+    return dict(zip(carried_scopes(carried), map(Key, carried[_first(carried) + 1 :: 2]), strict=True))
+
+
+def _first(carried: list[bytes]) -> int:
+    """Where the scopes and their keys begin: one of 0.1.0 does not say when it was made."""
+    return 3 if len(carried) % 2 else 4

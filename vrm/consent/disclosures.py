@@ -111,7 +111,7 @@ class Disclosures:
         text = pad(compact.dumps({"event": event, **detail}), _BUCKET)
         segment, now = self._segment(transaction, vault), self._clock.now()
         sealed = segment.cipher.seal(text, segment.seq + 1, segment.link, now)
-        transaction.execute(_APPEND, (vault, segment.id, segment.seq + 1, now, sealed))
+        transaction.send(_APPEND, (vault, segment.id, segment.seq + 1, now, sealed))
         segment.seq, segment.link = segment.seq + 1, crypto.digest(sealed)
 
     def note_refusal(

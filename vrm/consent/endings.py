@@ -7,7 +7,7 @@ empties the write-ahead log after it.
 
 from __future__ import annotations
 
-from vrm.consent import events, standing
+from vrm.consent import events, places, standing
 from vrm.vault.engine import Transaction
 
 TABLES = (
@@ -60,7 +60,7 @@ def end(transaction: Transaction, grant_id: str, state: str, now: int, *, tell: 
     if tell:
         events.note(transaction, grant_id, _TOLD[state], now)
     end_tokens(transaction, grant_id)
-    transaction.execute("DELETE FROM views WHERE grant_id = ?", (grant_id,))
+    places.clear(transaction, grant_id)
     transaction.execute(
         "DELETE FROM deposits WHERE vault = (SELECT vault FROM grants WHERE grant_id = ?) AND grant_id = ?",
         (grant_id, grant_id),

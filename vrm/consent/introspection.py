@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 from vrm.clock import Clock
 from vrm.consent import narrowing
-from vrm.consent.credentials import bound_to, carried_keys, made_at, read_token, split, wrap_cipher, written
+from vrm.consent.credentials import (
+    carried_scopes,
+    made_and_bound,
+    read_token,
+    split,
+    wrap_cipher,
+    written,
+)
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
 from vrm.consent.scopes import Part
@@ -29,8 +36,7 @@ from vrm.vault.serverkey import ServerKey
 REFRESH = "refresh"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """A live token. `audience` as in `Agreement.resources`; `made` is None where it does not say."""
 
     kind: str
@@ -54,7 +60,7 @@ class _Said(NamedTuple):
     ends: int
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class _Found:
     """A live token of a live grant, opened."""
 
@@ -64,14 +70,8 @@ class _Found:
     expires: int
     agreement: bytes
     carried: list[bytes]
-
-    @property
-    def client_id(self) -> str:
-        return self.carried[1].decode()
-
-    @property
-    def audience(self) -> str:
-        return self.carried[2].decode() if self.kind == ELSEWHERE else HERE
+    client_id: str
+    audience: str
 
 
 class Introspection:
@@ -83,11 +83,7 @@ class Introspection:
         self._clock = clock
 
     def look(self, token: str, asker: Vendor) -> Told | None:
-        """What `asker` may know of a token; None in every other case, and no reason.
-
-        One that several ask for at one moment is opened once, where all find the same stored of it.
-        """
-        shared = self._engine.shared()
+        """What `asker` may know of a token; None in every other case, and no reason."""
         for kind in ("access", ELSEWHERE, REFRESH):
             raw = read_token(written(kind), token)
             if raw is None:
@@ -96,12 +92,8 @@ class Introspection:
             row = self._row(kind, lookup)
             if row is None:
                 continue
-            seen = (kind, lookup, asker.client_id, asker.resource, *row)
-            if seen not in shared:
-                found = _opened(kind, lookup, wrapping, row)
-                shared[seen] = self._told(found, asker) if found and _may_know(asker, found) else None
-            told: Told | None = shared[seen]
-            return told
+            found = _opened(kind, lookup, wrapping, row)
+            return self._told(found, asker) if found and _may_know(asker, found) else None
         return None
 
     def _row(self, kind: str, lookup: bytes) -> Row | None:
@@ -119,6 +111,7 @@ class Introspection:
         if said is None:
             return None
         others = [] if asker.client_id == found.client_id else [asker.client_id]
+        made, jkt = made_and_bound(found.kind, found.carried)
         return Told(
             kind=found.kind,
             client_id=found.client_id,
@@ -127,9 +120,9 @@ class Introspection:
             audience=found.audience,
             scopes=said.scopes,
             parts=said.parts,
-            made=made_at(found.kind, found.carried),
+            made=made,
             expires=min(found.expires, said.ends),
-            jkt=bound_to(found.kind, found.carried),
+            jkt=jkt,
         )
 
     def _said_here(self, found: _Found) -> _Said | None:
@@ -142,8 +135,9 @@ class Introspection:
             return None
         if self._clock.now() >= agreement.expires:
             return None
-        mine = agreement.granted if refresh else carried_keys(carried)
-        scopes = tuple(scope for scope in agreement.granted if scope in mine)
+        granted = agreement.granted
+        mine = granted if refresh else carried_scopes(carried)
+        scopes = tuple(scope for scope in granted if scope in mine)
         parts = tuple(narrowing.cut(agreement.parts, scopes))
         return _Said(agreement.public_id or found.grant_id, scopes, parts, agreement.expires)
 
@@ -154,7 +148,8 @@ def _opened(kind: str, lookup: bytes, wrapping: Key, row: Row) -> _Found | None:
         carried = unpack(wrap_cipher(wrapping, kind, lookup, grant_id, expires).unseal(wrapped))
     except TamperedError:
         return None
-    return _Found(kind, vault, grant_id, expires, agreement, carried)
+    audience = carried[2].decode() if kind == ELSEWHERE else HERE
+    return _Found(kind, vault, grant_id, expires, agreement, carried, carried[1].decode(), audience)
 
 
 def _may_know(asker: Vendor, found: _Found) -> bool:

@@ -58,7 +58,8 @@ def by_resource(allowed: Sequence[str], resource: str | None) -> str:
 
 def cut(parts: Iterable[Part], scopes: Iterable[str]) -> list[Part]:
     """The granted parts as far as a token of these scopes goes."""
-    return [_cut(part, kept) for part in parts if (kept := _kept(part, set(scopes)))]
+    allowed = set(scopes)
+    return [_cut(part, kept) for part in parts if (kept := _kept(part, allowed))]
 
 
 def _kept(part: Part, scopes: set[str]) -> list[str]:

@@ -11,9 +11,10 @@ import calendar
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from vrm.clock import day_of
 from vrm.consent.scopes import CORRECTIONS, Part, is_stored_part, scopes_of, source_of, stream_of, writes
@@ -150,16 +151,15 @@ class Reserve:
             raise TamperedError() from None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`scopes` holds the very bytes that leave; empty, with the reason, where nothing does.
 
     `ends` holds per scope the proleptic day number after which it is outside its period; FOREVER if none.
     """
 
     reason: str = SHARED
-    scopes: Mapping[str, bytes] = field(default_factory=dict)
-    ends: Mapping[str, int] = field(default_factory=dict)
+    scopes: Mapping[str, bytes] = MappingProxyType({})
+    ends: Mapping[str, int] = MappingProxyType({})
 
 
 def period_end(ordered: date, period: str) -> date:
@@ -234,10 +234,11 @@ class Rules:
         if stream == STAMPED:
             if not self._hers(document):
                 return Verdict(document.get("context", {}).get("for") or UNSORTED)
-            if _left_unsorted(document):
-                return Verdict(UNSORTED)
-            if record not in reserve.admitted and waits(document, self._created, reserve, self._today):
-                return Verdict(NEW)
+            if document.get("notes"):  # else nothing says that a vendor left it, or when it came in
+                if _left_unsorted(document):
+                    return Verdict(UNSORTED)
+                if record not in reserve.admitted and waits(document, self._created, reserve, self._today):
+                    return Verdict(NEW)
         return self._leaving.of(stream, document)
 
 
@@ -268,18 +269,19 @@ class Leaving:
         """Per scope the part that lasts longest: a verdict holds, unchanged, until the day that it names."""
         if document is not self._last:
             self._last, self._answers = document, {}
-        if stream not in self._answers:
-            self._answers[stream] = self._judged(stream, document)
-        return self._answers[stream]
+        found = self._answers.get(stream)
+        if found is None:
+            found = self._answers[stream] = self._judged(stream, document)
+        return found
 
     def _judged(self, stream: str, document: Document) -> Verdict:
         scopes: dict[str, bytes] = {}
         ends: dict[str, int] = {}
         reason, day = "filter", self._day
         for part in self._parts.get(stream, ()):
-            if not part.lets_in(document):
+            if part.rows is not None and not part.rows(document):
                 continue
-            last = part.last_day(document)
+            last = part.last_day(document) if part.period else FOREVER
             if last != FOREVER and last < day:
                 reason = "period"
                 continue
@@ -296,23 +298,17 @@ class _Limits:
     def __init__(self, part: Part) -> None:
         self.cuts = [(f"{datatype}:read", datatype.partition(".")[2]) for datatype in part["datatypes"]]
         self.fields: list[str] | None = part.get("fields")
-        self._rows = row_filter(part) if "filter" in part else None
-        self._period: str = part.get("period", "")
+        self.rows = row_filter(part) if "filter" in part else None  # those that the part asks for
+        self.period: str = part.get("period", "")
         self._ends: dict[str, int] = {}  # day of the order → last day within the period
 
-    def lets_in(self, document: Document) -> bool:
-        """Whether the part asks for this row."""
-        return self._rows is None or bool(self._rows(document))
-
     def last_day(self, document: Document) -> int:
-        """The number of the last day on which the row lies within the period; FOREVER without one."""
-        if not self._period:
-            return FOREVER
+        """The number of the last day on which the row lies within the period."""
         ordered = document.get("order", {}).get("ordered")
         if not ordered:
             return date.min.toordinal()  # without a date nothing proves that it lies within
         if ordered not in self._ends:
-            self._ends[ordered] = period_end(date.fromisoformat(ordered), self._period).toordinal()
+            self._ends[ordered] = period_end(date.fromisoformat(ordered), self.period).toordinal()
         return self._ends[ordered]
 
 

@@ -13,10 +13,10 @@ import logging
 from binascii import hexlify
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from vrm.clock import Clock, ordinal, rfc3339
-from vrm.consent import filters
+from vrm.consent import filters, places
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.filters import EVERYTHING, Fits, Wanted
@@ -39,21 +39,18 @@ from vrm.errors import (
 from vrm.vault import crypto
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.crypto import Cipher, Key, Purpose
-from vrm.vault.engine import Engine, Row, Step, T, Transaction, Work, performed
+from vrm.vault.engine import Ask, Engine, Row, Step, T, Transaction, Work, performed
 from vrm.vault.envelope import unpack
 from vrm.vault.serverkey import ServerKey
 
 _LOG = logging.getLogger("vrm.reader")
-_ONE = (
-    "SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND item = ? AND shelf = ?"
-    " AND sealed IS NOT NULL"
-)
 _ALL, _SHOWN = (
     f"SELECT seq, item, updated, sealed FROM views WHERE grant_id = ? AND shelf = ? AND seq > ?{kept}"
     " AND updated >= ? ORDER BY seq LIMIT ?"
     for kept in ("", " AND sealed IS NOT NULL")
 )
 _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
+_USE = f"UPDATE grants SET last_used = ?, reads = reads + 1 WHERE {_LIVE}"
 
 
 @dataclass(slots=True, repr=False)
@@ -154,9 +151,12 @@ class Reader:
             bound_to("access", carried),
         )
 
-    def perform(self, reading: Work[T]) -> T:
-        """Do a reading from its token to its answer, with those of other threads."""
-        return self._engine.perform(reading)
+    def perform(self, reading: Work[T], like: object = None) -> T:
+        """Do a reading from its token to its answer, with those of other threads.
+
+        `like`: by the same token.
+        """
+        return self._engine.perform(reading, like)
 
     def refuse(self, access: Access, reason: str, what: str) -> None:
         """Note for the customer that a vendor tried something that it may not."""
@@ -236,8 +236,8 @@ class Reader:
         state = self._state(access)
         found = selection.page(limit, after, state)
 
-        def settle(transaction: Transaction) -> tuple[list[bytes], int | None]:
-            self._enter(transaction, access)
+        def settle(transaction: Transaction, used: Any) -> tuple[list[bytes], int | None]:
+            self._enter(transaction, access, used)
             now = self._state(access)
             shown = found if now == state else selection.page(limit, after, now)
             self._note_read(transaction, access, opener, len(shown[0]))
@@ -308,12 +308,16 @@ class Reader:
             found = access.openers[stream] = Opener(access, stream, scopes, ordinal(self._clock))
         return found
 
-    def _enter(self, transaction: Transaction, access: Access) -> None:
-        """The state check and the spending of a proof: part of the transaction that writes the log entry."""
+    def _use(self, access: Access) -> Ask:
+        """What asks whether the grant lives, and counts the reading."""
         now = self._clock.now()
-        cursor = transaction.execute(
-            f"UPDATE grants SET last_used = ?, reads = reads + 1 WHERE {_LIVE}", (now, access.grant_id, now)
-        )
+        return _USE, (now, access.grant_id, now)
+
+    def _enter(self, transaction: Transaction, access: Access, cursor: Any) -> None:
+        """The state check, by what `_use` found, and the spending of a proof.
+
+        Part of the transaction that writes the log entry.
+        """
         if cursor.rowcount != 1:
             raise GrantInactiveError()
         if access.proof is not None:
@@ -326,31 +330,37 @@ class Reader:
         return GrantInactiveError()
 
     def _take_one(self, access: Access, opener: Opener, item: bytes) -> Work[Row | None]:
-        def take(transaction: Transaction) -> Row | None:
-            self._enter(transaction, access)
-            found = transaction.execute(_ONE, (access.grant_id, item, opener.shelf)).fetchone()
-            self._note_read(transaction, access, opener, 1 if found else 0)
-            return cast("Row | None", found)
+        place = (access.grant_id, item, opener.shelf)
 
-        return self._settled(access, take)
+        def take(transaction: Transaction, used: Any, rows: Any) -> Row | None:
+            self._enter(transaction, access, used)
+            found = rows.fetchone() or places.newest(self._engine, *place)
+            shown = found if found and found[-1] is not None else None
+            self._note_read(transaction, access, opener, 1 if shown else 0)
+            return shown
+
+        return self._settled(access, take, (places.NOTED, place))
 
     def _take(
         self, access: Access, opener: Opener, count: int, after: int, since: int, *, gone: bool = False
     ) -> Work[list[Row]]:
         place = (access.grant_id, opener.shelf, after, since, count)
 
-        def take(transaction: Transaction) -> list[Row]:
-            self._enter(transaction, access)
-            rows: list[Row] = transaction.execute(_ALL if gone else _SHOWN, place).fetchall()
+        def take(transaction: Transaction, used: Any, found: Any) -> list[Row]:
+            self._enter(transaction, access, used)
+            rows: list[Row] = found.fetchall()
             self._note_read(transaction, access, opener, min(len(rows), count - 1))
             return rows
 
-        return self._settled(access, take)
+        return self._settled(access, take, (_ALL if gone else _SHOWN, place))
 
-    def _settled(self, access: Access, act: Callable[[Transaction], T]) -> Work[T]:
-        """What a reading does in its one transaction; a refusal is noted for the customer."""
+    def _settled(self, access: Access, act: Callable[..., T], *asks: Ask) -> Work[T]:
+        """What a reading does in its one transaction, given what `_use` and `asks` find.
+
+        A refusal is noted for the customer.
+        """
         try:
-            result: T = yield Step(act, access.vault)
+            result: T = yield Step(act, access.vault, lambda: (self._use(access), *asks))
         except (GrantInactiveError, ReplayError) as error:
             self.refuse(access, "proof used" if isinstance(error, ReplayError) else "grant ended", "")
             raise

@@ -14,6 +14,7 @@ from vrm.vault import crypto, envelope
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Row
 
+Sealing = tuple[bytes, tuple[Cipher, bytes, bytes]]  # of a part: its packed label, for `crypto.seal_all`
 _BUCKET = 256  # bytes: as coarse as the records', so that lengths do not join a view to the store
 _DAY = 4  # bytes of the last day before the text
 _ENDLESS = policy.FOREVER.to_bytes(_DAY, "big")
@@ -30,6 +31,12 @@ def padded(verdict: policy.Verdict) -> list[tuple[str, bytes]]:
         (scope, envelope.pad(verdict.ends[scope].to_bytes(_DAY, "big") + text, _BUCKET))
         for scope, text in verdict.scopes.items()
     ]
+
+
+def sealed_rows(rows: Sequence[Sequence[Sealing]]) -> list[bytes]:
+    """The stored bytes of rows of these parts, all sealed at once."""
+    blobs = iter(crypto.seal_all([one for row in rows for _, one in row]))
+    return [b"".join([envelope.headed(head, next(blobs)) for head, _ in row]) for row in rows]
 
 
 class RowCiphers:
@@ -55,13 +62,16 @@ class RowCiphers:
             ((scope, (_, cipher)),) = self._parts.items()
             self._only = (scope, cipher, self._heads[scope])
 
-    def seal(self, verdict: policy.Verdict, item: bytes, seq: int) -> bytes:
-        """The stored bytes of a row: per scope an envelope around last day ‖ padded JSON."""
-        place, sealed = envelope.pack_place(item, seq), []
-        for scope, text in padded(verdict):
-            part = self._parts[scope][1].seal_packed(text, place)
-            sealed.append(envelope.headed(self._heads[scope], part))
-        return b"".join(sealed)
+    def seal_all(self, rows: Sequence[tuple[policy.Verdict, bytes, int]]) -> list[bytes]:
+        """Each (what leaves, item, seq) as it is stored: per scope an envelope of last day ‖ padded JSON."""
+        places = envelope.pack_places([(item, seq) for _, item, seq in rows])
+        parts = self._parts
+        return sealed_rows(
+            [
+                [(self._heads[scope], (parts[scope][1], text, place)) for scope, text in padded(verdict)]
+                for (verdict, _, _), place in zip(rows, places, strict=True)
+            ]
+        )
 
     def open(self, sealed: bytes, item: bytes, seq: int) -> dict[str, tuple[int, bytes]]:
         """Scope → (last day, JSON) of a row, for these scopes; TamperedError for one moved or altered."""

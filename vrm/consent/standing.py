@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vrm.consent import events
 from vrm.consent.policy import AT_ONCE, Agreement, Leaving, Reserve, Rules
-from vrm.consent.rows import RowCiphers, shelf
+from vrm.consent.rows import RowCiphers, Sealing, shelf
 from vrm.consent.scopes import is_reading
 from vrm.errors import TamperedError
 from vrm.vault import compact, crypto, envelope
@@ -61,13 +61,18 @@ class Kept:
         """Where the rows of a stream stand."""
         return bytes.fromhex(self._shelves[stream])
 
-    def seal(self, parts: Iterable[tuple[str, bytes]], item: bytes) -> bytes:
-        """The stored bytes of a row at the newest position, as `RowCiphers.seal` makes them of a verdict."""
-        place, sealed = envelope.pack_place(item, self.seq), []
+    @property
+    def shelves(self) -> list[bytes]:
+        """Where its rows stand."""
+        return list(map(bytes.fromhex, self._shelves.values()))
+
+    def sealing(self, parts: Iterable[tuple[str, bytes]], item: bytes) -> list[Sealing]:
+        """What is to be sealed of a row at the newest position, for `sealed_rows`."""
+        place, found = envelope.pack_place(item, self.seq), []
         for scope, text in parts:
             head, cipher = self._sealing.get(scope) or self._of(scope)
-            sealed.append(envelope.headed(head, cipher.seal_packed(text, place)))
-        return b"".join(sealed)
+            found.append((head, (cipher, text, place)))
+        return found
 
     def _of(self, scope: str) -> tuple[bytes, Cipher]:
         label, bound, key = self._scopes[scope]
@@ -145,7 +150,8 @@ def mark(roster: Any, rows: Iterable[Row]) -> bytes:
     """
     try:
         told = [b"%d " % len(roster), roster]
-        for grant_id, wrapped, agreement, reserve, expires, *_ in sorted(rows):
+        for row in sorted(rows):
+            grant_id, wrapped, agreement, reserve, expires = row[:5]
             sizes = f"{grant_id} {expires} {len(wrapped)} {len(agreement)} {len(reserve)} "
             told += (sizes.encode(), wrapped, agreement, reserve)
         return crypto.digest(b"".join(told))

@@ -290,7 +290,8 @@ class Tokens:
             _spend_proof(proof, transaction)
             if not self._as_found(transaction, found, *change):
                 return None
-            transaction.executemany(_INSERT, pair.rows)
+            for row in pair.rows:
+                transaction.send(_INSERT, row)
             if found.parent is not None:
                 self._answered(transaction, found.parent)
             self._log.note(transaction, found.vault, "refreshed", grant_id=found.grant_id, **_named(vendor))
@@ -355,13 +356,11 @@ class Tokens:
     def first_use(self, transaction: Transaction, lookup: bytes, parent: bytes) -> None:
         """A token of a new pair was used: the lost-answer copy of the pair is deleted."""
         self._answered(transaction, parent)
-        transaction.execute("UPDATE tokens SET parent = NULL WHERE lookup = ?", (lookup,))
+        transaction.send("UPDATE tokens SET parent = NULL WHERE lookup = ?", (lookup,))
 
     @staticmethod
     def _answered(transaction: Transaction, parent: bytes) -> None:
-        transaction.execute(
-            "UPDATE tokens SET replay = NULL WHERE lookup = ? AND replay IS NOT NULL", (parent,)
-        )
+        transaction.send("UPDATE tokens SET replay = NULL WHERE lookup = ? AND replay IS NOT NULL", (parent,))
 
     def revoke(self, token: str, vendor: Vendor) -> None:
         """RFC 7009: end an access token, or with a refresh token the grant itself.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vrm.clock import Clock, today
-from vrm.consent import endings, filters, policy, postings
+from vrm.consent import endings, filters, places, policy, postings
 from vrm.consent.keeping import Keeping
 from vrm.consent.policy import Agreement, Reserve
 from vrm.consent.rows import RowCiphers, in_period, shelf
@@ -35,14 +35,8 @@ from vrm.vault.roster import open_roster
 if TYPE_CHECKING:
     from vrm.consent.disclosures import Disclosures  # which reads grants through this module
 
-TABLES = (
-    "CREATE TABLE views (grant_id TEXT NOT NULL, shelf BLOB NOT NULL, seq INTEGER NOT NULL, "
-    " item BLOB NOT NULL, updated INTEGER NOT NULL, sealed BLOB,"
-    " PRIMARY KEY (grant_id, shelf, seq)) WITHOUT ROWID",
-    "CREATE UNIQUE INDEX views_item ON views (grant_id, item)",
-)
-_INSERT = "INSERT INTO views (grant_id, shelf, seq, item, updated, sealed) VALUES (?, ?, ?, ?, ?, ?)"
 _MANY, _FEW = 256, 1000  # rows: changed since the last posting; in a view that is posted in no time
+_BATCH = 256  # rows that are sealed together
 GRANT_COLUMNS = "grant_id, wrapped, agreement, reserve, expires"
 LOGGED = "log"  # entry of the roster: from the first grant on, there are sealed heads of the log
 
@@ -192,16 +186,20 @@ class Views:
         self, transaction: Transaction, grant: OpenGrant, rows: Mapping[str, Mapping[bytes, policy.Verdict]]
     ) -> None:
         """Write a new grant's view: stream → (item id → what leaves)."""
-        name, seal, now = grant.grant_id, grant.ciphers().seal, self._clock.now()
+        name, ciphers, now = grant.grant_id, grant.ciphers(), self._clock.now()
         items = [(stream, item, rows[stream][item]) for stream in rows for item in sorted(rows[stream])]
         texts = ((stream, seq, verdict.scopes) for seq, (stream, _, verdict) in enumerate(items, 1))
         _lay(transaction, grant, len(items) + 1, texts)
-        places = {stream: shelf(grant.keys.common, stream) for stream in rows}
-        stored = (
-            (name, places[stream], seq, item, now, seal(verdict, item, seq))
-            for seq, (stream, item, verdict) in enumerate(items, 1)
-        )
-        transaction.executemany(_INSERT, stored)
+        shelves = {stream: shelf(grant.keys.common, stream) for stream in rows}
+        for first in range(0, len(items), _BATCH):
+            some = list(enumerate(items[first : first + _BATCH], first + 1))
+            sealed = ciphers.seal_all([(verdict, item, seq) for seq, (_, item, verdict) in some])
+            stored = [
+                (name, shelves[stream], seq, item, now, blob)
+                for (seq, (stream, item, _)), blob in zip(some, sealed, strict=True)
+            ]
+            transaction.executemany(places.STORE, stored)
+        places.note_all(transaction, name)
         transaction.execute(
             "UPDATE grants SET seq = ?, edition = ? WHERE grant_id = ?",
             (len(items), len(items) + 1, grant.grant_id),
@@ -262,9 +260,8 @@ class Views:
 
         The rest is posted anew, so that nothing tells of what left.
         """
-        places = [shelf(grant.keys.common, stream) for stream in grant.agreement.streams]
-        others = f" AND shelf NOT IN ({', '.join('?' * len(places))})" if places else ""
-        transaction.execute(f"DELETE FROM views WHERE grant_id = ?{others}", (grant.grant_id, *places))
+        kept = [shelf(grant.keys.common, stream) for stream in grant.agreement.streams]
+        places.clear(transaction, grant.grant_id, kept)
         self.post(transaction, grant)
 
     def retire(self, transaction: Transaction, grant: OpenGrant) -> None:
@@ -273,9 +270,10 @@ class Views:
         view = self._standing.one(grant, today(self._clock))
         ciphers, keeping = grant.ciphers(), self._keeping(transaction, [view])
         rows = self._engine.all(
-            "SELECT item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL", (grant.grant_id,)
+            "SELECT shelf, item, seq, sealed FROM views WHERE grant_id = ? AND sealed IS NOT NULL",
+            (grant.grant_id,),
         )
-        for item, seq, sealed in rows:
+        for place, item, seq, sealed in rows:
             try:
                 parts = ciphers.open(sealed, item, seq)
             except TamperedError:
@@ -284,7 +282,7 @@ class Views:
             if not kept or len(kept) < len(parts):
                 scopes = {scope: text for scope, (_, text) in kept.items()}
                 ends = {scope: last for scope, (last, _) in kept.items()}
-                keeping.set(view, "", item, policy.Verdict("period", scopes, ends))
+                keeping.set(view, place, item, policy.Verdict("period", scopes, ends))
         keeping.finish()
 
     def count(self, grant_id: str) -> int:
