@@ -365,7 +365,7 @@ def test_a_slow_answer_ends_with_the_time_for_the_whole_call(script: object) -> 
         began = time.monotonic()
         with pytest.raises(OutboundError):
             way_out(timeout=0.3).get(url)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 2.5
 
 
 def test_a_slow_handshake_ends_with_it_too() -> None:
@@ -373,7 +373,7 @@ def test_a_slow_handshake_ends_with_it_too() -> None:
         began = time.monotonic()
         with pytest.raises(OutboundError):
             way_out(timeout=0.3).get(url.replace("http:", "https:"))
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 2.5
 
 
 def test_time_that_is_over_between_two_reads_ends_it() -> None:
@@ -391,7 +391,7 @@ def test_a_slow_resolver_ends_with_it_too() -> None:
     began = time.monotonic()
     with pytest.raises(OutboundError):
         Outbound(timeout=0.2, resolve=lambda *_: held.wait(5) and []).get("https://books.example/")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4
     held.set()
 
 

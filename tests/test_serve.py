@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import multiprocessing
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.serving import free_port
+from vrm.serve import joined
 
 PATIENCE = 60.0  # seconds, on a machine that has other things to do
 NUMBER = re.compile(r"^(vrm_[a-z0-9_]+)(\{[^}]*\})? ([0-9.e+-]+)$")
@@ -217,3 +219,27 @@ def test_without_an_address_nobody_tells_numbers(running: Running) -> None:
 
 def _has_ss() -> bool:
     return any(Path(folder, "ss").exists() for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"))
+
+
+def test_a_worker_of_whose_end_another_thread_heard_first_is_no_worker_that_goes_on() -> None:
+    worker = multiprocessing.get_context("fork").Process(target=os.getpid)
+    worker.start()
+    os.waitpid(worker.pid or 0, 0)  # as granian's own thread, which has not said so yet
+
+    def say() -> None:
+        time.sleep(0.2)
+        worker._popen.returncode = 0  # type: ignore[attr-defined]
+
+    threading.Thread(target=say).start()
+    joined(worker, 30)
+    assert worker.exitcode == 0
+
+
+def test_one_that_does_not_end_is_waited_for_no_longer_than_said() -> None:
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    joined(worker, 0.1)
+    assert worker.is_alive()
+    worker.kill()
+    joined(worker)
+    assert worker.exitcode == -signal.SIGKILL

@@ -9,8 +9,9 @@ bodies that do not say their length (411), are cut off (400), and one too many a
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from werkzeug.exceptions import ClientDisconnected, HTTPException, LengthRequired, ServiceUnavailable
@@ -22,7 +23,8 @@ LARGE: Final = 768 * 1024  # bytes; only uploads are larger
 THREADS: Final = 8  # of a server process; those that the places below leave over go on reading
 PLACES: Final = 4  # bodies at a time that a server process waits for
 LARGE_PLACES: Final = 1  # uploads, counted apart: one may take minutes
-TURN: Final = 0.05  # seconds to wait for a place; whoever has all there is done sooner
+STALLED: Final = 0.5  # seconds after which whoever has a place is taken for one who stalls
+TURN: Final = 0.05  # seconds to wait for a place that only those have
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -32,13 +34,39 @@ class Input(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+class Places:
+    """So many bodies are waited for at once. A queue of what is free costs a tenth of a semaphore."""
+
+    def __init__(self, count: int) -> None:
+        self._free: SimpleQueue[None] = SimpleQueue()
+        self._taken = 0.0  # when the last one was
+        for _ in range(count):
+            self.give_back()
+
+    def take(self) -> bool:
+        """Whether there is one.
+
+        Many who come at once wait for each other: a body often follows its head by some milliseconds. Those
+        who stall are waited for no longer than `TURN`, or they would hold the threads of all others.
+        """
+        try:
+            self._free.get(timeout=max(TURN, self._taken + STALLED - monotonic()))
+        except Empty:
+            return False
+        self._taken = monotonic()
+        return True
+
+    def give_back(self) -> None:
+        """Let somebody else have it."""
+        self._free.put(None)
+
+
 class WholeBodies:
     """WSGI middleware: hands the application a `Body`."""
 
     def __init__(self, app: Wsgi) -> None:
         self._app = app
-        self._places = threading.BoundedSemaphore(PLACES)
-        self._large_places = threading.BoundedSemaphore(LARGE_PLACES)
+        self._places, self._large_places = Places(PLACES), Places(LARGE_PLACES)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         length = _length(environ)
@@ -62,7 +90,7 @@ def _length(environ: Environ) -> int | None:
 class Body(io.RawIOBase):
     """One request's body, read as it is asked for; holds its place from the first byte to the last."""
 
-    def __init__(self, stream: Input, length: int | None, places: threading.Semaphore) -> None:
+    def __init__(self, stream: Input, length: int | None, places: Places) -> None:
         super().__init__()
         self._stream, self._places = stream, places
         self._placed = False
@@ -73,30 +101,41 @@ class Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            return 0
+        chunk = self._chunk(len(buffer)) if self._left else b""
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def _chunk(self, most: int) -> bytes:
+        """What comes next, of so many bytes at most; raises why nothing does."""
         if self._refusal is None:
             self._refusal = self._take_place()
-        chunk = b"" if self._refusal else self._next(min(len(buffer), self._left, CHUNK))
+        chunk = b"" if self._refusal else self._next(min(most, self._left, CHUNK))
         if self._refusal is not None:
             self.let_go()
             raise self._refusal
-        buffer[: len(chunk)] = chunk
         self._left -= len(chunk)
         if not self._left:
             self.let_go()
-        return len(chunk)
+        return chunk
+
+    def readall(self) -> bytes:
+        """All that is left; `io` would ask once more than there is to read."""
+        parts = []
+        while self._left:
+            parts.append(self._chunk(CHUNK))
+        return b"".join(parts)
 
     def let_go(self) -> None:
         """Give the place back; nothing more is read."""
         if self._placed:
             self._placed = False
-            self._places.release()
+            self._places.give_back()
 
     def _take_place(self) -> HTTPException | None:
-        if not self._placed:
-            self._placed = self._places.acquire(timeout=TURN)
-        return None if self._placed else ServiceUnavailable(retry_after=5)
+        if not self._placed and not self._places.take():
+            return ServiceUnavailable(retry_after=5)
+        self._placed = True
+        return None
 
     def _next(self, count: int) -> bytes:
         try:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import partial
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +238,7 @@ class _Server(MPServer):
     def _spawn_worker(self, *given: Any, **named: Any) -> WorkerProcess:
         made = super()._spawn_worker(*given, **named)
         made.start = partial(self._start, made, made.start)  # type: ignore[method-assign]
+        made.join = partial(joined, made.inner)  # type: ignore[method-assign]
         return made
 
     def _start(self, made: WorkerProcess, start: Callable[[], None]) -> None:
@@ -249,6 +252,20 @@ class _Server(MPServer):
             if _ready(self.state, made.inner.pid).exists() or not made.inner.is_alive():
                 return
             time.sleep(0.05)
+
+
+def joined(worker: BaseProcess, timeout: float | None = None) -> None:
+    """Wait for a worker's end until all of this process know of it.
+
+    Granian has a thread that waits for it, too. Where that hears of it first, and has not said so yet, the
+    worker seems to go on, and is said to be killed.
+    """
+    worker.join(timeout)
+    ended = connection.wait([worker.sentinel], 0)
+    for _ in range(_PATIENCE if ended else 0):
+        if not worker.is_alive():
+            return
+        time.sleep(0.05)
 
 
 def require_fit() -> None:

@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 from tests.hostile.importers.files import COLUMNS, GOOD, NAME, zipped
 from vrm.api import guards
 from vrm.api.oauth import authorize
-from vrm.api.oauth.clients import basic_credentials
+from vrm.api.oauth.parameters import basic_credentials
 from vrm.consent import scopes, vendors
 from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.errors import (

@@ -53,7 +53,8 @@ class Direct:
             return self._app(environ, start_response)
         opened: list[Access] = []
         try:
-            answer = self._reader.perform(self._reading(environ, path, query, opened))
+            reading = self._reading(environ, path, query, opened)
+            answer = self._reader.perform(reading, environ["HTTP_AUTHORIZATION"])
         except Exception as error:  # noqa: BLE001 - whatever it is, Flask answers it
             environ[REFUSED] = error, opened[0].proof if opened else None
             return self._app(environ, start_response)

@@ -127,9 +127,9 @@ def read(
     collection: Collection, form: Mapping[str, str], document: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Document:
     """`document` with the posted inputs written over it, not yet validated."""
-    made: Document = {name: dict(fields) for name, fields in deepcopy(dict(document or {})).items()}
-    for facet in collection.facets:
-        made.setdefault(facet.name, {})
+    made: Document = {facet.name: {} for facet in collection.facets}
+    if document:
+        made |= {name: dict(fields) for name, fields in deepcopy(dict(document)).items()}
     for facet_name, field, name in _inputs(collection.name):
         text = form.get(name)
         if text is None:

@@ -6,7 +6,6 @@ stays in memory, and each page says how much it accepts before the body is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 from typing import IO, Any
 from urllib.parse import unquote_plus
@@ -37,17 +36,17 @@ class FormParser(FormDataParser):
 def form_pairs(body: bytes) -> list[tuple[str, str]]:
     """Names and values of a posted form, as Werkzeug reads them; none in what is no text."""
     try:
-        return list(_pairs(body.decode()))
+        pairs = body.decode().split("&")
     except UnicodeDecodeError:
         return []
-
-
-def _pairs(body: str) -> Iterator[tuple[str, str]]:
-    for pair in body.split("&"):
-        if pair:
-            name, _, value = pair.partition("=")
-            plain = "%" not in pair and "+" not in pair
-            yield (name, value) if plain else (_unquoted(name), _unquoted(value))
+    found = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if "%" in pair or "+" in pair:
+            name, value = _unquoted(name), _unquoted(value)
+        if name or equals:
+            found.append((name, value))
+    return found
 
 
 def _unquoted(text: str) -> str:

@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from vrm.api.oauth.clients import basic_credentials, redirect_matches
+from vrm.api.oauth.clients import redirect_matches
+from vrm.api.oauth.parameters import basic_credentials
 from vrm.consent.vendors import Vendor
 
 

@@ -17,7 +17,6 @@ from vrm.api.oauth.parameters import Parameters, StrictRequest
 from vrm.consent import introspection
 from vrm.consent.credentials import read_token, split, write_token
 from vrm.consent.service import Consent
-from vrm.vault.engine import Work
 from vrm.vault.sqlite import SqliteEngine
 
 HERE = "http://127.0.0.1:8600"
@@ -54,29 +53,6 @@ def test_a_token_that_was_opened_shows_no_key(tokens: dict[str, Any], consent: C
     assert found is not None
     assert found.carried
     assert repr(found.carried[2]) not in repr(found)
-
-
-def test_who_asks_at_one_moment_is_told_what_is_so_and_each_its_own(
-    shop: Shop, shelf: Shop, abroad: dict[str, Any], customer: Customer, consent: Consent
-) -> None:
-    token, ask = abroad["access_token"], consent.introspection.look
-    seen: list[introspection.Told | None] = []
-
-    def at_once() -> Work[None]:
-        mine, its = shop.vendor, shelf.vendor
-        seen.extend([ask(token, mine), ask(token, mine), ask(token, its), ask(abroad["refresh_token"], its)])
-        consent.grants.revoke(customer.vault, abroad["grant_id"])
-        seen.append(ask(token, mine))
-        return
-        yield
-
-    consent.engine.perform(at_once())
-    assert seen[0] is not None
-    assert seen[2] is not None
-    assert seen[0] == seen[1] != seen[2]
-    assert seen[3:] == [None, None]
-    if isinstance(consent.engine, SqliteEngine):
-        assert seen[0] is seen[1]
 
 
 def test_a_secret_that_comes_twice_at_one_moment_is_looked_for_once(shop: Shop, consent: Consent) -> None:

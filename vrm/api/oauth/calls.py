@@ -17,7 +17,6 @@ from flask import Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
 from vrm.api import guards
-from vrm.api.oauth.clients import basic_credentials
 from vrm.api.oauth.introspect import INTROSPECT
 from vrm.api.oauth.parameters import MAX_REQUEST, Parameters, StrictRequest, from_form, pairs
 from vrm.api.oauth.server import OAuthServer
@@ -28,6 +27,7 @@ from vrm.vault import compact
 from vrm.vault.engine import Work, one_by_one
 
 Act = Callable[[StrictRequest], Work[Answer]]
+TOKEN = "/oauth/token"
 REFUSED = "vrm.oauth.refused"  # in an environ: the error that was met with
 _TOLD = {name for name, _ in default_json_headers}  # by the endpoints themselves
 _PROTECTION: Final = [header for header in guards.SECURITY_HEADERS.items() if header[0] not in _TOLD]
@@ -35,7 +35,7 @@ _PROTECTION: Final = [header for header in guards.SECURITY_HEADERS.items() if he
 
 def answered_by(server: OAuthServer) -> dict[str, Act]:
     """Address → what answers it."""
-    return {"/oauth/token": server.token, "/oauth/revoke": server.revoke, INTROSPECT: server.introspect}
+    return {TOKEN: server.token, "/oauth/revoke": server.revoke, INTROSPECT: server.introspect}
 
 
 class Calls:
@@ -66,18 +66,16 @@ class Calls:
         return [body]
 
     def _do(self, act: Act, request: StrictRequest, address: str) -> Answer:
-        """With what others ask for at this moment, where that is much the same and nobody waits for long."""
-        if _is_frequent(request, address):
+        """With what others ask for at this moment, where all wait for one disk and nobody else for long."""
+        if address == TOKEN and _renews_by_secret(request):
             return self._engine.perform(act(request))
         return one_by_one(self._engine, act(request))
 
 
-def _is_frequent(request: StrictRequest, address: str) -> bool:
-    """Whether it is a refresh or a look at a token, by a secret: so no key or document is fetched for it."""
-    if address != INTROSPECT and request.payload.data.get("grant_type") != "refresh_token":
-        return False
-    named = basic_credentials(request.sent.get("Authorization", ""))
-    return named is not None and not is_address(named[0])
+def _renews_by_secret(request: StrictRequest) -> bool:
+    """Whether it is a refresh for which no key and no document is fetched."""
+    renews = request.payload.data.get("grant_type") == "refresh_token"
+    return renews and request.basic is not None and not is_address(request.basic[0])
 
 
 def left_over(act: Act) -> Callable[[], Response]:

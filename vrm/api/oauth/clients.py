@@ -9,11 +9,9 @@ Unknown, blocked and wrong are one and the same answer.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import SplitResult, unquote_plus, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from authlib.consts import default_json_headers
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidClientError, InvalidRequestError
@@ -94,21 +92,6 @@ def _loopback(uri: str) -> SplitResult | None:
     return parts._replace(netloc=shown)
 
 
-def basic_credentials(header: str) -> tuple[str, str] | None:
-    """Client id and secret of a Basic header; None when it is not exactly one well-formed pair."""
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        pair = base64.b64decode(encoded.strip(" "), validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        return None
-    client_id, colon, secret = pair.partition(":")
-    if not colon or not client_id or not secret:
-        return None
-    return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 section 2.3.1: form-encoded first
-
-
 Query = Callable[[str], OAuthClient | None]
 Way = Callable[[Query, StrictRequest], OAuthClient | None]
 
@@ -120,13 +103,12 @@ def by_basic(
 
     What proves itself at one moment by the same secret is looked for once (`Engine.shared`).
     """
-    header = request.sent.get("Authorization")
-    if header is None:
+    if request.authorization is None:
         return None
     sent = request.payload.data
     if _ELSEWHERE & sent.keys():
         raise InvalidRequestError("more than one way of client authentication")
-    credentials = basic_credentials(header)
+    credentials = request.basic
     if credentials is None:
         raise UnknownClientError()
     if sent.get("client_id", credentials[0]) != credentials[0]:

@@ -52,7 +52,7 @@ REFUSALS = {
 def require_tool(server: Any, asked: StrictRequest) -> None:
     """Refuse all but the built-in client; a vendor that proves itself hears that this is not for vendors."""
     sent = asked.payload.data
-    proves = "Authorization" in asked.sent or _PROOFS & sent.keys()
+    proves = asked.authorization is not None or _PROOFS & sent.keys()
     if sent.get("client_id") == TOOL and not proves:
         return
     server.authenticate_client(asked, METHODS)

@@ -23,7 +23,7 @@ from vrm.consent.proofs import Proof
 from vrm.errors import NonceError, ProofError
 
 ALGORITHMS = list(jose.ALGORITHMS)
-HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"
+NONCE_HEADER = "DPoP-Nonce"
 
 
 class InvalidDpopProofError(OAuth2Error):
@@ -48,11 +48,10 @@ class UseDpopNonceError(OAuth2Error):
 
 def presented(server: Any, request: StrictRequest) -> Proof | None:
     """The proof that came with this request, not spent yet; None where there is none."""
-    sent = request.sent.get(HEADER)
-    if sent is None:
+    if request.proof is None:
         return None
     with proof_errors():
-        proof: Proof = server.consent.proofs.check(sent, request.method, request.uri, nonce=True)
+        proof: Proof = server.consent.proofs.check(request.proof, request.method, request.uri, nonce=True)
     return proof
 
 

@@ -8,15 +8,15 @@ bodies of another type and oversized requests.
 
 from __future__ import annotations
 
+import binascii
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from authlib.oauth2 import OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InsecureTransportError, InvalidRequestError, OAuth2Payload
 from flask import Request
-from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from vrm.plain import FORM
@@ -66,9 +66,26 @@ class StrictRequest(OAuth2Request):
         """
         _require_secure(public_url)
         self.method, self.uri = environ["REQUEST_METHOD"], public_url + environ["PATH_INFO"]
-        self.sent = EnvironHeaders(environ)  # the headers
+        self.authorization: str | None = environ.get("HTTP_AUTHORIZATION")
+        self.basic = basic_credentials(self.authorization or "")
+        self.proof: str | None = environ.get("HTTP_DPOP")
         self.address: str = environ.get("REMOTE_ADDR", "")  # of who calls
         self.payload: Parameters = parameters
+
+
+def basic_credentials(header: str) -> tuple[str, str] | None:
+    """Client id and secret of a Basic header; None when it is not exactly one well-formed pair."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = binascii.a2b_base64(encoded.strip(" "), strict_mode=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    client_id, colon, secret = pair.partition(":")
+    if not colon or not client_id or not secret:
+        return None
+    return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 section 2.3.1: form-encoded first
 
 
 @functools.lru_cache
