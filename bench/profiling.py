@@ -221,6 +221,16 @@ class Statements:
 
         return timed
 
+    def at_once(self, ask: Callable[..., Any]) -> Callable[..., Any]:
+        """In place of what asks it several things in one message, or for the end."""
+
+        def timed(link: Link, asked: Sequence[Any] = (), **end: bool) -> Any:
+            many = len(link._unsent) + len(asked)  # noqa: SLF001
+            with self.timed(f"{many} statements at once{' and COMMIT' * any(end.values())}", 1):
+                return ask(link, asked, **end)
+
+        return timed
+
 
 _connect = sqlite3.connect
 
@@ -240,6 +250,7 @@ def statements(prepared: Callable[[], Act], times: int) -> Statements:
         stack.enter_context(mock.patch.object(sqlite3, "connect", told.connect))
         for name in ("execute", "executemany", "simple"):
             stack.enter_context(mock.patch.object(Link, name, told.asked(getattr(Link, name))))
+        stack.enter_context(mock.patch.object(Link, "_at_once", told.at_once(Link._at_once)))  # noqa: SLF001
         sqlite.close_idle()
         thread = threading.Thread(target=run)
         thread.start()
