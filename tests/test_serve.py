@@ -184,6 +184,23 @@ def test_a_worker_that_is_told_twice_answers_what_it_began(running: Running) -> 
     assert running.process.wait(10) == 0
 
 
+@pytest.mark.parametrize("reloaded", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_workers_end_with_a_server_that_is_killed_without_a_word(running: Running, reloaded: bool) -> None:
+    running.start(VRM_WORKERS="2")
+    running.until(lambda: len(running.workers) == 2)
+    if reloaded:  # begun in a fresh interpreter, not forked
+        before = running.workers
+        running.signal(signal.SIGHUP)
+        running.until(lambda: len(running.workers - before) == 2 and not running.workers & before)
+    workers = running.workers
+    running.signal(signal.SIGKILL)
+    assert running.process is not None
+    assert running.process.wait() == -signal.SIGKILL
+    running.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    assert running.get("/healthz")[0] == 0
+    running.start(VRM_WORKERS="2")
+
+
 def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> None:
     running.start(VRM_METRICS=f"127.0.0.1:{running.watch}", VRM_WORKERS="2")
     before = running.numbers()

@@ -89,11 +89,20 @@ def heed_only_the_parent() -> None:
     Ctrl-C reaches the whole process group; a worker that had it beside its parent's TERM would not end.
     Workers begin with both blocked (`_Server._start`), for with what they inherited they would act as their
     parent does. They stay blocked: one that comes between a thread's giving the interpreter up and its
-    waiting for a lock wakes nobody. A thread of their own waits for TERM.
+    waiting for a lock wakes nobody. A thread of their own waits for TERM. Another one waits for the parent's
+    end: killed without a word, it tells nobody, and whoever starts anew wants the port and the data.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_when_told, name="vrm-term", daemon=True).start()
+    threading.Thread(target=_end_when_alone, name="vrm-parent", daemon=True).start()
+
+
+def _end_when_alone() -> None:
+    """Tell this worker to end, as its parent would."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_when_told() -> None:
