@@ -1,9 +1,16 @@
-"""What the suites need from beyond the checkout: order histories of others, never kept in it."""
+"""What all suites need: no hurry, and order histories of others, which are never kept in the checkout."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow; that is no fault of an example.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from bench import measure, rows, stage
 from bench.measure import Finding, Outcome, Window
 from bench.stage import Run
@@ -14,8 +17,19 @@ DIFFERENCES = (  # name, what it says, the row with it, the row without, of how 
 
 def group(run: Run) -> Outcome:
     """All rows, over vaults of 1,000 records."""
-    with stage.served(run) as (world, vault):
-        wanted = rows.rows(world, run.wants)
+    return _measured(run, run.wants)
+
+
+def new_lists(run: Run) -> Outcome:
+    """Lists by a server that keeps no pages: what each costs when it is asked for the first time."""
+    found = _measured(run, lambda name: name.startswith("list") and run.wants(name), keeps=False)
+    figures = [replace(one, name=f"new-{one.name}", says=f"{one.says}, anew") for one in found.figures]
+    return Outcome(figures, found.findings)
+
+
+def _measured(run: Run, wants: Callable[[str], bool], *, keeps: bool = True) -> Outcome:
+    with stage.served(run, keeps=keeps) as (world, vault):
+        wanted = rows.rows(world, wants)
         with stage.bare_beside(run, wanted, vault) as (bare, plans):
             pairs = [
                 stage.turns(run, row, vault, bare, plan) for row, plan in zip(wanted, plans, strict=True)

@@ -1,7 +1,7 @@
 """PostgreSQL beside SQLite, and two nodes on one PostgreSQL beside one.
 
 The database runs on this machine, too. What it spends is told beside what the workers do: that is what grows
-on another machine, as far as one database goes.
+on another machine, as far as one database goes. No page is kept: each list is made anew.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def postgres(run: Run) -> Outcome:
         url = database.url().replace("postgresql:", "postgresql+psycopg:")
         places = []
         for says, engine in (
-            ("SQLite", stage.served(run)),
-            ("PostgreSQL", stage.served(run, database_url=url, beside=database.cpu)),
+            ("SQLite", stage.served(run, keeps=False)),
+            ("PostgreSQL", stage.served(run, keeps=False, database_url=url, beside=database.cpu)),
         ):
             world, server = stack.enter_context(engine)
             places.append(

@@ -24,6 +24,7 @@ class Group:
 
 GROUPS = (
     Group("core", "readings, lists, new records, tokens (W1 to W4)", core.group),
+    Group("new-lists", "lists that nobody asked for before", core.new_lists),
     Group("import", "an order history", importing.group),
     Group("rest", "start-up and memory", resting.group),
     Group("approval", "a grant over 20,000 records", alone.approval, rounds=3),

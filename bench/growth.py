@@ -1,7 +1,8 @@
 """W5: the same work where there is more: records in a vault, vaults in a database.
 
 Each size has a server of its own; windows on all of them, and on the bare routes, follow one another, and
-growth is what the largest costs, round by round, of what the smallest does.
+growth is what the largest costs, round by round, of what the smallest does. No page is kept: each list is
+made anew.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _grown(run: Run, name: str, sizes: Sequence[int], fill: Fill) -> Outcome:
     with ExitStack() as stack:
         places = []
         for size in dict.fromkeys(sizes):
-            world, server = stack.enter_context(stage.served(run))
+            world, server = stack.enter_context(stage.served(run, keeps=False))
             says = f"{size:,} {name.removesuffix('s') if size == 1 else name}"
             places.append(Place(says, server, [row for row in fill(world, size) if run.wants(row.name)]))
         return compared(run, name, places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -41,14 +41,17 @@ def served(
     run: Run,
     *,
     database_url: str = "",
+    keeps: bool = True,
     beside: Callable[[], float] = lambda: 0.0,
     workers: int = servers.WORKERS,
 ) -> Iterator[tuple[World, Server]]:
-    """A new world, and `vrm serve` over it."""
+    """A new world, and `vrm serve` over it; whether it `keeps` pages that were asked for."""
     port, data = servers.free_port(), f"world{next(_numbers)}"
     world = World(run.folder / data, port, database_url)
     try:
-        environ: Mapping[str, str] = {"VRM_DATABASE_URL": database_url} if database_url else {}
+        environ = {"VRM_DATABASE_URL": database_url} if database_url else {}
+        if not keeps:
+            environ["VRM_KEPT_PAGES"] = "0"
         server = servers.vrm(
             run.folder, port, name=data, data=data, workers=workers, environ=environ, beside=beside
         )

@@ -87,6 +87,7 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
         request_life=settings.request_life,
         outbound=Outbound(settings.outbound_networks),
         constrained=settings.profile == "fapi2",
+        kept_pages=settings.kept_pages * 2**20,
         rates=_rates(settings),
     )
     return Host(settings, engine, vaults, consent, clock)

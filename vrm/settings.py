@@ -46,6 +46,7 @@ _RANGES = {
     "kdf_passes": (1, 10),
     "send_events": (0, 1),
     "drain": (0, 300),
+    "kept_pages": (0, 1024),
     "readings_per_minute": (0, _MANY),
     "tokens_per_minute": (0, _MANY),
     "introspections_per_minute": (0, _MANY),
@@ -127,6 +128,12 @@ class Settings:
         "VRM_SEND_EVENTS",
         "whether vrm serve sends vendors their events itself: 1, or 0 for vrm worker to do it",
         1,
+    )
+    kept_pages: int = _setting(
+        "VRM_KEPT_PAGES",
+        "memory of each worker for pages that vendors ask for again and again, sealed; 0: none are kept",
+        16,
+        unit="MiB",
     )
     log_level: str = _setting(
         "VRM_LOG_LEVEL", "what the server writes to standard error: info, warning, error", "warning"

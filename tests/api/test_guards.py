@@ -8,6 +8,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import EnvironBuilder
 
 from vrm.api import guards
+from vrm.consent.selection import PageQuery
 from vrm.errors import ParameterError
 
 URL = "https://vault.example"
@@ -32,12 +33,12 @@ def test_a_reading_with_a_body_is_refused() -> None:
 
 
 def test_defaults_of_a_page() -> None:
-    assert guards.page_query(MultiDict()) == guards.PageQuery(100, None, None)
+    assert guards.page_query(MultiDict()) == PageQuery(100, None, None)
 
 
 def test_a_page_is_read() -> None:
     args = MultiDict({"limit": "500", "cursor": "abc-_=", "updated_since": "2026-11-21T00:00:00Z"})
-    assert guards.page_query(args) == guards.PageQuery(500, "abc-_=", 1795219200)
+    assert guards.page_query(args) == PageQuery(500, "abc-_=", 1795219200)
 
 
 @pytest.mark.parametrize(

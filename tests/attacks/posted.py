@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vrm.consent import views
+from vrm.consent.access import Access
 from vrm.consent.filters import FILTERED, Wanted
 from vrm.consent.postings import ROWS
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Reader
 from vrm.consent.views import OpenGrant
 from vrm.vault import crypto
 from vrm.vault.sqlite import SqliteEngine

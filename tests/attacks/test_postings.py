@@ -17,8 +17,9 @@ from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from vrm.clock import rfc3339
 from vrm.consent import postings, selection
+from vrm.consent.access import Access
 from vrm.consent.filters import FILTERED, Filtered, Wanted
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Reader
 from vrm.consent.service import Consent
 from vrm.errors import GrantInactiveError
 from vrm.vault import crypto

@@ -16,9 +16,9 @@ from tests.attacks.actors import CALLBACK, Customer, Thief, Vendor, part
 from tests.attacks.conftest import Story
 from tests.beside import only_sqlite
 from tests.conftest import SettableClock
+from vrm.consent.access import Access
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.grants import DAY
-from vrm.consent.reader import Access
 from vrm.consent.service import Consent
 from vrm.errors import (
     CodeError,

@@ -10,9 +10,9 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import SettableClock
 from tests.postgres import stored
+from vrm.consent.access import Access
 from vrm.consent.deposits import ONCE_LIFE, Deposits, Quota
 from vrm.consent.grants import DAY
-from vrm.consent.reader import Access
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.errors import (

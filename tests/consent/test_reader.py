@@ -10,8 +10,9 @@ import pytest
 from tests.attacks.actors import Customer, Vendor, part
 from tests.conftest import SettableClock
 from vrm.consent import policy
+from vrm.consent.access import Access
 from vrm.consent.grants import DAY
-from vrm.consent.reader import Access
+from vrm.consent.selection import PageQuery
 from vrm.consent.service import Consent
 from vrm.errors import (
     GrantInactiveError,
@@ -145,10 +146,10 @@ def test_readings_at_one_moment_open_their_token_once_and_each_asks_whether_it_m
 
     def at_once() -> Work[None]:
         seen.append(reader.authenticate(tokens.access_token))
-        yield from reader.reading_page(seen[0], "purchases")
+        yield from reader.reading_list(seen[0], "purchases", PageQuery())
         consent.grants.revoke(customer.vault, tokens.grant_id)
         seen.append(reader.authenticate(tokens.access_token))
-        yield from reader.reading_page(seen[1], "purchases")
+        yield from reader.reading_list(seen[1], "purchases", PageQuery())
 
     with pytest.raises((GrantInactiveError, TokenError)):
         reader.perform(at_once())

@@ -18,8 +18,8 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from vrm import strict_json
 from vrm.api import guards
 from vrm.api.gate import Gate
+from vrm.consent.access import Access
 from vrm.consent.deposits import Deposits
-from vrm.consent.reader import Access
 from vrm.consent.scopes import SCOPES, WRITES, write_scope
 from vrm.consent.writers import State
 from vrm.errors import ConditionMissingError, ParameterError

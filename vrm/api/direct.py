@@ -16,9 +16,11 @@ from werkzeug.datastructures import MultiDict
 
 from vrm.api import guards
 from vrm.api.gate import NONCE_HEADER, Gate
-from vrm.api.v1 import JSON, PREFIX, REFUSED, list_of, reading_of
+from vrm.api.v1 import JSON, PREFIX, REFUSED, reading_of
+from vrm.consent.access import Access
 from vrm.consent.filters import PARAMETERS
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Reader
+from vrm.consent.selection import PageQuery
 from vrm.plain import Environ, Naming, Plain, Wsgi
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.engine import Work
@@ -85,6 +87,5 @@ class Direct:
             asked = environ["QUERY_STRING"].split("&")
             args = MultiDict(part.partition("=")[::2] for part in asked if part)
             return (yield from reading_of(self._reader, access, path[1], args)), headers
-        limit = int(query[1] or guards.LIMIT_DEFAULT)
-        page = yield from self._reader.reading_page(access, path[1], limit=limit, cursor=query[2])
-        return list_of(*page), headers
+        page = PageQuery(int(query[1] or guards.LIMIT_DEFAULT), query[2])
+        return (yield from self._reader.reading_list(access, path[1], page)), headers

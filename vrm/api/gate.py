@@ -16,8 +16,8 @@ from flask import Request, Response, g, request
 from vrm import jose
 from vrm.api import problems
 from vrm.api.failures import one_too_many
+from vrm.consent.access import Access
 from vrm.consent.proofs import Proof
-from vrm.consent.reader import Access
 from vrm.consent.service import Consent
 from vrm.errors import (
     InsufficientScopeError,

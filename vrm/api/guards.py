@@ -7,13 +7,13 @@ Refuses a body on a reading (RFC 6750 section 2.2) and says nothing about which 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Request, Response
 from werkzeug.datastructures import MultiDict
 
-from vrm.consent.filters import EVERYTHING, FILTERED, Filtered, Wanted
+from vrm.consent.filters import FILTERED, Filtered, Wanted
+from vrm.consent.selection import PageQuery
 from vrm.errors import ParameterError, ValidationError
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
@@ -51,16 +51,6 @@ def no_body(request: Request) -> None:
     """Refuse a body on a request that reads: a token or a parameter might be hidden in it."""
     if request.content_length or "Transfer-Encoding" in request.headers:
         raise ParameterError("a reading carries no body")
-
-
-@dataclass(frozen=True, slots=True)
-class PageQuery:
-    """Which page of a collection is asked for; `updated_since` in unix seconds."""
-
-    limit: int
-    cursor: str | None
-    updated_since: int | None
-    wanted: Wanted = EVERYTHING
 
 
 def no_parameters(args: MultiDict[str, str]) -> None:

@@ -17,8 +17,9 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from vrm.api import deposits, guards, problems
 from vrm.api.gate import Gate
+from vrm.consent.access import Access
 from vrm.consent.filters import PARAMETERS
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Reader
 from vrm.consent.service import Consent
 from vrm.errors import VrmError
 from vrm.settings import Settings
@@ -29,27 +30,13 @@ JSON = "application/json"
 REFUSED = "vrm.refused"  # in an environ: the error that `direct` met with, and the proof of the request
 
 
-def list_of(rows: list[bytes], following: str | None) -> bytes:
-    """The body of one page."""
-    end = b'"%b"' % following.encode() if following else b"null"
-    return b'{"items":[%b],"next":%b}' % (b",".join(rows), end)
-
-
 def reading_of(reader: Reader, access: Access, collection: str, args: MultiDict[str, str]) -> Work[bytes]:
     """The body of the page that these parameters ask for."""
     known = guards.LIST
     if not PARAMETERS.isdisjoint(args):  # the rest need not know what is open
         known |= reader.filters(access, collection)
     query = guards.page_query(args, known)
-    rows, following = yield from reader.reading_page(
-        access,
-        collection,
-        limit=query.limit,
-        cursor=query.cursor,
-        updated_since=query.updated_since,
-        wanted=query.wanted,
-    )
-    return list_of(rows, following)
+    return (yield from reader.reading_list(access, collection, query))
 
 
 def blueprint(consent: Consent, settings: Settings) -> Blueprint:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrm.clock import Clock
+from vrm.consent.access import Access
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement
-from vrm.consent.reader import Access
 from vrm.consent.scopes import WRITES, write_scope
 from vrm.consent.tokens import Tokens
 from vrm.consent.views import agreement_cipher

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.consent import endings
+from vrm.consent.access import Access
 from vrm.consent.amendments import Amendments
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.policy import Agreement
-from vrm.consent.reader import Access, Reader
+from vrm.consent.reader import Reader
 from vrm.errors import GrantInactiveError, GrantNotFoundError, InsufficientScopeError, NotItsGrantError
 from vrm.vault.engine import Engine
 

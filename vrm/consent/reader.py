@@ -10,21 +10,21 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from binascii import hexlify
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vrm.clock import Clock, ordinal, rfc3339
 from vrm.consent import filters, places
+from vrm.consent.access import Access, Opener
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.filters import EVERYTHING, Fits, Wanted
+from vrm.consent.filters import Wanted
+from vrm.consent.pages import NOTHING, Kept, Pages, State
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
-from vrm.consent.rows import RowCiphers, in_period, shelf
-from vrm.consent.scopes import ANSWERS, SCOPES, Part, member_of, scopes_of, stream_of
-from vrm.consent.selection import Selection, State
+from vrm.consent.scopes import ANSWERS, Part, scopes_of
+from vrm.consent.selection import Found, PageQuery, Selection
 from vrm.consent.tokens import Tokens, jkt_of
 from vrm.consent.views import agreement_cipher
 from vrm.errors import (
@@ -53,32 +53,6 @@ _LIVE = "grant_id = ? AND state = 'live' AND expires > ?"
 _USE = f"UPDATE grants SET last_used = ?, reads = reads + 1 WHERE {_LIVE}"
 
 
-@dataclass(slots=True, repr=False)
-class Access:
-    """An opened access token: whose, for what, and the keys of exactly that."""
-
-    vault: str
-    grant_id: str
-    client_id: str
-    scopes: tuple[str, ...]
-    keys: Mapping[str, Key]
-    common: Key
-    lookup: bytes
-    parent: bytes | None
-    jkt: str = ""  # thumbprint of the key that it is bound to; empty: a bearer token
-    proof: Proof | None = None  # of that key, for this one request
-    openers: dict[str, Opener] = field(default_factory=dict)  # by stream; they last no longer than this
-
-    @property
-    def writes(self) -> bool:
-        """Whether it may leave something, too."""
-        return bool([scope for scope in self.scopes if scope[-6:] == ":write"])
-
-    def stream_scopes(self, stream: str) -> list[str]:
-        """The token's scopes in one collection or answer."""
-        return [scope for scope in self.scopes if stream_of(scope.removesuffix(":read")) == stream]
-
-
 class Reader:
     """Reads views with what tokens carry."""
 
@@ -89,9 +63,11 @@ class Reader:
         tokens: Tokens,
         log: Disclosures,
         clock: Clock,
+        pages: Pages,
         *,
         constrained: bool = False,
     ) -> None:
+        self._pages = pages
         self._constrained = constrained
         self._engine = engine
         self._pepper = server_key.pepper
@@ -194,57 +170,76 @@ class Reader:
             "expires": rfc3339(agreement.expires),
         }
 
-    def reading_page(
-        self,
-        access: Access,
-        collection: str,
-        *,
-        limit: int = 100,
-        cursor: str | None = None,
-        updated_since: int | None = None,
-        wanted: Wanted = EVERYTHING,
-    ) -> Work[tuple[list[bytes], str | None]]:
-        """Up to `limit` rows as JSON bytes and the cursor of the next page, or None at the end.
+    def reading_list(self, access: Access, collection: str, asked: PageQuery) -> Work[bytes]:
+        """A page as one JSON object: `items`, and the cursor of the `next` page, null at the end.
 
-        `wanted` asks by what `filters` says is open. Raises InsufficientScopeError, ParameterError
-        (cursor), GrantInactiveError.
+        What `asked` wants is by what `filters` says is open. One that was asked for before is not made anew
+        where nothing changed. Raises InsufficientScopeError, ParameterError (cursor), GrantInactiveError.
         """
-        opener = self._opener(access, collection)
-        if wanted:
-            selection = Selection(self._engine, access, opener, wanted, updated_since or 0)
-            return (yield from self._selected(access, opener, selection, limit, cursor))
-        after = 0 if cursor is None else self._open_cursor(access, collection, cursor)
+        selection = self._selection(access, collection, asked)
+        name = selection.name()
+        kept = self._pages.look(name)
+        if kept is None:
+            return list_of(*(yield from self._page(access, selection)))
+        state, found = yield from self._settled_page(access, selection, kept)
+        cipher = selection.opener.pages
+        if found is None:
+            return cipher.unseal(kept.sealed, name)
+        items, last = found
+        body = list_of(items, self._following(access, selection, last))
+        self._pages.keep(name, Kept(state, len(items), cipher.seal(body, name)))
+        return body
+
+    def page(self, access: Access, collection: str, **asked: Any) -> tuple[list[bytes], str | None]:
+        """Such a page, made anew, as its rows and the cursor of the next one; `asked` as in PageQuery."""
+        return self.perform(self._page(access, self._selection(access, collection, PageQuery(**asked))))
+
+    def _selection(self, access: Access, collection: str, asked: PageQuery) -> Selection:
+        opener, after = self._opener(access, collection), 0
+        if asked.cursor is not None:
+            after = self._open_cursor(access, collection, asked.cursor, *_bound(asked.wanted))
+        return Selection(self._engine, access, opener, asked, after)
+
+    def _page(self, access: Access, asked: Selection) -> Work[tuple[list[bytes], str | None]]:
+        """Rows that need not be judged are opened when they are noted and nobody waits for them."""
         items: list[bytes] = []
+        after = asked.after
+        if asked.wanted:
+            _, found = yield from self._settled_page(access, asked, NOTHING)
+            items, last = found or (items, None)
+            return items, self._following(access, asked, last)
         while True:
-            rows = yield from self._take(access, opener, limit - len(items) + 1, after, updated_since or 0)
-            shown = rows[: limit - len(items)]
-            items += opener.rows(shown)
+            count = asked.limit - len(items) + 1
+            rows = yield from self._take(access, asked.opener, count, after, asked.since)
+            shown = rows[: count - 1]
+            items += asked.opener.rows(shown)
             if len(rows) == len(shown):
                 return items, None
             after = shown[-1][0]
-            if len(items) == limit:
-                return items, self._cursor(access, collection, after)
+            if len(items) == asked.limit:
+                return items, self._following(access, asked, after)
 
-    page = performed(reading_page)
+    def _settled_page(self, access: Access, asked: Selection, kept: Kept) -> Work[tuple[State, Found | None]]:
+        """A page and the state that it is of; None where it is what is kept.
 
-    def _selected(
-        self, access: Access, opener: Opener, selection: Selection, limit: int, cursor: str | None
-    ) -> Work[tuple[list[bytes], str | None]]:
-        """A filtered page. Rows are judged before the write lock is taken, and again if any changed since."""
-        bound = selection.wanted.bound()
-        after = 0 if cursor is None else self._open_cursor(access, opener.stream, cursor, bound)
+        Rows are judged before the write lock is taken, and again if any changed since.
+        """
         state = self._state(access)
-        found = selection.page(limit, after, state)
+        found = None if kept.state == state else asked.page(state)
 
-        def settle(transaction: Transaction, used: Any) -> tuple[list[bytes], int | None]:
+        def settle(transaction: Transaction, used: Any) -> tuple[State, Found | None]:
             self._enter(transaction, access, used)
             now = self._state(access)
-            shown = found if now == state else selection.page(limit, after, now)
-            self._note_read(transaction, access, opener, len(shown[0]))
-            return shown
+            shown = found if now == state else asked.page(now)
+            self._note_read(transaction, access, asked.opener, kept.rows if shown is None else len(shown[0]))
+            return now, shown
 
-        items, last = yield from self._settled(access, settle)
-        return items, None if last is None else self._cursor(access, opener.stream, last, bound)
+        return (yield from self._settled(access, settle))
+
+    def _following(self, access: Access, asked: Selection, last: int | None) -> str | None:
+        return (
+            None if last is None else self._cursor(access, asked.opener.stream, last, *_bound(asked.wanted))
+        )
 
     def _state(self, access: Access) -> State:
         """What is another one after every change of what this grant shows."""
@@ -400,69 +395,12 @@ def _touches(part: Part, scopes: Sequence[str]) -> bool:
     return any(scope in scopes for scope in scopes_of(part))
 
 
-class Opener:
-    """Opens the rows of one stream for one token and writes them as JSON."""
-
-    def __init__(self, access: Access, stream: str, scopes: Sequence[str], day: int) -> None:
-        self.stream = stream
-        self.scopes = scopes
-        self.shelf = shelf(access.common, stream)
-        self._day = day
-        keys = {scope: access.keys[scope] for scope in scopes}
-        self.ciphers = RowCiphers(access.grant_id, access.common, keys)
-
-    def row(
-        self, seq: int, item: bytes, updated: int, sealed: bytes, *, fits: Fits | None = None
-    ) -> bytes | None:
-        """The record as it leaves, or None where nothing of it is in period and in these scopes.
-
-        None, too, where what would leave does not fit.
-        """
-        opened = self.ciphers.open(sealed, item, seq)
-        kept = {scope: text for scope, (last, text) in opened.items() if in_period(last, self._day)}
-        if not kept or (fits is not None and not fits(kept)):
-            return None
-        parts = [_MEMBERS[scope] + text for scope, text in kept.items()]
-        return b'{"id":"%b","updated_at":"%b"%b}' % (hexlify(item), _time(updated), b"".join(parts))
-
-    def rows(self, rows: Sequence[Row]) -> list[bytes]:
-        """`row` of each where it is not None."""
-        return [text for text in self.each(rows) if text is not None]
-
-    def each(self, rows: Sequence[Row], fits: Fits | None = None) -> list[bytes | None]:
-        """`row` of each; in few steps where one part is all that the rows are."""
-        if not rows:
-            return []
-        texts = self.ciphers.open_only(rows, self._day)
-        if texts is None:
-            return [self.row(*row, fits=fits) for row in rows]
-        scope = self.scopes[0]
-        moments = {updated for _, _, updated, _ in rows}
-        middles = {when: b'","updated_at":"%b"%b' % (_time(when), _MEMBERS[scope]) for when in moments}
-        return [
-            b'{"id":"' + hexlify(item) + middles[updated] + text + b"}"
-            if text is not None and (fits is None or fits({scope: text}))
-            else None
-            for (_, item, updated, _), text in zip(rows, texts, strict=True)
-        ]
-
-    def row_or_gone(self, seq: int, item: bytes, updated: int, sealed: bytes | None) -> bytes:
-        """The record as it leaves, or that it has left."""
-        row = None if sealed is None else self.row(seq, item, updated, sealed)
-        if row is not None:
-            return row
-        return b'{"id":"%b","updated_at":"%b","gone":true}' % (hexlify(item), _time(updated))
-
-    def bare(self, seq: int, item: bytes, sealed: bytes) -> bytes | None:
-        """An answer's row: the bytes themselves."""
-        parts = self.ciphers.open(sealed, item, seq)
-        return next((text for _, text in parts.values()), None)
+def _bound(wanted: Wanted) -> tuple[bytes, ...]:
+    """What a cursor is sealed with beside its position."""
+    return (wanted.bound(),) if wanted else ()
 
 
-def _time(updated: int) -> bytes:
-    return rfc3339(updated).encode()
-
-
-_MEMBERS = {  # what stands before the text of a scope in a row
-    scope: b',"%s":' % member_of(scope).encode() for scope in SCOPES
-}
+def list_of(rows: list[bytes], following: str | None) -> bytes:
+    """The body of one page."""
+    end = b'"%b"' % following.encode() if following else b"null"
+    return b'{"items":[%b],"next":%b}' % (b",".join(rows), end)

@@ -42,6 +42,7 @@ from vrm.consent.moves import Moves
 from vrm.consent.notices import Signer
 from vrm.consent.once import Once
 from vrm.consent.outbox import Outbox
+from vrm.consent.pages import Pages
 from vrm.consent.polling import Polls
 from vrm.consent.proofs import Proofs
 from vrm.consent.reader import Reader
@@ -158,8 +159,10 @@ class Consent:
         quota: Quota | None = None,
         outbound: Outbound | None = None,
         constrained: bool = False,
+        kept_pages: int = 2**24,
         rates: Rates | None = None,
     ) -> None:
+        """Times in seconds; `kept_pages` in bytes of memory."""
         key = vaults.server_key
         self._grace = refresh_grace
         self.clock = clock
@@ -194,7 +197,8 @@ class Consent:
         asked_of = (self.vendors, self.polls, self.grants, self.tokens, self.amendments)
         self.requests = Requests(engine, key, *asked_of, self.log, clock, life=request_life)
         self.moves = Moves(vaults, self.grants, self.sweeping, self.log, clock, (VAULT_SCHEMA, SCHEMA))
-        self.reader = Reader(engine, key, self.tokens, self.log, clock, constrained=constrained)
+        pages = Pages(kept_pages)
+        self.reader = Reader(engine, key, self.tokens, self.log, clock, pages, constrained=constrained)
         self.managing = Managing(engine, self.reader, self.amendments, self.log, clock)
         self.deposits = Deposits(engine, vaults, self.tokens, self.log, clock, quota)
         self.filing_while: float = A_WHILE

@@ -15,7 +15,7 @@ import hmac
 import ipaddress
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -137,6 +137,14 @@ def split_secret(secret: bytes, salt: bytes, purpose: Purpose, *parts: Part) -> 
 def mac(key: Key, purpose: Purpose, *parts: Part) -> bytes:
     """HMAC-SHA256 over purpose and parts, 32 bytes."""
     return _hmac(key.reveal(), context(purpose, *parts))
+
+
+def joint(keys: Iterable[Key], purpose: Purpose, *parts: Part) -> Key:
+    """A key that only who has all of these uniform keys can make: MACs, each over the one before."""
+    made = b""
+    for key in keys:
+        made = mac(key, purpose, made, *parts)
+    return Key(made)
 
 
 class Begun:

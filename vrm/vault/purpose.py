@@ -54,6 +54,8 @@ class Purpose(StrEnum):
     VIEW = "view"
     POSTING = "posting"
     CURSOR = "cursor"
+    PAGE = "page"
+    PAGE_NAME = "page-name"
     TOKEN = "token"
     TOKEN_WRAP = "token-wrap"
     REPLAY = "replay"

@@ -24,10 +24,10 @@ from vrm.api.oauth.extras import InvalidGrantIdError, read_extras
 from vrm.api.oauth.parameters import Parameters
 from vrm.clock import rfc3339
 from vrm.consent import scopes
+from vrm.consent.access import Access
 from vrm.consent.amendments import MERGE, REPLACE
 from vrm.consent.managing import Managed
 from vrm.consent.policy import HERE, VENDOR
-from vrm.consent.reader import Access
 from vrm.consent.service import Consent
 from vrm.errors import (
     ConsentError,
