@@ -95,14 +95,13 @@ def in_line(agreement: Agreement, request: StoredRequest) -> Agreement:
     resources = tuple(request.extras.get("resource", ()))
     earlier = request.earlier
     if earlier is None:
-        return replace(agreement, manage=manage, resources=resources)
+        return agreement._replace(manage=manage, resources=resources)
     before = earlier.agreement
     if request.extras["action"] == MERGE:
         manage = tuple(dict.fromkeys((*before.manage, *manage)))
         audiences = tuple(dict.fromkeys((*before.audiences, *(resources or (HERE,)))))
         resources = () if audiences == (HERE,) else audiences
-    return replace(
-        agreement,
+    return agreement._replace(
         manage=manage,
         resources=resources,
         public_id=earlier.public_id,

@@ -271,7 +271,7 @@ class Grants:
                 reserve = self._stricter(vault, shown, reserve, fresh)
             if agreement.parts:
                 if agreement != shown.agreement:  # what she takes out by herself shows nowhere, nor when
-                    agreement = replace(agreement, updated=self._clock.now(), updated_by=policy.CUSTOMER)
+                    agreement = agreement._replace(updated=self._clock.now(), updated_by=policy.CUSTOMER)
                 grant = OpenGrant(grant_id, self.open(vault, grant_id).keys, agreement, reserve)
                 if self.restate(transaction, vault, grant, "narrowed"):
                     if agreement != shown.agreement:  # of what only she knows, the vendor is told nothing
@@ -326,7 +326,7 @@ class Grants:
             if kept:
                 shorter = {**part, "datatypes": kept}
                 parts.append(shorter if period is None else with_period(shorter, period))
-        return replace(agreement, parts=tuple(parts), expires=expires)
+        return agreement._replace(parts=tuple(parts), expires=expires)
 
     def _bring_in_step(self, transaction: Transaction, vault: Vault, grant: OpenGrant) -> None:
         for collection in dict.fromkeys(source_of(stream) for stream in grant.agreement.streams):

@@ -137,8 +137,8 @@ class Introspection:
             return None
         granted = agreement.granted
         mine = granted if refresh else carried_scopes(carried)
-        scopes = tuple(scope for scope in granted if scope in mine)
-        parts = tuple(narrowing.cut(agreement.parts, scopes))
+        scopes = tuple([scope for scope in granted if scope in mine])
+        parts = agreement.parts if scopes == granted else tuple(narrowing.cut(agreement.parts, scopes))
         return _Said(agreement.public_id or found.grant_id, scopes, parts, agreement.expires)
 
 

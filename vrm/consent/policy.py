@@ -40,8 +40,7 @@ _LISTS = ("parts", "manage", "resources")
 _KINDS = (str, str, tuple, int, int, str, int, int, str, tuple, tuple)  # of an agreement's members
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What both sides know. `parts` are the accepted request parts with their periods."""
 
     vendor: str  # client id
@@ -79,7 +78,7 @@ class Agreement:
 
     def encode(self) -> bytes:
         """JSON, sealed by the caller."""
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        return json.dumps(self._asdict(), ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, blob: bytes, *, vouched: bool = False) -> Agreement:
@@ -93,8 +92,7 @@ class Agreement:
             found = cls(**{**values, **lists})
             if vouched:
                 return found
-            told = [getattr(found, name) for name in cls.__slots__]
-            if not all(map(isinstance, told, _KINDS)) or not all(map(is_stored_part, found.parts)):
+            if not all(map(isinstance, found, _KINDS)) or not all(map(is_stored_part, found.parts)):
                 raise TamperedError()
             if not all(isinstance(one, str) for one in (*found.manage, *found.resources)):
                 raise TamperedError()

@@ -60,7 +60,7 @@ def writes(part: Part) -> bool:
 
 def scopes_of(part: Part) -> list[str]:
     """The scopes that cover one part."""
-    verb = "write" if writes(part) else "read"
+    verb = "write" if part["actions"] == ["write"] else "read"
     return [f"{datatype}:{verb}" for datatype in part["datatypes"]]
 
 
