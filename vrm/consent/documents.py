@@ -106,9 +106,10 @@ class Documents:
         try:
             return self._vendors.get(client_id)
         except VendorNotFoundError:
-            if self._engine.one("SELECT 1 FROM vendors WHERE client_id = ?", (client_id,)):
-                raise  # somebody altered it: nothing that is fetched makes it a vendor again
-            return None
+            if not self._engine.one("SELECT 1 FROM vendors WHERE client_id = ?", (client_id,)):
+                return None
+            # Known since, or somebody altered it: nothing that is fetched makes that a vendor again.
+            return self._vendors.get(client_id)
 
     def _state(self, client_id: str) -> _State | None:
         sql = "SELECT expires, tried, used, kept FROM documents WHERE client_id = ?"
