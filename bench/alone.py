@@ -10,6 +10,7 @@ from bench.measure import Finding, Outcome
 from bench.servers import Server, free_port
 from bench.stage import Run
 from bench.world import World
+from vrm.serve import seldom_collect
 from vrm.vault.vault import Vault
 
 APPROVED = 20_000
@@ -31,6 +32,7 @@ def _approved(run: Run, size: int, usual: int) -> list[Finding]:
     world = World(run.folder / f"approved{usual}", free_port())
     try:
         vault = world.vault("ana", size, gifts=False)
+        seldom_collect()  # as in a worker
         times = [approve(world, vault) for _ in range(run.rounds)]
     finally:
         world.close()

@@ -67,10 +67,15 @@ def application() -> Flask:
         worker.start(host)
     if settings.metrics_address:
         metrics.start(host, observed.series_of(app), settings.metrics_address)
-    gc.freeze()  # what is there now stays: garbage is looked for among what requests leave, and not so often
-    gc.set_threshold(_LEFT, 20, 20)
+    seldom_collect()
     tell_ready(settings)
     return app
+
+
+def seldom_collect() -> None:
+    """What is there now stays: garbage is looked for among what requests leave, and not so often."""
+    gc.freeze()
+    gc.set_threshold(_LEFT, 20, 20)
 
 
 def tell_ready(settings: Settings) -> None:
