@@ -13,7 +13,7 @@ from tests.attacks.actors import Customer, Vendor, part
 from tests.beside import ON_POSTGRESQL, Beside, beside
 from vrm.consent.service import Consent
 from vrm.vault.pglink import Link
-from vrm.vault.sqlite import _Connection
+from vrm.vault.sqlitelink import Connection
 from vrm.vault.vault import Vaults
 
 FEW = {"vendors", "registrations", "event_queues", "sweeps"}  # one for each vendor, or one
@@ -23,7 +23,7 @@ Statement = tuple[str, Sequence[Any]]
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     """What is asked of the database, from now on."""
-    kind: Any = Link if ON_POSTGRESQL else _Connection
+    kind: Any = Link if ON_POSTGRESQL else Connection
     execute, heard = kind.execute, []
 
     def listen(self: Any, sql: str, parameters: Sequence[Any] = ()) -> Any:

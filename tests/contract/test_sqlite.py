@@ -8,16 +8,19 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
 
 from tests.contract.engine import NOTES, ErasingContract
 from vrm.errors import StorageError
-from vrm.vault.engine import Engine, MisfitError
+from vrm.vault import sqlite
+from vrm.vault.engine import Engine, MisfitError, Transaction, Work, one_step
 from vrm.vault.sqlite import SqliteEngine
+from vrm.vault.sqlitelink import Connection
 
 
 def open_sqlite(folder: Path) -> SqliteEngine:
@@ -48,6 +51,145 @@ def test_durability_and_deletion_are_switched_on(engine: SqliteEngine) -> None:
         "temp_store": (2,),  # MEMORY
         "trusted_schema": (0,),
     }
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write-ahead log is moved into the file after some rows."""
+    monkeypatch.setattr(sqlite, "_MUCH", 20)
+
+
+def note(engine: SqliteEngine, number: int, text: str = "", *, together: bool = False) -> None:
+    def put(transaction: Transaction) -> None:
+        sql = "INSERT INTO notes (id, text) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET text = excluded.text"
+        transaction.execute(sql, (number, text))
+
+    if together:
+        engine.together(put)
+        return
+    with engine.write() as transaction:
+        put(transaction)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_much_that_was_written_is_moved_into_the_file(
+    engine: SqliteEngine, tmp_path: Path, soon: None, together: bool
+) -> None:
+    note(engine, 1000, "canary", together=together)
+    assert b"canary" not in (tmp_path / "vrm.db").read_bytes()
+    for number in range(19):
+        note(engine, number, together=together)
+    assert b"canary" in (tmp_path / "vrm.db").read_bytes()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_while_it_is_moved_others_write(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch, soon: None, together: bool
+) -> None:
+    moving, go_on, execute = threading.Event(), threading.Event(), Connection.execute
+
+    def slow(self: Connection, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql and not moving.is_set():
+            moving.set()
+            assert go_on.wait(60)
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "execute", slow)
+
+    def write() -> None:
+        for number in range(25):
+            note(engine, number, together=together)
+
+    mover = threading.Thread(target=write)
+    mover.start()
+    assert moving.wait(60)
+    for number in range(50):  # much, too: one moves it at a time
+        note(engine, 100 + number, together=together)
+    go_on.set()
+    mover.join()
+    assert engine.all("SELECT count(*) FROM notes") == [(75,)]
+
+
+def test_a_log_that_cannot_be_moved_is_moved_later(
+    engine: SqliteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soon: None
+) -> None:
+    execute, tries = Connection.execute, list[str]()
+
+    def fails_once(self: Connection, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            tries.append(sql)
+            if len(tries) == 1:
+                raise StorageError(hint="the disk is full")
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "execute", fails_once)
+    note(engine, 1000, "canary")
+    for number in range(25):
+        note(engine, number)
+    assert len(tries) == 1
+    assert b"canary" not in (tmp_path / "vrm.db").read_bytes()
+    for number in range(15):
+        note(engine, 100 + number)
+    assert len(tries) == 3
+    assert b"canary" in (tmp_path / "vrm.db").read_bytes()
+
+
+def test_what_is_undone_does_not_count(engine: SqliteEngine) -> None:
+    before = engine._unmoved
+
+    def fail() -> None:
+        with engine.write() as transaction:
+            transaction.executemany("INSERT INTO notes VALUES (?, '')", [(number,) for number in range(50)])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert engine._unmoved == before
+
+
+def test_whoever_leads_works_moves_nothing_before_they_are_done(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch, soon: None
+) -> None:
+    execute, seen = Connection.execute, list[bool]()
+
+    def listen(self: Connection, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            seen.append(self is engine._works)
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(Connection, "execute", listen)
+
+    def work() -> Work[None]:
+        for number in range(30):
+            note(engine, number, together=True)
+        assert seen == []
+        yield from one_step(lambda transaction: None)
+
+    engine.perform(work())
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_under_steady_load_the_log_does_not_grow(
+    engine: SqliteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    monkeypatch.setattr(sqlite, "_MUCH", 50)
+    sizes = []
+
+    def write(first: int) -> None:
+        for number in range(1200):
+            note(engine, first + number % 40, "x" * 4000, together=together)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in range(0, 400, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            sizes.append((tmp_path / "vrm.db-wal").stat().st_size)
+            thread.join(0.02)
+    written = 4 * 1200 * 8192
+    assert max(sizes) < written / 4, "a part of all that went through it"
+    assert engine.integrity() == []
 
 
 def test_every_file_is_private_whatever_the_umask(tmp_path: Path) -> None:

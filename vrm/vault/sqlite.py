@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,6 @@ from vrm import meters
 from vrm.errors import StorageError
 from vrm.vault import crypto, filelocks, lifting
 from vrm.vault.engine import (
-    Ask,
-    MisfitError,
-    Result,
     Row,
     Schema,
     T,
@@ -38,10 +35,12 @@ from vrm.vault.engine import (
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
+from vrm.vault.sqlitelink import Connection, all_of
 from vrm.vault.wholefile import make_folder
 
 _BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
-_FEW = 256  # rows fetched at once where all would be too many
+_MUCH = 4000  # rows written since the write-ahead log was moved into the file
+_MOVE = "PRAGMA wal_checkpoint(PASSIVE)"  # keeps nobody from writing
 _PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
 
 _PRAGMAS = (
@@ -54,127 +53,11 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={_BUSY}",
     "PRAGMA cache_size=-8192",
+    "PRAGMA wal_autocheckpoint=8000",  # pages: only where many small programs write and no server does it
 )
 
-_MISFITS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # rows that do not fit: no fault of the storage
 _engines: weakref.WeakSet[SqliteEngine] = weakref.WeakSet()
 _inherited: list[object] = []  # of a parent process: never used here and never closed
-
-
-class _Connection:
-    """One thread's connection and the transaction it is in."""
-
-    def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
-        self.raw = raw
-        self.lock = lock  # descriptor of the write lock file
-        self.has_turn = False  # to write
-        self.depth = 0
-        self.writing = False
-        self.doomed = False  # an inner block failed: the outer one must not commit
-        self.committed: list[Callable[[], object]] = []
-        self.rolled_back: list[Callable[[], object]] = []
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement; StorageError where the storage refuses."""
-        self._require_transaction()
-        try:
-            return self.raw.execute(sql, parameters)
-        except _MISFITS as error:
-            raise MisfitError(str(error)) from error
-        except sqlite3.Error as error:
-            raise refused(error) from error
-
-    def send(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        """Run one statement whose answer nobody waits for."""
-        self.execute(sql, parameters)
-
-    def ask(self, statements: Iterable[Ask]) -> Iterator[Result]:
-        """Run each statement when its answer is looked at, to its end.
-
-        What is begun and not read to its end would hold this connection at an old state of the file.
-        """
-        for sql, parameters in statements:
-            cursor = self.execute(sql, parameters)
-            yield Result(_all_of(cursor), cursor.rowcount)
-
-    def executemany(
-        self, sql: str, rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]
-    ) -> sqlite3.Cursor:
-        """Run one statement for every row; StorageError where the storage refuses."""
-        self._require_transaction()
-        try:
-            return self.raw.executemany(sql, rows)
-        except _MISFITS as error:
-            raise MisfitError(str(error)) from error
-        except sqlite3.Error as error:
-            raise refused(error) from error
-
-    def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
-        """Every row, a few at a time, however many there are; to be used up within the block."""
-        cursor = self.execute(sql, parameters)
-        while True:
-            try:
-                rows: list[Row] = cursor.fetchmany(_FEW)
-            except sqlite3.Error as error:
-                raise refused(error) from error
-            if not rows:
-                return
-            yield from rows
-
-    def _require_transaction(self) -> None:
-        # A full disk makes SQLite roll back by itself; what followed would be committed row by row.
-        if self.writing and not self.raw.in_transaction:
-            raise StorageError(hint="the transaction was undone")
-
-    @property
-    def changes(self) -> int:
-        """How many rows were written since the connection was made."""
-        return self.raw.total_changes
-
-    def on_commit(self, act: Callable[[], object]) -> None:
-        """Run `act` once the outermost block is durable."""
-        self.committed.append(act)
-
-    def on_rollback(self, act: Callable[[], object]) -> None:
-        """Run `act` if the outermost block is undone."""
-        self.rolled_back.append(act)
-
-    def finish(self, *, commit: bool) -> None:
-        """End the outermost block; the callbacks of the way it ended run afterwards."""
-        self.depth, self.writing, self.doomed = 0, False, False
-        undone = None
-        try:
-            self.raw.execute("COMMIT" if commit else "ROLLBACK")
-        except sqlite3.Error as error:
-            undone = error if commit else None
-            commit = False
-            if self.raw.in_transaction:
-                with suppress(sqlite3.Error):
-                    self.raw.execute("ROLLBACK")
-        acts = self.committed if commit else self.rolled_back
-        self.committed, self.rolled_back = [], []
-        for act in acts:
-            act()
-        if undone is not None:
-            raise refused(undone) from undone
-
-    def close(self) -> None:
-        """Give back what the connection holds."""
-        if self.lock >= 0:
-            os.close(self.lock)
-            self.lock = -1
-            self.raw.close()
-
-    def __del__(self) -> None:  # its thread has ended
-        self.close()
-
-
-def _all_of(cursor: sqlite3.Cursor) -> list[Row]:
-    """The rows that are left; a damaged page shows only while they are fetched."""
-    try:
-        return cursor.fetchall()
-    except sqlite3.Error as error:
-        raise refused(error) from error
 
 
 class SqliteEngine:
@@ -193,11 +76,13 @@ class SqliteEngine:
         for name in (path, self._lock_path("write")):
             os.close(filelocks.touched(name))
         self._local = threading.local()
-        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._guard = threading.Lock()
+        self._moving = threading.Lock()
+        self._unmoved = 0  # rows of which the log may still hold what was written
         self._inherited = False
-        self._carried: list[_Connection] = []
-        self._works: _Connection | None = None  # of the group's leader
+        self._carried: list[Connection] = []
+        self._works: Connection | None = None  # of the group's leader
         self._group = self._grouped()
         _engines.add(self)
 
@@ -213,13 +98,13 @@ class SqliteEngine:
     def _lock_path(self, name: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{name}.lock")
 
-    def _connection(self) -> _Connection:
-        found: _Connection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> Connection:
+        found: Connection | None = getattr(self._local, "connection", None)
         if found is None:
             found = self._local.connection = self._opened()
         return found
 
-    def _opened(self) -> _Connection:
+    def _opened(self) -> Connection:
         if self._inherited:
             raise RuntimeError("forked while the engine was in use: open one in each process")
         found = self._connect()
@@ -254,7 +139,7 @@ class SqliteEngine:
             connection.has_turn = False
             fcntl.flock(connection.lock, fcntl.LOCK_UN)
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         try:
             raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -262,13 +147,13 @@ class SqliteEngine:
         try:
             for pragma in _PRAGMAS:
                 raw.execute(pragma).close()
-            return _Connection(raw, filelocks.touched(self._lock_path("write")))
+            return Connection(raw, filelocks.touched(self._lock_path("write")))
         except sqlite3.Error as error:
             raw.close()
             raise refused(error, self._path) from error
 
     @contextmanager
-    def write(self, of: str = "") -> Iterator[_Connection]:  # noqa: ARG002 - one file has one writer
+    def write(self, of: str = "") -> Iterator[Connection]:  # noqa: ARG002 - one file has one writer
         """One durable transaction; a block inside a block joins it.
 
         RuntimeError inside a `read` block, and where the failure of an inner block was swallowed.
@@ -284,20 +169,46 @@ class SqliteEngine:
                 raise
             return
         with self._turn():
+            before = connection.changes
             connection.execute("BEGIN IMMEDIATE")
             yield from self._block(connection, writing=True)
+            self._unmoved += connection.changes - before
+        self._move_log()
 
     def perform(self, work: Work[T], like: object = None) -> T:  # noqa: ARG002 - all are done together
         """Do a work, with those of other threads that wait at the same time.
 
         See `groupcommit`; inside a block its steps join the block.
         """
-        own: _Connection | None = getattr(self._local, "connection", None)
+        own: Connection | None = getattr(self._local, "connection", None)
         if own is not None and own.depth:
             return carried_out(work, lambda step: self._done(step.done))
-        return self._group.run(work)
+        try:
+            return self._group.run(work)
+        finally:
+            self._move_log()
 
-    def _done(self, act: Callable[[_Connection], T]) -> T:
+    def _move_log(self) -> None:
+        """Move what the write-ahead log holds into the file, where that is much and nobody is at it.
+
+        SQLite does so within a COMMIT, with the turn to write, for as long as megabytes take to the disk.
+        Here others write meanwhile; what they wrote is moved within a turn, so that the log begins anew and
+        does not grow without end. Works that wait are not kept waiting: none leads who does this.
+        """
+        if self._unmoved < _MUCH or not self._moving.acquire(blocking=False):
+            return
+        try:
+            connection = self._connection()
+            if connection is not self._works:
+                self._unmoved = 0
+                with suppress(StorageError):  # it stays in the log until the next time
+                    connection.execute(_MOVE).close()
+                    with self._turn():
+                        connection.execute(_MOVE).close()
+        finally:
+            self._moving.release()
+
+    def _done(self, act: Callable[[Connection], T]) -> T:
         with self.write() as transaction:
             return act(transaction)
 
@@ -326,7 +237,7 @@ class SqliteEngine:
             yield transaction
 
     @staticmethod
-    def _block(connection: _Connection, *, writing: bool) -> Iterator[_Connection]:
+    def _block(connection: Connection, *, writing: bool) -> Iterator[Connection]:
         connection.depth, connection.writing = 1, writing
         try:
             yield connection
@@ -344,7 +255,7 @@ class SqliteEngine:
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows, inside this thread's transaction if there is one."""
-        return _all_of(self._connection().execute(sql, parameters))
+        return all_of(self._connection().execute(sql, parameters))
 
     def in_transaction(self) -> bool:
         """Whether this thread is inside a block."""
@@ -447,7 +358,7 @@ class SqliteEngine:
 
     def _close_idle(self) -> None:
         """Close this thread's connection and that of works, where they are in no use."""
-        own: _Connection | None = getattr(self._local, "connection", None)
+        own: Connection | None = getattr(self._local, "connection", None)
         if own is not None and not own.depth:
             del self._local.connection
             own.close()
@@ -468,7 +379,7 @@ class SqliteEngine:
         _inherited.extend(self._carried)
         self._inherited, self._carried = bool(self._carried), []
         self._group, self._works = self._grouped(), None
-        self._guard = threading.Lock()
+        self._guard, self._moving = threading.Lock(), threading.Lock()
         self._open = weakref.WeakSet()
         self._local = threading.local()
 
