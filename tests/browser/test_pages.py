@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Request
 from werkzeug.serving import make_server
 
 from tests.conftest import CHEAP
@@ -129,7 +129,12 @@ class Walk:
         self.said: list[str] = []
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("requestfailed", lambda request: self.said.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", self._note)
+
+    def _note(self, request: Request) -> None:
+        """What failed; but not what was still on its way when we went elsewhere, such as an icon."""
+        if request.failure != "net::ERR_ABORTED":
+            self.said.append(f"failed: {request.url}, {request.failure}")
 
     def look(self) -> None:
         """What must hold on every page."""
