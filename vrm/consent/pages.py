@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from vrm.vault import crypto
@@ -81,7 +82,11 @@ class PageCipher:
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        self._cipher = Cipher(key, Purpose.PAGE, derive=True)
+
+    @cached_property
+    def _cipher(self) -> Cipher:
+        """Not made where a page is asked for the first time."""
+        return Cipher(self._key, Purpose.PAGE, derive=True)
 
     def name(self, *asked: int | bytes) -> bytes:
         """Another one for everything that is asked for otherwise."""
