@@ -376,16 +376,19 @@ def test_one_that_another_made_known_while_its_row_was_looked_for_is_taken(
 def test_a_hanging_document_holds_few_places_and_no_transaction(
     app: Flask, there: Site, engine: SqliteEngine
 ) -> None:
-    url, held = publish(there), threading.Event()
-    there.at_call = lambda: held.wait(5)
-    asking = threading.Thread(target=lambda: Named(app.test_client(), url, there.url + "/cb").ask())
+    url, held, let_go = publish(there), threading.Event(), list[bool]()
+    there.at_call = lambda: let_go.append(held.wait(5))
+    answers: list[int] = []
+    shop = Named(app.test_client(), url, there.url + "/cb")
+    asking = threading.Thread(target=lambda: answers.append(shop.ask().status_code))
     asking.start()
     while not there.seen:
-        pass
+        assert asking.is_alive(), answers
     with engine.write() as transaction:
         transaction.execute("DELETE FROM sweeps")
     held.set()
     asking.join()
+    assert (let_go, answers) == ([True], [303]), "it hung until we had written, and not longer"
 
 
 # --- blocking, forgetting, bounds
