@@ -4,7 +4,8 @@
 one and can be asked at any point what would be found after the power came back. The rules are stricter than
 any real file system's: bytes are safe only after an fsync or fdatasync of their file, a name only after one
 of its folder; of everything else none, all, or any part (single 512-byte sectors) may have arrived. Names
-change in order, as in a journal. Shared memory (`-shm`) is not on the disk.
+change in order, as in a journal. Shared memory (`-shm`) is not on the disk. After a sync that failed the
+system takes for written what is not: no later sync writes it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ NAMES = {"open", "openat", "creat", "mkdir", "mkdirat", "unlink", "unlinkat", "r
 NAMES |= {"rename", "renameat", "renameat2"}
 BYTES = {"write", "pwrite64", "ftruncate", "truncate", "lseek"}
 SYNCS = {"fsync", "fdatasync", "sync", "syncfs"}
+FAILED = "failed sync"
 _CALL = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
 _BEGUN = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
 _RESUMED = re.compile(r"^(\d+) +<\.\.\. \w+ resumed>(.*)$")
@@ -59,12 +61,17 @@ class Call(NamedTuple):
     descriptor: int
 
 
-def record(folder: Path, program: Sequence[str], trace: Path) -> list[Call]:
-    """Run `python -m program…` under strace; its calls, and its lines on standard output as `tell`."""
+def record(folder: Path, program: Sequence[str], trace: Path, failing: str = "") -> list[Call]:
+    """Run `python -m program…` under strace; its calls, and its lines on standard output as `tell`.
+
+    `failing` says which syncs fail ("3", "3..5").
+    """
     out = trace.with_suffix(".out")
     watched = ",".join(sorted(NAMES | BYTES | SYNCS))
     with out.open("wb") as told:
         tracer = [strace(), "-f", "--seccomp-bpf", "-y", "-s", "99999999", "-e", f"trace={watched}"]
+        if failing:
+            tracer += ["-e", f"inject=fdatasync:error=EIO:when={failing}"]
         done = subprocess.run(
             [*tracer, "-o", trace, sys.executable, "-m", *program],
             cwd=ROOT,
@@ -90,7 +97,7 @@ def _calls(lines: Iterator[str], folder: str, out: str) -> Iterator[Call]:
         if rest:
             line = begun.pop(rest[1]) + rest[2].lstrip()
         found = _CALL.match(line)
-        if found and int(found[4]) >= 0:
+        if found and (int(found[4]) >= 0 or found[2] in SYNCS):
             call = _read(found[2], found[3], int(found[4]))
             if call.path == out:
                 if call.name == "write":
@@ -115,7 +122,7 @@ def _read(name: str, arguments: str, result: int) -> Call:
             number = int(rest)
         elif name == "lseek":
             number = result
-        return Call(name, path, other, text, number, flags, int(held[1]))
+        return Call(FAILED if result < 0 else name, path, other, text, number, flags, int(held[1]))
     paths = [codecs.escape_decode(one.encode("latin-1"))[0].decode() for one in _TEXT.findall(arguments)]
     path, other, *_ = [*paths, "", ""]
     return Call(name, path, other, text, number, arguments, result)
@@ -189,6 +196,8 @@ class Disk:
         """What one call does."""
         if call.name in SYNCS:
             self._sync(call)
+        elif call.name == FAILED:
+            self._files[self._names[call.path]].pending.clear()
         elif call.name in BYTES:
             self._bytes(call)
         else:

@@ -1,4 +1,7 @@
-"""The disk refuses a write or a sync, each of an act in turn: 503, nothing half done, and then it works."""
+"""The disk refuses a write or a sync, each of an act in turn: 503, nothing half done, and then it works.
+
+What is committed with others' acts is synced after its COMMIT: where that fails, nobody knows; 500 says so.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,13 @@ from tests.faults.household import ENVIRON, ROOT
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
 GOOD = {"read": 200, "edit": 303, "bring": 200, "approve": 303, "redeem": 200, "refresh": 200, "revoke": 303}
-EVERYDAY = [("read", "pwrite64"), ("approve", "fdatasync"), ("bring", "fdatasync")]
+EVERYDAY = [("read", "pwrite64"), ("read", "fdatasync"), ("approve", "fdatasync"), ("bring", "fdatasync")]
+SHARED = {  # acts that are committed with others', and what says that nobody knows
+    "read": "outcome-unknown",
+    "redeem": "server_error",
+    "refresh": "server_error",
+    "edit": "cannot say whether it was stored",
+}
 ALL = [(act, call) for act in GOOD for call in ("pwrite64", "fdatasync")]
 
 
@@ -41,12 +50,13 @@ def test_a_write_or_sync_that_fails_is_said_and_nothing_is_half_done(
     assert told[-1]["over"], done.stderr  # every write had its turn
     assert len(told) > 1
     for one in told:
-        assert one["status"] in (GOOD[act], 503), one
-        assert one["changed"] == (one["status"] == GOOD[act]), one
+        unknown = call == "fdatasync" and SHARED.get(act, "none") in one["body"]
+        assert one["status"] in (GOOD[act], 500 if unknown else 503), one
+        assert one["changed"] == (one["status"] == GOOD[act]) or unknown, one
         assert one["problems"] == [], one
         assert one["last"], one
-        if one["status"] == 503:
+        if one["status"] != GOOD[act]:
             assert one["second"] == GOOD[act], one
             assert act != "read" or "Dune" not in one["body"], one
             assert "rror" not in one["body"].partition("</head>")[2], one  # a plain reason, no trace
-    assert 503 in {one["status"] for one in told}
+    assert {500, 503} & {one["status"] for one in told}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -39,7 +40,12 @@ def lived(tmp_path: Path, acts: int, *flags: str) -> list[Call]:
 
 
 def crashes(calls: list[Call], draw: random.Random) -> Iterator[tuple[int, float]]:
-    """(number of calls that were made, chance of a sector under way): each sync, and points between."""
+    """(number of calls that were made, chance of a sector under way).
+
+    Each sync, points between, and the moment after the last act of each kind was acknowledged.
+    """
+    acts = {json.loads(call.text).get("done"): at for at, call in enumerate(calls) if call.name == "tell"}
+    yield from ((at + 1, 0.0) for kind, at in acts.items() if kind)
     syncs = [at for at, call in enumerate(calls) if call.name in SYNCS]
     for at in sorted(draw.sample(syncs, min(LOOKS, len(syncs)))):
         yield at, 0.0  # the sync has not come; what was acknowledged before rests on those before it

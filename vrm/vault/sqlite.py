@@ -1,13 +1,14 @@
 """SQLite in one file: everything acknowledged is on the disk, everything deleted is gone.
 
-Promises: a `write` block is one transaction, fsynced (`synchronous=FULL`) before it returns, wholly
-rolled back on any exception; deleted bytes are overwritten (`secure_delete`) and `purge` empties the
-write-ahead log of them. Writers of all processes queue by `flock`. Refuses what every engine refuses.
+Promises: a `write` block is one transaction, synced before it returns (within its COMMIT by
+`synchronous=FULL`; what threads commit together after it, while others write: docs/adr/0045), wholly rolled
+back on any exception but UncertainError; deleted bytes are overwritten (`secure_delete`) and `purge`
+empties the write-ahead log of them. Writers of all processes queue by `flock`. Refuses what every engine
+refuses.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -17,7 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vrm import meters
 from vrm.errors import StorageError
 from vrm.vault import crypto, filelocks, lifting
 from vrm.vault.engine import (
@@ -35,13 +35,11 @@ from vrm.vault.engine import (
 from vrm.vault.groupcommit import GroupCommit
 from vrm.vault.occupied import Occupied
 from vrm.vault.refusals import refused
-from vrm.vault.sqlitelink import Connection, all_of
+from vrm.vault.sqlitelink import BUSY, Connection, Disk, all_of
 from vrm.vault.wholefile import make_folder
 
-_BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
 _MUCH = 4000  # rows written since the write-ahead log was moved into the file
 _MOVE = "PRAGMA wal_checkpoint(PASSIVE)"  # keeps nobody from writing
-_PURGE_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left to the next purge
 
 _PRAGMAS = (
     "PRAGMA page_size=8192",  # of new files: three records to a page; of 4 KB each would fill one, in part
@@ -51,10 +49,12 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
     "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={_BUSY}",
+    f"PRAGMA busy_timeout={BUSY}",
     "PRAGMA cache_size=-8192",
     "PRAGMA wal_autocheckpoint=8000",  # pages: only where many small programs write and no server does it
 )
+
+_SYNCED_BY_US = "PRAGMA synchronous=NORMAL"  # a COMMIT only writes; `Connection.finish` syncs after the turn
 
 _engines: weakref.WeakSet[SqliteEngine] = weakref.WeakSet()
 _inherited: list[object] = []  # of a parent process: never used here and never closed
@@ -73,6 +73,7 @@ class SqliteEngine:
         self._path = path
         make_folder(path.parent)
         self._occupied = Occupied(path)
+        self._disk = Disk()
         for name in (path, self._lock_path("write")):
             os.close(filelocks.touched(name))
         self._local = threading.local()
@@ -104,10 +105,10 @@ class SqliteEngine:
             found = self._local.connection = self._opened()
         return found
 
-    def _opened(self) -> Connection:
+    def _opened(self, *, works: bool = False) -> Connection:
         if self._inherited:
             raise RuntimeError("forked while the engine was in use: open one in each process")
-        found = self._connect()
+        found = self._connect(works=works)
         with self._guard:
             self._open.add(found)
         return found
@@ -117,7 +118,7 @@ class SqliteEngine:
         """One connection does all works, whichever thread leads: what it has in memory serves them all."""
         own = getattr(self._local, "connection", None)
         if self._works is None:
-            self._works = self._opened()
+            self._works = self._opened(works=True)
         self._local.connection = self._works
         try:
             yield
@@ -131,26 +132,33 @@ class SqliteEngine:
         if connection.has_turn:
             yield
             return
-        _wait_turn(connection.lock)
-        connection.has_turn = True
+        connection.take_turn()
         try:
             yield
         finally:
-            connection.has_turn = False
-            fcntl.flock(connection.lock, fcntl.LOCK_UN)
+            connection.leave_turn()
 
-    def _connect(self) -> Connection:
+    def _connect(self, *, works: bool) -> Connection:
         try:
             raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise refused(error, self._path) from error
         try:
-            for pragma in _PRAGMAS:
+            for pragma in (*_PRAGMAS, _SYNCED_BY_US) if works else _PRAGMAS:
                 raw.execute(pragma).close()
-            return Connection(raw, filelocks.touched(self._lock_path("write")))
-        except sqlite3.Error as error:
+            log = self._log(raw) if works else -1
+            return Connection(raw, filelocks.touched(self._lock_path("write")), self._disk, log)
+        except (OSError, sqlite3.Error) as error:
             raw.close()
             raise refused(error, self._path) from error
+
+    def _log(self, raw: sqlite3.Connection) -> int:
+        """A descriptor of the write-ahead log that this connection writes; it has none of SQLite's locks.
+
+        It is the same file as long as the connection lives: only who closes the last one takes it away.
+        """
+        raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on it is open
+        return os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
 
     @contextmanager
     def write(self, of: str = "") -> Iterator[Connection]:  # noqa: ARG002 - one file has one writer
@@ -170,7 +178,7 @@ class SqliteEngine:
             return
         with self._turn():
             before = connection.changes
-            connection.execute("BEGIN IMMEDIATE")
+            connection.begin()
             yield from self._block(connection, writing=True)
             self._unmoved += connection.changes - before
         self._move_log()
@@ -318,13 +326,9 @@ class SqliteEngine:
             return False
         with self._turn():
             try:
-                connection.execute(f"PRAGMA busy_timeout={_PURGE_BUSY}").close()
-                row = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
+                return connection.emptied()
             except StorageError:
-                row = None
-            finally:
-                connection.execute(f"PRAGMA busy_timeout={_BUSY}").close()
-        return row is not None and row[0] == 0
+                return False
 
     def integrity(self) -> list[str]:
         """What the database says of its own structure; empty if all is well."""
@@ -398,12 +402,3 @@ os.register_at_fork(
     after_in_parent=_of_each(SqliteEngine._after_fork_in_parent),  # noqa: SLF001
     after_in_child=_of_each(SqliteEngine._after_fork_in_child),  # noqa: SLF001
 )
-
-
-def _wait_turn(lock: int) -> None:
-    """Take the lock of writers; counted where somebody else has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        meters.STORAGE_WAITS.add()
-        fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,27 +1,46 @@
-"""One connection to a SQLite file and the transaction it is in: every refusal in our own errors."""
+"""One connection to a SQLite file and the transaction it is in: every refusal in our own errors.
+
+Promises: a transaction that wrote is on the disk before `finish` returns. Where a sync failed, that one is
+told as uncertain, and nothing is built on it before all of it is on the disk after all.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from vrm.errors import StorageError
+from vrm import meters
+from vrm.errors import StorageError, UncertainError
 from vrm.vault.engine import Ask, MisfitError, Result, Row
 from vrm.vault.refusals import refused
 
+BUSY = 10_000  # milliseconds to wait for a lock that another program holds on the database
+_EMPTY_BUSY = 500  # milliseconds to wait for readers before the write-ahead log is left as it is
 _FEW = 256  # rows fetched at once where all would be too many
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has but one of them
 _MISFITS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # rows that do not fit: no fault of the storage
 
 
-class Connection:
-    """One thread's connection and the transaction it is in."""
+@dataclass(slots=True)
+class Disk:
+    """What the connections of one process know of their disk."""
 
-    def __init__(self, raw: sqlite3.Connection, lock: int) -> None:
+    failed: bool = False  # a sync did, so what was committed may not be there
+
+
+class Connection:
+    """A connection and the transaction it is in; one thread at a time has it."""
+
+    def __init__(self, raw: sqlite3.Connection, lock: int, disk: Disk, log: int = -1) -> None:
         self.raw = raw
         self.lock = lock  # descriptor of the write lock file
+        self.log = log  # descriptor of the write-ahead log that we sync after each turn; -1: each COMMIT does
+        self._disk = disk
         self.has_turn = False  # to write
         self.depth = 0
         self.writing = False
@@ -81,6 +100,43 @@ class Connection:
         if self.writing and not self.raw.in_transaction:
             raise StorageError(hint="the transaction was undone")
 
+    def take_turn(self) -> None:
+        """Wait until no other connection writes; counted where one does."""
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            meters.STORAGE_WAITS.add()
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.has_turn = True
+
+    def leave_turn(self) -> None:
+        """Let the next one write, where it was our turn."""
+        if self.has_turn:
+            self.has_turn = False
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
+
+    def begin(self) -> None:
+        """Begin a transaction that writes, in our turn; StorageError where it would rest on what may be lost.
+
+        After a sync that failed the system takes for written what it only tried to write, so a later sync
+        says nothing of it. It still has it in memory, from where all of the log is moved into the file; where
+        another process met the failure, the system tells us at our own next sync.
+        """
+        if self._disk.failed:
+            self._disk.failed = not self.emptied()
+            if self._disk.failed:
+                raise StorageError("the disk failed; nothing was changed", hint="try again")
+        self.execute("BEGIN IMMEDIATE")
+
+    def emptied(self) -> bool:
+        """Move all of the write-ahead log into the file, in our turn; False where somebody reads in it."""
+        try:
+            self.execute(f"PRAGMA busy_timeout={_EMPTY_BUSY}").close()
+            row = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self.execute(f"PRAGMA busy_timeout={BUSY}").close()
+        return row is not None and row[0] == 0
+
     @property
     def changes(self) -> int:
         """How many rows were written since the connection was made."""
@@ -95,23 +151,49 @@ class Connection:
         self.rolled_back.append(act)
 
     def finish(self, *, commit: bool) -> None:
-        """End the outermost block; the callbacks of the way it ended run afterwards."""
+        """End the outermost block; the callbacks of the way it ended run afterwards.
+
+        UncertainError where it is committed and cannot be synced: it may or may not survive a loss of power.
+        """
+        syncs = commit and self.writing and self.log >= 0
         self.depth, self.writing, self.doomed = 0, False, False
-        undone = None
+        refusal: StorageError | None = None
         try:
             self.raw.execute("COMMIT" if commit else "ROLLBACK")
         except sqlite3.Error as error:
-            undone = error if commit else None
+            refusal = self._undone(error) if commit else None
             commit = False
-            if self.raw.in_transaction:
-                with suppress(sqlite3.Error):
-                    self.raw.execute("ROLLBACK")
-        acts = self.committed if commit else self.rolled_back
+        else:
+            if syncs:
+                refusal = self._synced()
+        acts = self.committed if commit and refusal is None else self.rolled_back
         self.committed, self.rolled_back = [], []
         for act in acts:
             act()
-        if undone is not None:
-            raise refused(undone) from undone
+        if refusal is not None:
+            raise refusal from refusal.__cause__
+
+    def _undone(self, error: sqlite3.Error) -> StorageError:
+        """What is said of a COMMIT that failed, once nothing is left of it."""
+        self._disk.failed |= error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
+        if self.raw.in_transaction:
+            with suppress(sqlite3.Error):
+                self.raw.execute("ROLLBACK")
+        refusal = refused(error)
+        refusal.__cause__ = error
+        return refusal
+
+    def _synced(self) -> StorageError | None:
+        """Sync what we committed, while others write; what is said where that fails."""
+        self.leave_turn()
+        try:
+            _sync(self.log)
+        except OSError as error:
+            self._disk.failed = True
+            refusal = UncertainError()
+            refusal.__cause__ = error
+            return refusal
+        return None
 
     def close(self) -> None:
         """Give back what the connection holds."""
@@ -119,6 +201,9 @@ class Connection:
             os.close(self.lock)
             self.lock = -1
             self.raw.close()
+            if self.log >= 0:
+                os.close(self.log)
+                self.log = -1
 
     def __del__(self) -> None:  # its thread has ended
         self.close()
