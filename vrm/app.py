@@ -53,9 +53,17 @@ def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimi
 
     `limits` is the cost of new passphrases: tests use little, production refuses less (settings).
     """
-    clock = clock or SystemClock()
     make_folder(settings.data_dir)
     engine = open_engine(settings)
+    try:
+        return _host(engine, settings, clock or SystemClock(), limits)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _host(engine: Engine, settings: Settings, clock: Clock, limits: KdfLimits | None) -> Host:
+    """What stands in an engine that was just opened."""
     copy = engine.install(SCHEMAS)  # at once: one copy, one transaction
     if copy:
         _hosts.warning(

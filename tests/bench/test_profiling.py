@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sysconfig
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_statements_are_counted_with_their_time_and_nobody_elses(world: World) -
     inserted = [sql for sql in told.calls if sql.startswith("INSERT INTO records ")]
     assert [told.calls[sql] for sql in inserted] == [2]
     assert all(seconds >= 0 for seconds in told.spent.values())
-    assert sqlite3.connect(":memory:").execute("SELECT 1").fetchone() == (1,)
+    with closing(sqlite3.connect(":memory:")) as stranger:
+        assert stranger.execute("SELECT 1").fetchone() == (1,)
     assert "SELECT 1" not in told.calls
 
 

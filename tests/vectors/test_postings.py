@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_what_a_cursor_is_bound_to_is_frozen() -> None:
 
 
 def test_the_table_is_the_one_that_is_described() -> None:
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         database.execute(postings.TABLES[0])
         columns = [row[1] for row in database.execute("PRAGMA table_info(postings)")]
     assert columns == ["grant_id", "bucket", "packed"]

@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def columns(folder: Path) -> Iterator[tuple[str, str]]:
-    with sqlite3.connect(folder / "vrm.db") as raw:
+    with closing(sqlite3.connect(folder / "vrm.db")) as raw:
         tables = [row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             filled = raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0]

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +143,19 @@ class SqliteEngine:
             raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise refused(error, self._path) from error
-        try:
-            for pragma in (*_PRAGMAS, _SYNCED_BY_US) if works else _PRAGMAS:
-                raw.execute(pragma).close()
-            log = self._log(raw) if works else -1
-            return Connection(raw, filelocks.touched(self._lock_path("write")), self._disk, log)
-        except (OSError, sqlite3.Error) as error:
-            raw.close()
-            raise refused(error, self._path) from error
+        with ExitStack() as unless_done:
+            unless_done.callback(raw.close)
+            try:
+                for pragma in (*_PRAGMAS, _SYNCED_BY_US) if works else _PRAGMAS:
+                    raw.execute(pragma).close()
+                log = self._log(raw) if works else -1
+                if works:
+                    unless_done.callback(os.close, log)
+            except (OSError, sqlite3.Error) as error:
+                raise refused(error, self._path) from error
+            made = Connection(raw, filelocks.touched(self._lock_path("write")), self._disk, log)
+            unless_done.pop_all()
+        return made
 
     def _log(self, raw: sqlite3.Connection) -> int:
         """A descriptor of the write-ahead log that this connection writes; it has none of SQLite's locks.

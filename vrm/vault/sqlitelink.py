@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Connection:
 
     def __init__(self, raw: sqlite3.Connection, lock: int, disk: Disk, log: int = -1) -> None:
         self.raw = raw
+        self._end = weakref.finalize(self, _given_back, raw, [one for one in (lock, log) if one >= 0])
+        self._end.atexit = False  # the process's end gives back all there is; a forked one's must not
         self.lock = lock  # descriptor of the write lock file
         self.log = log  # descriptor of the write-ahead log that we sync after each turn; -1: each COMMIT does
         self._disk = disk
@@ -196,17 +199,15 @@ class Connection:
         return None
 
     def close(self) -> None:
-        """Give back what the connection holds."""
-        if self.lock >= 0:
-            os.close(self.lock)
-            self.lock = -1
-            self.raw.close()
-            if self.log >= 0:
-                os.close(self.log)
-                self.log = -1
+        """Give back what the connection holds; so does the end of its thread."""
+        self.lock = self.log = -1
+        self._end()
 
-    def __del__(self) -> None:  # its thread has ended
-        self.close()
+
+def _given_back(raw: sqlite3.Connection, descriptors: list[int]) -> None:
+    raw.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def all_of(cursor: sqlite3.Cursor) -> list[Row]:
