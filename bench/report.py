@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Figure, Finding, Outcome
+from bench.measure import STOLEN, Figure, Finding, Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
 _LEAST = 0.05  # of a value: a smaller change is noise, however close the rounds lay together
@@ -70,6 +70,7 @@ def table(figures: Sequence[Figure], before: Groups) -> str:
             f"{last:>7} {changed:<5}"
             f"{row.per_second:>10.0f}{row.bare_per_second:>8.0f}{row.share:>7.2f}{times}"
             + (f"  and {row.beside:.0f} µs in the database" if row.beside else "")
+            + (f"  (disturbed: others took {row.stolen:.0%} of the machine)" if row.stolen > STOLEN else "")
         )
     return "\n".join(lines)
 

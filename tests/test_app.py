@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,8 +15,10 @@ import pytest
 from tests.conftest import CHEAP, PASSPHRASE
 from vrm import app, cli
 from vrm.clock import SystemClock
-from vrm.errors import StorageError
+from vrm.errors import DataNewerError, StorageError
 from vrm.settings import Settings
+from vrm.vault.engine import Schema
+from vrm.vault.sqlite import SqliteEngine
 
 
 @pytest.fixture
@@ -105,3 +107,26 @@ def test_a_vault_with_two_ways_in_of_a_kind_is_named_and_not_taken_over(
     assert json.loads(capsys.readouterr().out) == {"left_out": ["alice"]}
     assert "alice has two ways in" in caplog.text
     assert "bob has two ways in" not in caplog.text
+
+
+def test_data_that_cannot_be_opened_is_let_go_of_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when somebody collects it: the next start, or a restore, wants the file."""
+    closed: list[bool] = []
+
+    class Newer(SqliteEngine):
+        def install(self, schemas: Sequence[Schema]) -> Path | None:
+            super().install(schemas)
+            raise DataNewerError()
+
+        def close(self) -> None:
+            super().close()
+            closed.append(True)
+
+    monkeypatch.setattr(app, "SqliteEngine", Newer)
+    with pytest.raises(DataNewerError):
+        app.open_host(Settings(data_dir=tmp_path), limits=CHEAP)
+    assert closed == [True]
+    held = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert not [name for name in held if name.startswith(str(tmp_path))]

@@ -291,7 +291,8 @@ def test_paired_windows_give_the_median_of_their_ratios() -> None:
     assert found.spread == 3.5
 
 
-def test_every_other_round_goes_backwards() -> None:
+def test_every_other_round_goes_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "stolen_seconds", lambda: 0.0)
     went = []
 
     def turn(name: str) -> measure.Turn:
@@ -304,6 +305,43 @@ def test_every_other_round_goes_backwards() -> None:
     found = measure.in_turn([turn("one"), turn("other")], 3)
     assert went == ["one", "other", "other", "one", "one", "other"]
     assert {name: len(windows) for name, windows in found.items()} == {"one": 3, "other": 3}
+
+
+@pytest.mark.parametrize(
+    ("lost", "windows", "taken"), [([0.0], 1, 0.0), ([0.5, 0.04], 2, 0.04), ([0.4, 0.2, 0.3, 0.0], 3, 0.2)]
+)
+def test_a_window_that_others_disturb_is_measured_anew(
+    monkeypatch: pytest.MonkeyPatch, lost: list[float], windows: int, taken: float
+) -> None:
+    """By the share of all processors that it lost; of three, the one that lost least counts."""
+    now, stolen, went = [100.0], [7.0], list[float]()
+    monkeypatch.setattr(machine, "stolen_seconds", lambda: stolen[0])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measure.os, "cpu_count", lambda: 4)
+
+    def window() -> Window:
+        went.append(lost[len(went)])
+        now[0] += 2.0
+        stolen[0] += went[-1] * 2.0 * 4
+        return Window(float(len(went)), 1.0, 1.0, 1.0)
+
+    found = measure.undisturbed(window)
+    assert len(went) == windows
+    assert found.stolen == pytest.approx(taken)
+    assert found.cpu == went.index(taken) + 1
+
+
+def test_what_others_took_is_told_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    calm, less = Window(1.0, 1.0, 1.0, 1.0), Window(1.0, 1.0, 1.0, 1.0, stolen=0.31)
+    disturbed = measure.figure("one", "a row", [calm, calm], [less, calm])
+    assert disturbed.as_json()["stolen"] == 0.31
+    assert "others took 31% of the machine" in report.table([disturbed], {})
+    assert "others took" not in report.table([measure.figure("one", "a row", [calm], [calm])], {})
+
+
+def test_what_others_took_of_this_machine_only_grows() -> None:
+    before = machine.stolen_seconds()
+    assert 0.0 <= before <= machine.stolen_seconds()
 
 
 def test_what_a_grant_adds_is_taken_round_by_round() -> None:

@@ -216,6 +216,19 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
         SqliteEngine(tmp_path)
 
 
+def test_a_connection_that_cannot_be_made_holds_nothing(tmp_path: Path) -> None:
+    engine = open_sqlite(tmp_path)
+    lock = tmp_path / "vrm.db.write.lock"
+    lock.unlink()
+    lock.mkdir()
+    for act in (lambda: engine.one("SELECT 1"), lambda: note(engine, 1, together=True)):
+        with pytest.raises(StorageError):
+            act()
+        held = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        assert not [name for name in held if name.startswith(str(tmp_path / "vrm.db")) and "lock" not in name]
+    engine.close()
+
+
 def test_what_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "vrm.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
     engine = open_sqlite(tmp_path)
