@@ -143,12 +143,8 @@ def _sqlite_errors() -> Iterator[None]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     raw = sqlite3.connect(path, isolation_level=None)
-    try:
-        for pragma in ("secure_delete=ON", "temp_store=MEMORY", "trusted_schema=OFF", "busy_timeout=10000"):
-            raw.execute(f"PRAGMA {pragma}").close()
-    except sqlite3.Error:
-        raw.close()
-        raise
+    for pragma in ("secure_delete=ON", "temp_store=MEMORY", "trusted_schema=OFF", "busy_timeout=10000"):
+        raw.execute(f"PRAGMA {pragma}").close()
     return raw
 
 

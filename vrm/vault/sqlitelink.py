@@ -164,8 +164,8 @@ class Connection:
         try:
             self.raw.execute("COMMIT" if commit else "ROLLBACK")
         except sqlite3.Error as error:
-            refusal = self._undone(error) if commit else None
-            commit = False
+            undone = self._undone(error)
+            refusal, commit = undone if commit else None, False
         else:
             if syncs:
                 refusal = self._synced()
@@ -177,11 +177,10 @@ class Connection:
             raise refusal from refusal.__cause__
 
     def _undone(self, error: sqlite3.Error) -> StorageError:
-        """What is said of a COMMIT that failed, once nothing is left of it."""
+        """What is said of an end that failed, once nothing is left of the transaction."""
         self._disk.failed |= error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
-        if self.raw.in_transaction:
-            with suppress(sqlite3.Error):
-                self.raw.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # most failures have undone it already
+            self.raw.execute("ROLLBACK")
         refusal = refused(error)
         refusal.__cause__ = error
         return refusal
