@@ -331,7 +331,7 @@ def test_a_window_that_others_disturb_is_measured_anew(
     assert found.cpu == went.index(taken) + 1
 
 
-def test_what_others_took_is_told_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_took_is_told_of_a_row() -> None:
     calm, less = Window(1.0, 1.0, 1.0, 1.0), Window(1.0, 1.0, 1.0, 1.0, stolen=0.31)
     disturbed = measure.figure("one", "a row", [calm, calm], [less, calm])
     assert disturbed.as_json()["stolen"] == 0.31

@@ -129,7 +129,7 @@ def test_where_the_sync_fails_nobody_is_told_of_success(
 
 
 def test_nothing_is_built_on_what_may_be_lost(
-    engine: SqliteEngine, other: SqliteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         failing(patched)
