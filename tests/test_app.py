@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from tests.conftest import CHEAP, PASSPHRASE
+from tests.descriptors import held_below
 from vrm import app, cli
 from vrm.clock import SystemClock
 from vrm.errors import DataNewerError, StorageError
@@ -128,5 +129,4 @@ def test_data_that_cannot_be_opened_is_let_go_of_at_once(
     with pytest.raises(DataNewerError):
         app.open_host(Settings(data_dir=tmp_path), limits=CHEAP)
     assert closed == [True]
-    held = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    assert not [name for name in held if name.startswith(str(tmp_path))]
+    assert held_below(tmp_path) == []

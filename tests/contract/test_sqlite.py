@@ -16,6 +16,7 @@ import coverage
 import pytest
 
 from tests.contract.engine import NOTES, ErasingContract
+from tests.descriptors import held_below
 from vrm.errors import StorageError
 from vrm.vault import sqlite
 from vrm.vault.engine import Engine, MisfitError, Transaction, Work, one_step
@@ -224,8 +225,7 @@ def test_a_connection_that_cannot_be_made_holds_nothing(tmp_path: Path) -> None:
     for act in (lambda: engine.one("SELECT 1"), lambda: note(engine, 1, together=True)):
         with pytest.raises(StorageError):
             act()
-        held = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-        assert not [name for name in held if name.startswith(str(tmp_path / "vrm.db")) and "lock" not in name]
+        assert [name for name in held_below(tmp_path / "vrm.db") if "lock" not in name] == []
     engine.close()
 
 
@@ -558,7 +558,7 @@ def test_closing_ends_the_connections_of_every_thread(tmp_path: Path) -> None:
     thread.start()
     ready.wait()
     engine.close()
-    held = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    held = held_below(tmp_path)
     leave.set()
     thread.join()
-    assert not any(str(tmp_path) in name for name in held)
+    assert held == []
