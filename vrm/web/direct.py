@@ -18,13 +18,13 @@ from flask import Flask
 from werkzeug.http import dump_cookie, parse_cookie
 from werkzeug.utils import redirect
 
-from vrm.plain import Environ, Naming, Plain
+from vrm.plain import Environ, Naming, Plain, form_pairs
 from vrm.vault.engine import Work
 from vrm.vault.vault import Vault
 from vrm.web import forms, headers, session
 from vrm.web.desk import EXTENSION, Desk
 from vrm.web.pages.records import PLACES, RECORD_ID
-from vrm.web.upload import FORM_BYTES, form_pairs
+from vrm.web.upload import FORM_BYTES
 
 RULE: Final = "/<any(things, preferences):place>/new"
 

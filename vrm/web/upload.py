@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import IO, Any
-from urllib.parse import unquote_plus
 
 from flask import Request
 from werkzeug.formparser import FormDataParser
+
+from vrm.plain import FORM, form_pairs
 
 FORM_BYTES = 768 * 1024  # a form without files; the longest catalog text fits many times
 FORM_PARTS = 2_000
@@ -28,29 +29,9 @@ class FormParser(FormDataParser):
         options: dict[str, str] | None = None,
     ) -> Any:
         """(stream, form, files); what is no text at all is an empty form."""
-        if mimetype != "application/x-www-form-urlencoded":
+        if mimetype != FORM:
             return super().parse(stream, mimetype, content_length, options)
         return stream, self.cls(form_pairs(stream.read())), self.cls()
-
-
-def form_pairs(body: bytes) -> list[tuple[str, str]]:
-    """Names and values of a posted form, as Werkzeug reads them; none in what is no text."""
-    try:
-        pairs = body.decode().split("&")
-    except UnicodeDecodeError:
-        return []
-    found = []
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if "%" in pair or "+" in pair:
-            name, value = _unquoted(name), _unquoted(value)
-        if name or equals:
-            found.append((name, value))
-    return found
-
-
-def _unquoted(text: str) -> str:
-    return unquote_plus(text, errors="werkzeug.url_quote")
 
 
 class InMemoryRequest(Request):

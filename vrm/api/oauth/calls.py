@@ -18,16 +18,15 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from vrm.api import guards
 from vrm.api.oauth.introspect import INTROSPECT
-from vrm.api.oauth.parameters import MAX_REQUEST, Parameters, StrictRequest, from_form, pairs
+from vrm.api.oauth.parameters import MAX_REQUEST, Parameters, StrictRequest, from_form
 from vrm.api.oauth.server import OAuthServer
-from vrm.api.oauth.token import Answer
+from vrm.api.oauth.token import TOKEN, Answer
 from vrm.consent.documents import is_address
-from vrm.plain import Environ, Naming, Plain, Wsgi
+from vrm.plain import Environ, Naming, Plain, Wsgi, form_pairs
 from vrm.vault import compact
 from vrm.vault.engine import Work, one_by_one
 
 Act = Callable[[StrictRequest], Work[Answer]]
-TOKEN = "/oauth/token"
 REFUSED = "vrm.oauth.refused"  # in an environ: the error that was met with
 _TOLD = {name for name, _ in default_json_headers}  # by the endpoints themselves
 _PROTECTION: Final = [header for header in guards.SECURITY_HEADERS.items() if header[0] not in _TOLD]
@@ -53,7 +52,7 @@ class Calls:
         if act is None or not self._plain.is_form(environ, MAX_REQUEST):
             return self._app(environ, start_response)
         try:
-            parameters = Parameters(pairs(environ["wsgi.input"].read()))
+            parameters = Parameters(form_pairs(environ["wsgi.input"].read()))
             request = StrictRequest(environ, self._public_url, parameters)
             status, told, headers = self._do(act, request, address)
             body = compact.dumps(told)

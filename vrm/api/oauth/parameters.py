@@ -12,14 +12,14 @@ import binascii
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import unquote_plus
 
 from authlib.oauth2 import OAuth2Error, OAuth2Request
 from authlib.oauth2.rfc6749 import InsecureTransportError, InvalidRequestError, OAuth2Payload
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from vrm.plain import FORM
+from vrm.plain import FORM, form_pairs
 
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
 REPEATABLE = frozenset({"resource"})  # RFC 8707 section 2: one for each resource
@@ -110,15 +110,7 @@ def from_form(request: Request) -> Parameters:
     request.max_content_length = MAX_REQUEST + 1
     if len(request.get_data()) > MAX_REQUEST:
         raise RequestEntityTooLarge()
-    return Parameters(pairs(request.get_data()))
-
-
-def pairs(body: bytes) -> list[tuple[str, str]]:
-    """Names and values of a form, as Werkzeug reads them; none in what is no text."""
-    try:
-        return parse_qsl(body.decode(), keep_blank_values=True, errors="werkzeug.url_quote")
-    except ValueError:
-        return []
+    return Parameters(form_pairs(request.get_data()))
 
 
 def required(parameters: Parameters, name: str) -> str:

@@ -24,7 +24,7 @@ from vrm.api.oauth.parameters import StrictRequest, ascii_only
 from vrm.api.oauth.polling import TicketGrant
 from vrm.api.oauth.profile import Profile
 from vrm.api.oauth.revoke import Revocation
-from vrm.api.oauth.token import Answer, AtomicGrant, CodeGrant, RefreshGrant, refuse_missing_grant_type
+from vrm.api.oauth.token import TOKEN, Answer, AtomicGrant, CodeGrant, RefreshGrant, refuse_missing_grant_type
 from vrm.consent.documents import is_address
 from vrm.consent.service import Consent
 from vrm.errors import VendorNotFoundError
@@ -62,7 +62,7 @@ class OAuthServer(AuthorizationServer):
 
     def _by_assertion(self) -> ByAssertion:
         """For whom an assertion may be signed says assertion.py."""
-        paths = () if self.profile.name == "fapi2" else ("/oauth/token", "/oauth/par")
+        paths = () if self.profile.name == "fapi2" else (TOKEN, "/oauth/par")
         return ByAssertion(self.consent, self.public_url, [self.public_url + path for path in paths])
 
     def query_client(self, client_id: str, address: str | None = None) -> OAuthClient | None:  # type: ignore[override]

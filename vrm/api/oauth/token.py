@@ -34,6 +34,7 @@ from vrm.consent.tokens import Tokens, TokenSet
 from vrm.errors import CodeError, DetailsError, ScopeError, TargetError, TokenError
 from vrm.vault.engine import Work
 
+TOKEN = "/oauth/token"
 Answer = tuple[int, dict[str, object], list[tuple[str, str]]]
 
 
