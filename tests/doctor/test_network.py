@@ -87,6 +87,14 @@ def test_our_own_server_on_the_port_is_known(settings: Settings) -> None:
     assert ours
 
 
+def test_it_is_known_by_its_public_name_which_is_all_it_answers_to(settings: Settings) -> None:
+    chosen = replace(settings, public_url="https://vault.example")
+    with served(create_app(chosen)) as number:
+        finding, ours = network.port(replace(chosen, port=number))
+    assert "vrm serves" in said(finding)[1]
+    assert ours
+
+
 def test_something_else_on_the_port_fails(settings: Settings) -> None:
     def other(_environ: dict[str, Any], start: Any) -> list[bytes]:
         start("200 OK", [("Content-Type", "text/html")])

@@ -66,7 +66,8 @@ def port(settings: Settings) -> tuple[Finding, bool]:
         return ok("port", f"{host}:{number} is in use, with TLS: see public address"), True
     try:
         inside = "127.0.0.1" if host in ("0.0.0.0", "") else "::1" if host == "::" else host  # noqa: S104
-        if _ask(urlsplit(f"http://{_bracketed(inside)}:{number}"), "/healthz").document == {"status": "ok"}:
+        here = urlsplit(f"http://{_bracketed(inside)}:{number}")
+        if _ask(here, "/healthz", {"Host": url.netloc}).document == {"status": "ok"}:  # it has no other name
             return ok("port", f"vrm serves on {host}:{number}"), True
     except _NoAnswerError:
         pass
