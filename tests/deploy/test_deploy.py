@@ -76,10 +76,9 @@ def test_the_example_of_an_environment_can_be_used() -> None:
     assert chosen.metrics_address == ("127.0.0.1", 9600)
 
 
-@pytest.mark.parametrize("name", ["Containerfile", "compose.yaml"])
-def test_what_is_not_built_here_says_so_and_names_what_there_is(name: str) -> None:
+@pytest.mark.parametrize("name", ["Containerfile", "compose.yaml", "Caddyfile"])
+def test_what_containers_are_made_of_names_what_there_is(name: str) -> None:
     text = (DEPLOY / name).read_text()
-    assert "Not built here" in text
     assert set(re.findall(r"\bVRM_[A-Z_]+[A-Z]\b", text)) <= KNOWN
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         assert all((ROOT / path).exists() for path in copied.split()), copied
@@ -88,5 +87,17 @@ def test_what_is_not_built_here_says_so_and_names_what_there_is(name: str) -> No
 def test_the_image_serves() -> None:
     text = (DEPLOY / "Containerfile").read_text()
     (typed,) = re.findall(r"^CMD \[(.*)\]$", text, re.MULTILINE)
-    chosen = cli.parser().parse_args([word.strip(' "') for word in typed.split(",")])
-    assert chosen.host == "0.0.0.0"
+    assert cli.parser().parse_args([word.strip(' "') for word in typed.split(",")])
+    told = re.findall(r"\b(VRM_\w+)=(\S+)", text)
+    chosen = settings_module.load(environ={"VRM_PUBLIC_URL": "https://vault.example", **dict(told)})
+    assert chosen.host == "0.0.0.0"  # what is run beside the server knows it, too
+
+
+def test_caddy_is_told_what_the_page_for_hosts_says() -> None:
+    page = (ROOT / "docs" / "self-hosting.md").read_text()
+    (told,) = re.findall(r"```caddy\n(.*?)```", page, re.DOTALL)
+    own = (DEPLOY / "Caddyfile").read_text().partition("\n")[2]
+    there = {"{$VRM_PUBLIC_URL}": "vault.example", "vrm:8600": "127.0.0.1:8600"}
+    for ours, theirs in there.items():
+        own = own.replace(ours, theirs)
+    assert own == told
