@@ -213,6 +213,24 @@ def test_a_text_is_found_in_every_form(form: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("before", [1, 4, 9, 30])
+def test_it_is_found_among_many_texts_where_a_large_file_is_cut(
+    form: str, before: int, tmp_path: Path
+) -> None:
+    others = [f"Another text, number {number}" for number in range(40)]
+    noise = b"\x80\x81\x82\x83" * (1 << 18)
+    (tmp_path / "x.bin").write_bytes(noise[before:] + FILES[form](TEXT.encode()) + noise[:before])
+    assert {one.text for one in look(tmp_path, [*others, TEXT])} == {TEXT}
+
+
+@pytest.mark.parametrize("size", range(10))
+def test_small_files_are_looked_through_for_many_texts(size: int, tmp_path: Path) -> None:
+    texts = [f"{number:06}" for number in range(100)]
+    (tmp_path / "x.bin").write_bytes(b"000042xyz"[:size])
+    assert {one.text for one in look(tmp_path, texts)} == ({"000042"} if size >= len("000042") else set())
+
+
 def test_a_text_is_found_in_a_zip_and_in_a_file_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("first.txt", "nothing " * 50)

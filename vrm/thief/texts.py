@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08|PK\x03\x04")
 SHORTEST = 6  # bytes that are looked for: fewer turn up by chance
 _MOST_INFLATED = 1 << 24  # bytes of one stream
 _ZIP_HEADER = 30  # bytes before the name of an entry
 _UTF16 = ("utf-16-le", "utf-16-be")
+_PIECE = 1 << 20  # bytes looked through at a time
+_BEGIN = 4  # bytes of a needle that are looked up before the whole of it is looked for
+_MANY = 200  # needles for which that pays
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def long_enough(text: str) -> bool:
 
 def look(folder: Path, texts: Sequence[str]) -> list[Found]:
     """Every (text, file, form) in the files below `folder`, their names included."""
-    wanted = [(text, form, needle) for text in texts for needle, form in _distinct(text).items()]
+    wanted = [_needle(text, form, needle) for text in texts for needle, form in _distinct(text).items()]
     found: dict[Found, None] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -77,12 +82,45 @@ def look(folder: Path, texts: Sequence[str]) -> list[Found]:
     return list(found)
 
 
-def _matches(content: bytes, wanted: Sequence[tuple[str, str, bytes]]) -> Iterator[tuple[str, str]]:
-    lower = content.lower()
-    for text, form, needle in wanted:
-        folded = needle.lower() in lower if form in ("as it is", "UTF-16") else needle in content
-        if folded:
-            yield text, form
+class _Needle(NamedTuple):
+    """One form of a text; `folded` where capitals do not matter, and then in small letters."""
+
+    text: str
+    form: str
+    folded: bool
+    needle: bytes
+    begin: int
+
+
+def _needle(text: str, form: str, needle: bytes) -> _Needle:
+    folded = form in ("as it is", "UTF-16")
+    sought = needle.lower() if folded else needle
+    return _Needle(text, form, folded, sought, int.from_bytes(sought[:_BEGIN], sys.byteorder))
+
+
+def _matches(content: bytes, wanted: Sequence[_Needle]) -> Iterator[tuple[str, str]]:
+    """(text, form) of each that stands there, some of them more than once.
+
+    Of many needles nearly none begins with four bytes that stand there one after the other, which is found
+    out for all of them at once.
+    """
+    longest = max((len(one.needle) for one in wanted), default=0)
+    for at in range(0, len(content), _PIECE):
+        piece = content[at : at + _PIECE + longest]
+        here = piece, piece.lower()  # by `folded`
+        begins = tuple(map(_begins, here)) if len(wanted) > _MANY else None
+        for text, form, folded, needle, begin in wanted:
+            if (begins is None or begin in begins[folded]) and needle in here[folded]:
+                yield text, form
+
+
+def _begins(content: bytes) -> set[int]:
+    """All numbers that four bytes in a row stand for."""
+    view, found = memoryview(content), set[int]()
+    for shift in range(_BEGIN):
+        whole = (len(content) - shift) // _BEGIN * _BEGIN
+        found.update(view[shift : shift + max(whole, 0)].cast("I"))
+    return found
 
 
 def inflated(content: bytes) -> Iterator[bytes]:
