@@ -45,7 +45,8 @@ class Pages:
     """What one process keeps of pages."""
 
     def __init__(self, room: int) -> None:
-        """`room` in bytes; with none, nothing is kept."""
+        """`room` in bytes; with none, nothing is kept, and nobody need look."""
+        self.closed = not room
         self._guard = threading.Lock()
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._left, self._most = room, room // _LARGE

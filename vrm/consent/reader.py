@@ -177,6 +177,8 @@ class Reader:
         where nothing changed. Raises InsufficientScopeError, ParameterError (cursor), GrantInactiveError.
         """
         selection = self._selection(access, collection, asked)
+        if self._pages.closed:
+            return list_of(*(yield from self._page(access, selection)))
         name = selection.name()
         kept = self._pages.look(name)
         if kept is None:
