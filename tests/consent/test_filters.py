@@ -34,7 +34,7 @@ def test_every_day_of_a_range_has_one_of_its_codes(day: date, first: date | None
         assert least <= ORDERED.code(day.isoformat()) <= most
 
 
-@given(st.dates(date(1900, 1, 1), date(2079, 6, 5)))
+@given(st.dates(date(1900, 1, 1), date(2079, 6, 4)))
 def test_usual_days_have_codes_of_their_own(day: date) -> None:
     assert ORDERED.code((day + timedelta(days=1)).isoformat()) == ORDERED.code(day.isoformat()) + 1
 
