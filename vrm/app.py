@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
-from flask import Flask
+from flask import Flask, request
+from werkzeug.exceptions import SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import vrm.api
@@ -19,8 +21,9 @@ from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
 from vrm.errors import SettingsError, VrmError
 from vrm.outbound import Outbound
+from vrm.plain import Plain
 from vrm.retrying import Retrying, Trying
-from vrm.settings import LOOPBACK, Settings
+from vrm.settings import LOOPBACK, Settings, bracketed
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Engine
@@ -145,8 +148,9 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
         MAX_CONTENT_LENGTH=settings.max_body,
         MAX_FORM_MEMORY_SIZE=settings.max_body,
         MAX_FORM_PARTS=5000,
-        TRUSTED_HOSTS=_trusted_hosts(settings),
+        OWN_HOSTS=_own_hosts(settings),
     )
+    app.before_request(partial(_refuse_other_names, Plain(app.config["OWN_HOSTS"])))
     app.extensions["vrm"] = host
     server = vrm.api.register(app, host.consent, host.vaults, settings)
     vrm.web.register(app, host.vaults, host.consent, settings, host.clock)
@@ -164,10 +168,18 @@ def create_app(settings: Settings, *, host: Host | None = None) -> Flask:
     return app
 
 
-def _trusted_hosts(settings: Settings) -> list[str]:
-    """Only our own name: a page that points its name at this machine reaches nothing (DNS rebinding)."""
+def _own_hosts(settings: Settings) -> list[str]:
     own = urlsplit(settings.issuer).hostname or ""
-    return [*LOOPBACK, "[::1]"] if own in LOOPBACK else [own]
+    return [bracketed(name) for name in (LOOPBACK if own in LOOPBACK else (own,))]
+
+
+def _refuse_other_names(plain: Plain) -> None:
+    """Only our own name: a page that points its name at this machine reaches nothing (DNS rebinding).
+
+    Flask's own check knows no address of IPv6.
+    """
+    if not plain.is_ours(request.host):
+        raise SecurityError()
 
 
 def start_sweeper(host: Host, ended: threading.Event | None = None) -> threading.Thread:

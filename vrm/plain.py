@@ -24,9 +24,13 @@ class Plain:
     """For one application."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
-        """`hosts`: our own names, as Flask trusts them."""
+        """`hosts`: our own names, those of IPv6 in brackets."""
         names = "|".join(map(re.escape, hosts))
-        self._ours = re.compile(f"(?:{names})(?::[0-9]{{1,5}})?").fullmatch
+        self._ours = re.compile(f"(?:{names})(?::[0-9]{{1,5}})?", re.IGNORECASE).fullmatch
+
+    def is_ours(self, host: str) -> bool:
+        """Whether a Host header names us; names are alike in capitals (RFC 9110 section 4.2.3)."""
+        return self._ours(host) is not None
 
     def is_reading(self, environ: Environ) -> bool:
         """Whether it is a GET without body and condition."""
@@ -35,7 +39,7 @@ class Plain:
             and environ.get("CONTENT_LENGTH", "") in ("", "0")
             and "HTTP_TRANSFER_ENCODING" not in environ
             and "HTTP_IF_NONE_MATCH" not in environ
-            and self._ours(environ.get("HTTP_HOST", "")) is not None
+            and self.is_ours(environ.get("HTTP_HOST", ""))
         )
 
     def is_form(self, environ: Environ, most: int) -> bool:
@@ -48,7 +52,7 @@ class Plain:
             and int(length) <= most
             and not environ.get("QUERY_STRING")
             and "HTTP_TRANSFER_ENCODING" not in environ
-            and self._ours(environ.get("HTTP_HOST", "")) is not None
+            and self.is_ours(environ.get("HTTP_HOST", ""))
         )
 
 

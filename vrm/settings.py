@@ -235,8 +235,8 @@ class Settings:
 
     @property
     def issuer(self) -> str:
-        """The public URL without a final slash."""
-        return (self.public_url or f"http://{_bracketed(self.host)}:{self.port}").rstrip("/")
+        """The public URL without a final slash, in small letters: it has a host and no path."""
+        return (self.public_url or f"http://{bracketed(self.host)}:{self.port}").rstrip("/").lower()
 
     @property
     def on_loopback(self) -> bool:
@@ -249,7 +249,8 @@ class Settings:
         return self.signup or ("open" if urlsplit(self.issuer).hostname in LOOPBACK else "closed")
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """As it stands in an address: one of IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,12 +1,15 @@
 """Pages for what goes wrong: plain words, what to do, nothing of the inside."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 from flask import Flask
 
 from tests.web.actors import Customer
+from vrm.app import create_app
 from vrm.errors import BusyError, RateLimitedError, StorageError, TamperedError, VrmError
+from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.web import faults
 
@@ -83,6 +86,25 @@ def test_another_host_name_reaches_no_page(app: Flask, host: str) -> None:
         response = getattr(client, method)("/login", headers={"Host": host or "evil"})
         assert response.status_code == 400
         assert "Passphrase" not in response.get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "named"),
+    [
+        ("http://[::1]:8600", ["[::1]:8600", "localhost", "LOCALHOST:1"]),
+        ("https://[2001:DB8::1]", ["[2001:db8::1]", "[2001:DB8::1]:443"]),
+        ("https://Vault.Example", ["vault.example", "Vault.Example", "VAULT.EXAMPLE:443"]),
+    ],
+)
+def test_our_own_name_reaches_us_however_it_is_written(
+    settings: Settings, public_url: str, named: list[str]
+) -> None:
+    client = create_app(replace(settings, public_url=public_url)).test_client()
+    for host in named:
+        for path in ("/healthz", "/login", "/.well-known/oauth-authorization-server"):
+            assert client.get(path, headers={"Host": host}).status_code == 200, (host, path)
+    for host in ("2001:db8::1", "[2001:db8::2]", "vault.example.evil.example", "[vault.example]"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 400, host
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,12 @@ def register(app: Flask, consent: Consent, vaults: Vaults, settings: Settings) -
 
 def calls_first(app: Flask, server: OAuthServer, named: Naming) -> Calls:
     """The application behind what answers the calls of vendors' servers for tokens without it."""
-    return Calls(app.wsgi_app, server, app.config["TRUSTED_HOSTS"], named)
+    return Calls(app.wsgi_app, server, app.config["OWN_HOSTS"], named)
 
 
 def readings_first(app: Flask, consent: Consent, settings: Settings, named: Naming) -> Direct:
     """The application behind what answers vendors' plain readings without it."""
-    hosts = app.config["TRUSTED_HOSTS"]
+    hosts = app.config["OWN_HOSTS"]
     gate = Gate(consent, settings.issuer)
     return Direct(app.wsgi_app, gate, consent.reader, hosts, named)
 

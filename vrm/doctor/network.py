@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from vrm.clock import SystemClock
 from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.errors import SettingsError
-from vrm.settings import LOOPBACK, Settings
+from vrm.settings import LOOPBACK, Settings, bracketed
 from vrm.vault import serverkey
 
 TIMEOUT = 5  # seconds
@@ -66,7 +66,7 @@ def port(settings: Settings) -> tuple[Finding, bool]:
         return ok("port", f"{host}:{number} is in use, with TLS: see public address"), True
     try:
         inside = "127.0.0.1" if host in ("0.0.0.0", "") else "::1" if host == "::" else host  # noqa: S104
-        here = urlsplit(f"http://{_bracketed(inside)}:{number}")
+        here = urlsplit(f"http://{bracketed(inside)}:{number}")
         if _ask(here, "/healthz", {"Host": url.netloc}).document == {"status": "ok"}:  # it has no other name
             return ok("port", f"vrm serves on {host}:{number}"), True
     except _NoAnswerError:
@@ -190,7 +190,3 @@ def _ask(url: SplitResult, path: str, headers: dict[str, str] | None = None) -> 
     if not isinstance(document, dict):
         raise _NoAnswerError("what answers there is not vrm")
     return _Answer(response.status, document, dict(found or {}))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -36,7 +36,7 @@ class NewRecords:
         """`named` is told the method and the rule of what was answered."""
         self._app, self._named = app.wsgi_app, named
         self._desk: Desk = app.extensions[EXTENSION]
-        self._plain = Plain(app.config["TRUSTED_HOSTS"])
+        self._plain = Plain(app.config["OWN_HOSTS"])
         self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
         desk = self._desk
         beside = session.attributes(session.NOTICE_SECONDS, desk)

@@ -63,9 +63,8 @@ def elsewhere(error: HTTPException) -> Response | HTTPException:
     """An address that matches nothing, or a host that is not ours."""
     if request.blueprint not in {None, "web"}:
         return error
-    if isinstance(error, SecurityError):  # no address can be built under a foreign name: bare words
-        answer = Response("This vault is not reached under that name.\n", 400, mimetype="text/plain")
-        return headers.write_headers(answer)
+    if isinstance(error, SecurityError):
+        return http_fault(error)
     if not hasattr(g, "cookies"):
         session.resume()
     return headers.write_headers(session.write_cookies(http_fault(error)))
@@ -85,6 +84,9 @@ def vault_fault(error: errors.VrmError) -> Response:
 
 def http_fault(error: HTTPException) -> Response:
     """The page for what Flask or the gate refused."""
+    if isinstance(error, SecurityError):  # before anything is known of who asks: bare words
+        told = Response("This vault is not reached under that name.\n", 400, mimetype="text/plain")
+        return headers.write_headers(told)
     if error.response is not None:
         return error.response  # type: ignore[return-value]
     status = error.code or 500
