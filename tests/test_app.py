@@ -27,9 +27,9 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Start a sweeper of these parts; it is gone when the test is."""
     ended, started = threading.Event(), list[threading.Thread]()
 
-    def start(consent: Callable[[], object], vaults: Callable[[], object]) -> None:
+    def start(consent: Callable[[], object], vaults: Callable[[], object], *, believes: bool = True) -> None:
         host: Any = SimpleNamespace(
-            consent=SimpleNamespace(sweep=consent),
+            consent=SimpleNamespace(sweep=consent, sweeping=SimpleNamespace(believes=believes)),
             vaults=SimpleNamespace(sweep=vaults),
             settings=Settings(data_dir=tmp_path),
             clock=SystemClock(),
@@ -50,6 +50,22 @@ def test_the_first_sweep_comes_at_once(sweep: Callable[..., None], caplog: pytes
     assert swept.wait(app.SWEEP_EVERY / 2)
     assert whole.wait(app.SWEEP_EVERY / 2)
     assert not caplog.records
+
+
+def test_no_session_is_deleted_by_a_clock_that_jumped(
+    sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SWEEP_EVERY", 0.001)
+    sweeps, again, sessions = list[int](), threading.Event(), list[int]()
+
+    def consent_sweep() -> None:
+        sweeps.append(1)
+        if len(sweeps) > 3:
+            again.set()
+
+    sweep(consent_sweep, lambda: sessions.append(1), believes=False)
+    assert again.wait(10)
+    assert not sessions
 
 
 @pytest.mark.parametrize("trouble", [StorageError(), RuntimeError("our own mistake")])

@@ -189,14 +189,18 @@ def start_sweeper(host: Host, ended: threading.Event | None = None) -> threading
     """
     pause = ended or threading.Event()
 
+    def sweep_vaults() -> None:
+        if host.consent.sweeping.believes:  # the clock, or nothing is deleted by it
+            host.vaults.sweep()
+
     def forget() -> None:
-        if not host.settings.on_postgresql:
+        if host.consent.sweeping.believes and not host.settings.on_postgresql:
             lifting.forget(host.settings.database_path, host.clock.now())
 
     def sweep() -> None:
         while not pause.is_set():
             ailing = ""
-            for part in (host.consent.sweep, host.vaults.sweep, forget):
+            for part in (host.consent.sweep, sweep_vaults, forget):
                 try:
                     part()
                 except VrmError as error:

@@ -452,7 +452,12 @@ def test_a_clock_a_year_ahead_deletes_nothing_and_revives_nothing(
     other = story.vendor.connect(story.customer, part("purchases.price"))
     consent.grants.revoke(story.customer.vault, other.grant_id)
     consent.sweep()
-    count = "SELECT (SELECT count(*) FROM tokens WHERE wrapped IS NOT NULL), (SELECT count(*) FROM views)"
+    count = (
+        "SELECT (SELECT count(*) FROM tokens WHERE wrapped IS NOT NULL), (SELECT count(*) FROM views),"
+        " (SELECT count(*) FROM once), (SELECT count(*) FROM sessions)"
+    )
+    assert consent.once.claim("proof", b"one", clock.now() + 60)
+    story.customer.vault.open_session()
     before = engine.one(count)
     clock.forward(YEAR)
     for _ in range(3):
@@ -464,6 +469,7 @@ def test_a_clock_a_year_ahead_deletes_nothing_and_revives_nothing(
     clock.forward(-YEAR - 60)
     consent.sweep()
     assert len(story.vendor.read(story.tokens.access_token)) == 2
+    assert not consent.once.claim("proof", b"one", clock.now() + 60), "it counts once"
     with pytest.raises(TokenError):
         story.vendor.read(other.access_token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -12,14 +13,15 @@ from typing import Any
 import pytest
 
 from tests.attacks.actors import CALLBACK, Customer, Vendor, part
+from tests.beside import only_sqlite
 from tests.conftest import SettableClock
 from tests.postgres import IN_ORDER, engine_of
 from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.consent.disclosures import REFUSALS_MOST
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
-from vrm.errors import CodeError, GrantInactiveError, ScopeError, TokenError
-from vrm.vault import serverkey
+from vrm.errors import CodeError, GrantInactiveError, ScopeError, StorageError, TokenError, UncertainError
+from vrm.vault import serverkey, sqlitelink
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
@@ -277,6 +279,29 @@ def test_without_grace_a_second_refresh_is_reuse(
     with pytest.raises(CodeError):
         strict_vendor.refresh(tokens.refresh_token)
     assert customer.events()[0] == "token-reused"
+
+
+@only_sqlite
+def test_a_lost_answer_is_given_again_once_what_it_rests_on_is_on_the_disk(
+    customer: Customer, vendor: Vendor, books: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, syncs, sync = vendor.connect(customer, *WANTED), list[str](), sqlitelink._sync
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "no disk")
+
+    def counted(descriptor: int) -> None:
+        syncs.append("sync")
+        sync(descriptor)
+
+    monkeypatch.setattr(sqlitelink, "_sync", failing)
+    with pytest.raises(UncertainError):
+        vendor.refresh(tokens.refresh_token)
+    with pytest.raises(StorageError):  # nothing rests on what may be lost
+        vendor.refresh(tokens.refresh_token)
+    monkeypatch.setattr(sqlitelink, "_sync", counted)
+    assert vendor.refresh(tokens.refresh_token).access_token
+    assert syncs
 
 
 def newest_refusal(customer: Customer) -> str:

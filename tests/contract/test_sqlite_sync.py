@@ -129,16 +129,92 @@ def test_where_the_sync_fails_nobody_is_told_of_success(
 
 
 def test_nothing_is_built_on_what_may_be_lost(
-    engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+    engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patched:
-        failing(patched)
-        with pytest.raises(UncertainError):
-            note(engine, 1)
+    note(engine, 0)
     with other.read():  # somebody reads in the log, so it cannot be emptied
-        assert notes(other) == [1]
-        with pytest.raises(StorageError, match="the disk failed"):
-            note(engine, 2)
+        assert notes(other) == [0]
+        with monkeypatch.context() as patched:
+            failing(patched)
+            with pytest.raises(UncertainError):
+                note(engine, 1)
+        late = SqliteEngine(tmp_path / "vrm.db")  # whom the system tells nothing of what was before
+        for one in (engine, late):
+            with pytest.raises(StorageError, match="the disk failed"):
+                note(one, 2)
+        late.close()
     note(engine, 3)
     assert not engine._disk.failed
-    assert notes(other) == [1, 3]
+    assert notes(other) == [0, 1, 3]
+
+
+def test_what_cannot_be_synced_is_moved_into_the_file_and_told_as_stored(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told, tries, sync = list[str](), list[int](), sqlitelink._sync
+
+    def fails_once(descriptor: int) -> None:
+        tries.append(descriptor)
+        if len(tries) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    monkeypatch.setattr(sqlitelink, "_sync", fails_once)
+    note(engine, 1, told)
+    assert told == ["committed"]
+    assert (tmp_path / "vrm.db-wal").stat().st_size == 0
+    assert not engine._disk.failed
+
+
+def test_where_no_file_can_be_made_the_failure_is_remembered(
+    tmp_path: Path,
+) -> None:
+    disk = sqlitelink.Disk(tmp_path / "nowhere" / "vrm.db")
+    disk.fail()
+    assert disk.failed
+    disk.heal()
+    assert not disk.failed
+
+
+@pytest.mark.parametrize("moment", ["before the end", "after it"])
+def test_an_end_that_breaks_off_outside_of_sqlite_leaves_nothing_open(
+    engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    note(engine, 0)
+    assert engine._works is not None
+    told, real = list[str](), engine._works.raw
+
+    class Short:
+        """A connection that is short of memory at the end."""
+
+        def execute(self, sql: str, *given: Any) -> Any:
+            if sql == "COMMIT" and moment == "after it":
+                real.execute(sql)
+            if sql == "COMMIT":
+                raise MemoryError
+            return real.execute(sql, *given)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    monkeypatch.setattr(engine._works, "raw", Short())
+    with pytest.raises(UncertainError if moment == "after it" else StorageError) as caught:
+        note(engine, 1, told)
+    monkeypatch.undo()
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert told == ["undone"]
+    note(engine, 2)
+    note(other, 3)
+    assert notes(other) == ([0, 1, 2, 3] if moment == "after it" else [0, 2, 3])
+
+
+def test_a_callback_that_fails_keeps_no_other_from_being_run(engine: SqliteEngine) -> None:
+    told: list[str] = []
+
+    def put(transaction: Transaction) -> None:
+        transaction.on_commit(lambda: 1 / 0)
+        transaction.on_commit(lambda: told.append("the other"))
+
+    with pytest.raises(ZeroDivisionError):
+        engine.together(put)
+    assert told == ["the other"]

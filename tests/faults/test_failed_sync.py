@@ -1,4 +1,7 @@
-"""A sync fails, and the power goes some time later: what was called stored, before it or since, is there."""
+"""A sync fails, and the power goes, or the program ends, some time later.
+
+What was called stored, before it or since, is there then, and what was refused is not.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def acts(folder: Path, engines: int, failing: str = "") -> list[Call]:
 
 
 def losses(calls: list[Call], folder: Path) -> Iterator[tuple[dict[int, str], set[int]]]:
-    """After each act: what was said so far, and what is there where all that was not synced is lost."""
+    """After each act: what was said so far, and what is there where the unsynced is lost, or is not."""
     disk, said = Disk(folder / "machine"), dict[int, str]()
     for call in calls:
         if call.name != "tell":
@@ -33,12 +36,13 @@ def losses(calls: list[Call], folder: Path) -> Iterator[tuple[dict[int, str], se
             continue
         told = json.loads(call.text)
         said[told["number"]] = told["said"]
-        disk.write(folder / "found", 0.0, random.Random(1))
-        engine = SqliteEngine(folder / "found" / "data" / "vrm.db")
-        assert engine.integrity() == []
-        yield said, {number for (number,) in engine.all("SELECT id FROM notes")}
-        engine.close()
-        shutil.rmtree(folder / "found")
+        for chance in (0.0, 1.0):
+            disk.write(folder / "found", chance, random.Random(1))
+            engine = SqliteEngine(folder / "found" / "data" / "vrm.db")
+            assert engine.integrity() == []
+            yield said, {number for (number,) in engine.all("SELECT id FROM notes")}
+            engine.close()
+            shutil.rmtree(folder / "found")
 
 
 def first_sync(folder: Path, engines: int) -> int:
@@ -50,10 +54,19 @@ def first_sync(folder: Path, engines: int) -> int:
     return before
 
 
-# One engine: whichever fail. Two: a shared one of the first, which the system tells the second of, too.
-@pytest.mark.parametrize(("engines", "many", "step"), [(1, 1, 1), (1, 2, 1), (1, 3, 1), (2, 2, len(SHARED))])
+# One that fails is made good at once, but an act that syncs within its COMMIT is undone. Where more fail,
+# nobody knows; then nothing is done before it is made good. Two engines: each as another process.
+@pytest.mark.parametrize(
+    ("engines", "many", "step", "expected"),
+    [
+        (1, 1, 1, {"stored", "refused"}),
+        (1, 2, 1, {"stored", "uncertain"}),
+        (1, 4, 1, {"stored", "uncertain", "refused"}),
+        (2, 4, len(SHARED), {"stored", "uncertain", "refused"}),
+    ],
+)
 def test_what_was_stored_is_there_whichever_syncs_failed(
-    tmp_path: Path, engines: int, many: int, step: int
+    tmp_path: Path, engines: int, many: int, step: int, expected: set[str]
 ) -> None:
     first, words = first_sync(tmp_path / "whole", engines), set[str]()
     for begin in range(first, first + ACTS, step):
@@ -67,6 +80,6 @@ def test_what_was_stored_is_there_whichever_syncs_failed(
             assert stored <= there, (begin, said)
             assert not there & refused, (begin, said)
         assert len(said) == ACTS
-        assert 0 < sum(word != "stored" for word in said.values()) <= many, (begin, said)
+        assert sum(word != "stored" for word in said.values()) <= many, (begin, said)
         words |= set(said.values())
-    assert words == {"stored", "uncertain", "refused"}
+    assert words == expected

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from vrm.errors import StorageError
+from vrm.errors import StorageError, UncertainError
 from vrm.vault import groupcommit
-from vrm.vault.engine import Schema, Step, Transaction, Work
+from vrm.vault.engine import MisfitError, Schema, Step, Transaction, Work
 from vrm.vault.sqlite import SqliteEngine
 
 NOTES = Schema("notes", 1, ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",))
@@ -144,6 +144,24 @@ def test_what_one_act_raises_is_its_own(engine: SqliteEngine) -> None:
     assert ids(engine) == [1, 3]
 
 
+def test_what_one_cannot_ask_keeps_the_others_from_no_answer(engine: SqliteEngine) -> None:
+    def putting(number: int) -> Work[int]:
+        ask = ("INSERT INTO notes VALUES (?, 'x')", (number,))
+        result: int = yield Step(lambda _, answer: answer.rowcount, asks=lambda: [ask])
+        return result
+
+    with ThreadPoolExecutor(4) as pool:
+        with led(engine, pool):
+            futures = []
+            for count, number in enumerate((1, 1, 2), 1):
+                futures.append(pool.submit(engine.perform, putting(number)))
+                wait_for(engine, count)
+        first, again, last = futures
+        assert isinstance(again.exception(10), MisfitError)
+        assert (first.result(10), last.result(10)) == (1, 1)
+    assert ids(engine) == [1, 2]
+
+
 def test_what_an_act_wrote_before_it_raised_is_undone_and_the_others_stay(engine: SqliteEngine) -> None:
     def half(transaction: Transaction) -> None:
         insert(2)(transaction)
@@ -175,7 +193,9 @@ def test_nobody_is_told_of_success_where_the_leader_was_interrupted(engine: Sqli
     with ThreadPoolExecutor(5) as pool:
         leader, *others = gather(engine, [insert(1), insert(2), interrupt, insert(3)], pool)
     assert isinstance(leader.exception(), KeyboardInterrupt)  # what reached its thread
-    assert [type(other.exception()) for other in others] == [StorageError] * 4
+    assert [type(other.exception()) for other in others] == [
+        UncertainError
+    ] * 4  # nobody knows how far it came
     assert ids(engine) == []
     engine.together(insert(4))
     assert ids(engine) == [4]

@@ -287,14 +287,20 @@ class Consent:
         return found
 
     def sweep(self) -> bool:
-        """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger."""
+        """Once in a while: ended grants, wraps and requests are deleted; False if bytes may linger.
+
+        The write-ahead log is emptied of what was deleted since the last sweep: wraps of spent codes and
+        refresh tokens, too.
+        """
         self.sweeping.drop_old_replays(self._grace)
-        self.deposits.sweep()
-        self.once.sweep()
-        self.counting.sweep()
-        self.keys.sweep()
-        self.documents.sweep()
-        self.registrations.sweep()
-        self.polls.sweep()
-        self.outbox.sweep()
-        return self.sweeping.run()
+        if self.sweeping.steady():
+            self.deposits.sweep()
+            self.once.sweep()
+            self.counting.sweep()
+            self.keys.sweep()
+            self.documents.sweep()
+            self.registrations.sweep()
+            self.polls.sweep()
+            self.outbox.sweep()
+            self.sweeping.run()
+        return self.engine.purge()

@@ -35,6 +35,7 @@ class Sweeping:
         self._vendors = vendors
         self._log = log
         self._clock = clock
+        self.believes = True  # the clock, at the last sweep
 
     def block(self, client_id: str) -> int:
         """The host blocks a vendor: its grants in every vault end, locked or not. Returns how many."""
@@ -73,21 +74,9 @@ class Sweeping:
             return "", "", ""
         return vault, vendor, name
 
-    def run(self) -> bool:
-        """End expired grants and delete expired wraps; needs no way in. False if deleted bytes may linger.
-
-        The write-ahead log is emptied of what was deleted since the last sweep: wraps of spent codes and
-        refresh tokens, too.
-
-        Where the clock jumped by more than a day since the last sweep, reading is refused by the expiry
-        itself, and nothing is deleted until the clock has gone on steadily for an hour.
-        """
+    def run(self) -> None:
+        """End expired grants and delete expired wraps; needs no way in."""
         now = self._clock.now()
-        if self._steady(now):
-            self._end_expired(now)
-        return self._engine.purge()
-
-    def _end_expired(self, now: int) -> None:
         for grant_id, routing in self._engine.all(
             "SELECT grant_id, routing FROM grants WHERE state = 'live' AND expires <= ?", (now,)
         ):
@@ -100,14 +89,21 @@ class Sweeping:
             transaction.execute("DELETE FROM tokens WHERE wrapped IS NULL AND expires <= ?", (now - _FORGET,))
             transaction.execute("DELETE FROM requests WHERE expires <= ?", (now,))
 
-    def _steady(self, now: int) -> bool:
+    def steady(self) -> bool:
+        """Whether the clock is believed: what is over by it may be deleted.
+
+        Where it jumped by more than a day since the last sweep, what is over is refused by its own end, and
+        nothing is deleted until the clock has gone on steadily for an hour.
+        """
+        now = self._clock.now()
         with self._engine.write() as transaction:
             at, jumped = self._engine.one("SELECT at, jumped FROM sweeps") or (now, 0)
             if abs(now - at) > DAY:
                 jumped = now
             transaction.execute("DELETE FROM sweeps")
             transaction.execute("INSERT INTO sweeps VALUES (?, ?)", (now, jumped))
-        return not jumped <= now < jumped + _STEADY
+        self.believes = not jumped <= now < jumped + _STEADY
+        return self.believes
 
     def drop_old_replays(self, grace: int) -> None:
         """Delete the copies of refresh answers whose time is over, or lies ahead: the clock was put back."""

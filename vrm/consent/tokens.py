@@ -248,6 +248,8 @@ class Tokens:
         while True:
             found, wrapping = self._find("refresh", read_token("refresh", refresh_token))
             if found.spent is not None:
+                # That it is spent may not be on the disk yet, which a transaction waits for.
+                yield Step(lambda _: None, found.vault)
                 return self._again(found, wrapping, vendor, resource, proof)
             answer = yield from self._rotate(
                 found, wrapping, vendor, scope, resource, details, proof=proof, text=refresh_token

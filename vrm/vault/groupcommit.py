@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeAlias
 
-from vrm.errors import StorageError, UncertainError
+from vrm.errors import UncertainError
 from vrm.vault.engine import Step, T, Transaction, Work, carried_out
 
 _LIGHT = 100e-6  # seconds to begin a work in which it may keep another process from its turn
@@ -197,11 +197,15 @@ class _Task(Generic[T]):
         return True
 
     def do(self, transaction: Counted, answers: Iterable[Any]) -> None:
-        """Do its step, given the answers to what it asks; raises only where it wrote what must be undone."""
+        """Do its step, given the answers to what it asks; raises only where it wrote what must be undone.
+
+        And where it could not ask: what others asked comes from the same answers.
+        """
         before = transaction.changes
         self._given, self._error = None, None
+        given = tuple(answers)
         try:
-            self._given = self.step.act(transaction, *answers)
+            self._given = self.step.act(transaction, *given)
         except Exception as error:
             self._error = error
             if transaction.changes != before:
@@ -214,7 +218,7 @@ class _Task(Generic[T]):
     def interrupt(self) -> None:
         """Note that it was not done, unless it was."""
         if not self._results:
-            self._error = StorageError(hint="it was interrupted")
+            self._error = UncertainError()
 
     def finish(self) -> None:
         """Tell the thread that waits."""

@@ -73,7 +73,7 @@ class SqliteEngine:
         self._path = path
         make_folder(path.parent)
         self._occupied = Occupied(path)
-        self._disk = Disk()
+        self._disk = Disk(path)
         for name in (path, self._lock_path("write")):
             os.close(filelocks.touched(name))
         self._local = threading.local()

@@ -1,7 +1,8 @@
 """One connection to a SQLite file and the transaction it is in: every refusal in our own errors.
 
-Promises: a transaction that wrote is on the disk before `finish` returns. Where a sync failed, that one is
-told as uncertain, and nothing is built on it before all of it is on the disk after all.
+Promises: a transaction that wrote is on the disk before `finish` returns, and one that was refused is not
+there, now or after a restart. Where a sync failed, all that stands is brought to the disk another way; where
+that fails, too, what was done is told as uncertain, and no process builds on it before it succeeds.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from vrm import meters
@@ -27,11 +28,42 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has but one of them
 _MISFITS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)  # rows that do not fit: no fault of the storage
 
 
-@dataclass(slots=True)
 class Disk:
-    """What the connections of one process know of their disk."""
+    """What is known of the disk, by all connections of all processes.
 
-    failed: bool = False  # a sync did, so what was committed may not be there
+    After a sync that failed the system takes for written what it only tried to write. It tells who had the
+    file open then, once, and nobody who opens it later: so a file beside the database says it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log, self._mark = (f"{path}{end}" for end in ("-wal", ".unsynced"))
+        self._unmarked = False  # that file could not be made, either
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was committed may not be there."""
+        return self._unmarked or os.access(self._mark, os.F_OK)
+
+    def fail(self) -> None:
+        """A sync did."""
+        try:
+            os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT, 0o600))
+        except OSError:
+            self._unmarked = True
+
+    def heal(self) -> None:
+        """All that was committed is there."""
+        self._unmarked = False
+        with suppress(FileNotFoundError):
+            Path(self._mark).unlink()
+
+    def sync_log(self) -> None:
+        """Sync the write-ahead log as it is now; OSError."""
+        descriptor = os.open(self._log, os.O_RDONLY)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class Connection:
@@ -59,7 +91,12 @@ class Connection:
         except _MISFITS as error:
             raise MisfitError(str(error)) from error
         except sqlite3.Error as error:
+            self._note(error)
             raise refused(error) from error
+
+    def _note(self, error: sqlite3.Error) -> None:
+        if error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC:
+            self._disk.fail()
 
     def send(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement whose answer nobody waits for."""
@@ -119,17 +156,26 @@ class Connection:
             fcntl.flock(self.lock, fcntl.LOCK_UN)
 
     def begin(self) -> None:
-        """Begin a transaction that writes, in our turn; StorageError where it would rest on what may be lost.
-
-        After a sync that failed the system takes for written what it only tried to write, so a later sync
-        says nothing of it. It still has it in memory, from where all of the log is moved into the file; where
-        another process met the failure, the system tells us at our own next sync.
-        """
-        if self._disk.failed:
-            self._disk.failed = not self.emptied()
-            if self._disk.failed:
-                raise StorageError("the disk failed; nothing was changed", hint="try again")
+        """Begin a transaction that writes, in our turn; StorageError where it would rest on what is lost."""
+        if self._disk.failed and not self._healed():
+            raise StorageError("the disk failed; nothing was changed", hint="try again")
         self.execute("BEGIN IMMEDIATE")
+
+    def _healed(self) -> bool:
+        """Whether all that stands is on the disk after a sync that failed, and nothing that was undone.
+
+        In our turn. What the system could not write it still has in memory, from where all of the log is
+        moved into the file. A COMMIT whose sync failed is undone, but stands in the log for whoever opens it
+        next: it goes with the log, whose new length is synced.
+        """
+        try:
+            if not self.emptied():
+                return False
+            self._disk.sync_log()
+        except (OSError, StorageError):
+            return False
+        self._disk.heal()
+        return True
 
     def emptied(self) -> bool:
         """Move all of the write-ahead log into the file, in our turn; False where somebody reads in it."""
@@ -156,7 +202,7 @@ class Connection:
     def finish(self, *, commit: bool) -> None:
         """End the outermost block; the callbacks of the way it ended run afterwards.
 
-        UncertainError where it is committed and cannot be synced: it may or may not survive a loss of power.
+        UncertainError where nobody knows whether what was committed survives a restart, or a loss of power.
         """
         syncs = commit and self.writing and self.log >= 0
         self.depth, self.writing, self.doomed = 0, False, False
@@ -166,41 +212,63 @@ class Connection:
         except sqlite3.Error as error:
             undone = self._undone(error)
             refusal, commit = undone if commit else None, False
+        except Exception as error:  # noqa: BLE001 - no memory, say
+            undone = self._broken_off(error)
+            refusal, commit = undone if commit else None, False
         else:
             if syncs:
                 refusal = self._synced()
-        acts = self.committed if commit and refusal is None else self.rolled_back
-        self.committed, self.rolled_back = [], []
-        for act in acts:
-            act()
+        self._tell(committed=commit and refusal is None)
         if refusal is not None:
             raise refusal from refusal.__cause__
 
+    def _tell(self, *, committed: bool) -> None:
+        """Run the callbacks of one end; none keeps the others from it."""
+        acts = self.committed if committed else self.rolled_back
+        self.committed, self.rolled_back = [], []
+        with ExitStack() as each:
+            for act in reversed(acts):
+                each.callback(act)
+
     def _undone(self, error: sqlite3.Error) -> StorageError:
         """What is said of an end that failed, once nothing is left of the transaction."""
-        self._disk.failed |= error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC
         with suppress(sqlite3.Error):  # most failures have undone it already
             self.raw.execute("ROLLBACK")
-        refusal = refused(error)
-        refusal.__cause__ = error
-        return refusal
+        self._note(error)
+        if self._disk.failed and not self._healed():
+            return _because(error, UncertainError())
+        return _because(error, refused(error))
+
+    def _broken_off(self, error: Exception) -> StorageError:
+        """The same of an end that failed outside of SQLite: it may have been before it or after."""
+        stands = not self.raw.in_transaction
+        with suppress(sqlite3.Error):
+            self.raw.execute("ROLLBACK")
+        return _because(error, UncertainError() if stands else StorageError(hint=type(error).__name__))
 
     def _synced(self) -> StorageError | None:
-        """Sync what we committed, while others write; what is said where that fails."""
+        """Sync what we committed, while others write; what is said where it cannot be brought to the disk."""
         self.leave_turn()
         try:
             _sync(self.log)
-        except OSError as error:
-            self._disk.failed = True
-            refusal = UncertainError()
-            refusal.__cause__ = error
-            return refusal
+        except Exception as error:  # noqa: BLE001 - whatever it is, it was committed
+            self._disk.fail()
+            self.take_turn()
+            try:
+                return None if self._healed() else _because(error, UncertainError())
+            finally:
+                self.leave_turn()
         return None
 
     def close(self) -> None:
         """Give back what the connection holds; so does the end of its thread."""
         self.lock = self.log = -1
         self._end()
+
+
+def _because(error: Exception, refusal: StorageError) -> StorageError:
+    refusal.__cause__ = error
+    return refusal
 
 
 def _given_back(raw: sqlite3.Connection, descriptors: list[int]) -> None:
