@@ -12,6 +12,7 @@ from tests.api.actors import Customer, Shop, connect, problem
 from tests.api.proving import Prover
 from tests.conftest import SettableClock
 from vrm.api.direct import Direct
+from vrm.consent.counting import Permits
 from vrm.consent.proofs import NONCE_STRETCH
 from vrm.consent.service import Consent
 from vrm.observed import SERIES
@@ -187,13 +188,16 @@ def test_a_reading_has_its_own_entry_and_a_refusal_one(shop: Shop, customer: Cus
     assert [entry.event for entry in log[: len(log) - before]] == ["read", "refused", "read"]
 
 
-def test_who_may_also_leave_something_is_answered_by_flask(
-    shop: Shop, customer: Customer, seen: list[str]
+def test_who_may_also_leave_something_is_answered_by_flask_and_counted_once(
+    shop: Shop, customer: Customer, seen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = connect(shop, customer, scope="purchases.item:read purchases:write")["access_token"]
     seen.clear()
+    counted: list[str] = []
+    monkeypatch.setattr(Permits, "reading", lambda _, client_id: counted.append(client_id))
     assert shop.read("/purchases", token).status_code == 200
     assert seen == ["/api/v1/purchases"]
+    assert counted == [shop.vendor.client_id]
 
 
 def test_a_bound_token_reads_directly_once_per_proof(

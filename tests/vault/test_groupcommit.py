@@ -201,6 +201,45 @@ def test_nobody_is_told_of_success_where_the_leader_was_interrupted(engine: Sqli
     assert ids(engine) == [4]
 
 
+@pytest.mark.parametrize("woken", [False, True])
+def test_who_is_interrupted_while_it_waits_leaves_the_turn_to_others(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch, woken: bool
+) -> None:
+    class Interrupted(groupcommit._Task[Any]):
+        """The task of a thread that hears of Ctrl-C, before or as it is its turn to lead."""
+
+        def __init__(self, work: Work[Any]) -> None:
+            super().__init__(work)
+            self.asleep, self.wait = self.wait, self.interrupted
+
+        def interrupted(self) -> bool:
+            if woken:
+                self.asleep()
+            raise KeyboardInterrupt
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor(3) as pool:
+        leader = pool.submit(engine.together, slow)
+        assert begun.wait(10)  # so nobody else joins it
+        with monkeypatch.context() as patched:
+            patched.setattr(groupcommit, "_Task", Interrupted)
+            gone = pool.submit(engine.together, insert(1))
+            if woken:
+                wait_for(engine, 1)
+            else:
+                assert isinstance(gone.exception(10), KeyboardInterrupt)
+        go_on.set()
+        leader.result(10)
+        assert isinstance(gone.exception(10), KeyboardInterrupt)
+        pool.submit(engine.together, insert(2)).result(10)
+    assert ids(engine) == [2]
+
+
 def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, tmp_path: Path) -> None:
     engine.together(insert(0))
     assert engine._works

@@ -15,7 +15,7 @@ from typing import Any, Final
 from werkzeug.datastructures import MultiDict
 
 from vrm.api import guards
-from vrm.api.gate import NONCE_HEADER, Gate
+from vrm.api.gate import NONCE_HEADER, OPENED, Gate
 from vrm.api.v1 import JSON, PREFIX, REFUSED, reading_of
 from vrm.consent.access import Access
 from vrm.consent.filters import PARAMETERS
@@ -61,6 +61,7 @@ class Direct:
             environ[REFUSED] = error, opened[0].proof if opened else None
             return self._app(environ, start_response)
         if answer is None:
+            environ[OPENED] = opened[0]
             return self._app(environ, start_response)
         body, headers = answer
         self._named(environ, "GET", PREFIX + (ONE if path[2] else PAGE))

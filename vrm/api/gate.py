@@ -30,6 +30,7 @@ from vrm.errors import (
 
 REALM = "vrm"
 NONCE_HEADER = "DPoP-Nonce"
+OPENED = "vrm.opened"  # in an environ: the token of this request, opened and counted before Flask was asked
 _TOKEN = re.compile(r"(bearer|dpop) +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
 _ALGS = ("algs", " ".join(jose.ALGORITHMS))
 _CODES: tuple[tuple[type[VrmError], str], ...] = (
@@ -71,7 +72,9 @@ class Gate:
 
         Raises TokenError, ProofError, ParameterError, RateLimitedError.
         """
-        access = self._opened(presented(sent), sent.headers.get("DPoP", ""), sent.method, sent.path)
+        access: Access = sent.environ.pop(OPENED, None) or self._opened(
+            presented(sent), sent.headers.get("DPoP", ""), sent.method, sent.path
+        )
         g.proof = access.proof
         return access
 

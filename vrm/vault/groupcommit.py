@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import groupby, islice
 from time import perf_counter
@@ -66,7 +66,7 @@ class GroupCommit:
             self._waiting.append(own)
             leads, self._led = not self._led, True
         if not leads:
-            own.wait()
+            self._wait(own)
         if not own.done:  # it is our turn to lead
             try:
                 self._leader = threading.get_ident()
@@ -77,6 +77,18 @@ class GroupCommit:
                 self._shared = {}
                 self._hand_over(own)
         return own.result()
+
+    def _wait(self, own: _Task[Any]) -> None:
+        """Until it is done or our turn to lead; who is interrupted takes neither from anybody."""
+        try:
+            own.wait()
+        except BaseException:
+            if own.leads:
+                self._hand_over(own)
+            else:
+                with self._guard, suppress(ValueError):  # or another one has it in hand already
+                    self._waiting.remove(own)
+            raise
 
     def shared(self) -> dict[object, Any]:
         """What works that begin at one moment put there for each other; anew for whoever is not at work."""
@@ -152,6 +164,7 @@ class GroupCommit:
                 self._waiting.remove(own)
             self._led = bool(self._waiting)
             if self._led:
+                self._waiting[0].leads = True
                 self._waiting[0].wake()
 
 
@@ -179,7 +192,7 @@ class _Task(Generic[T]):
         self._asleep = threading.Lock()
         self._asleep.acquire()
         self.wait, self.wake = self._asleep.acquire, self._asleep.release
-        self.done = False
+        self.done = self.leads = False
 
     def goes_on(self) -> bool:
         """Do the work up to its next step; False where it has ended."""
