@@ -82,6 +82,18 @@ def test_who_has_had_enough_hears_when_to_come_again_and_then_may(
     assert passed(permits, 10) == 3
 
 
+def test_a_clock_that_is_put_back_keeps_nobody_out_for_longer_than_a_minute(
+    vaults: Vaults, clock: SettableClock
+) -> None:
+    permits = worker(vaults, clock, Rates(readings=3))
+    assert passed(permits, 10) == 3
+    clock.forward(-3600)
+    assert passed(permits, 10) == 3, "in the minute that it is now"
+    with pytest.raises(RateLimitedError) as refused:
+        permits.reading(SHOP)
+    assert refused.value.retry_after <= 60
+
+
 def test_one_vendor_takes_nothing_from_another(vaults: Vaults, clock: SettableClock) -> None:
     permits = worker(vaults, clock, Rates(readings=2))
     assert passed(permits, 5) == 2

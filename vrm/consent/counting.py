@@ -157,7 +157,7 @@ class Permits:
         while True:
             with self._lock:
                 share = self._shares.get(kind, {}).get(subject)
-                if share is not None and share.ends > now:
+                if share is not None and now < share.ends <= now + MINUTE:  # or the clock was put back
                     if share.left > 0:
                         share.left -= 1
                         return
