@@ -64,7 +64,7 @@ def test_a_vendor_with_keys_gets_an_id_and_no_secret(
     ]
 
 
-@pytest.mark.parametrize("content", [None, b"\xff", b"{}", b'{"keys": [{"kty": "oct", "k": "AAAA"}]}'])
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"{}", b'{"keys": [{"kty": "oct", "k": "AAAA"}]}'])
 def test_a_file_without_usable_keys_registers_nobody(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +74,11 @@ def test_a_file_without_usable_keys_registers_nobody(
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
     assert "jwks" in err
+    assert "No vendors yet" in run(capsys, "list")[1]
+
+
+def test_an_empty_address_of_keys_registers_nobody_with_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "add", "A", *BACK, "--jwks-uri", "") == (1, "", "error: jwks_uri is empty\n")
     assert "No vendors yet" in run(capsys, "list")[1]
 
 

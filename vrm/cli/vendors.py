@@ -52,7 +52,7 @@ def _vendor_add_parser(group: Any) -> None:
         "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
     )
     proof.add_argument("--jwks", type=Path, metavar="FILE", help="its public keys, a JWK Set: no secret then")
-    proof.add_argument("--jwks-uri", default="", metavar="URL", help="where it publishes its public keys")
+    proof.add_argument("--jwks-uri", metavar="URL", help="where it publishes its public keys")
     made.add_argument("--dpop-bound", action="store_true", help="it takes only tokens bound to a key (DPoP)")
     made.add_argument("--events-uri", default="", metavar="URL", help="where it is told of ends and changes")
     made.add_argument(
@@ -86,7 +86,7 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
         sells_as=chosen.sells_as,
         purpose=chosen.purpose,
         jwks=_keys(chosen.jwks),
-        jwks_uri=chosen.jwks_uri,
+        jwks_uri=_address(chosen.jwks_uri),
         dpop_bound=chosen.dpop_bound,
         events_uri=chosen.events_uri,
         resource=chosen.resource,
@@ -100,13 +100,26 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
 
 
 def _keys(path: Path | None) -> str:
-    """What the file says; ValidationError where it cannot be read."""
+    """What the file says; ValidationError where it cannot be read, or says nothing.
+
+    Nothing would mean that there are no keys: who asked for them would be registered with a secret.
+    """
     if path is None:
         return ""
     try:
-        return path.read_text(encoding="utf-8")
+        found = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ValidationError(fields={"jwks": ["cannot be read"]}) from None
+    if not found:
+        raise ValidationError(fields={"jwks": ["is empty"]})
+    return found
+
+
+def _address(given: str | None) -> str:
+    """The same of an address of keys, such as one from a variable that is not set."""
+    if given == "":
+        raise ValidationError(fields={"jwks_uri": ["is empty"]})
+    return given or ""
 
 
 def _run_vendor_list(chosen: argparse.Namespace) -> int:
