@@ -10,21 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vrm.clock import rfc3339
-from vrm.errors import SettingsError, StorageError, TamperedError
+from vrm.errors import SettingsError, StorageError, TamperedError, ValidationError
 from vrm.thief import exports, keys
 from vrm.thief.credential import Loot, open_with
 from vrm.thief.keys import Attempt, Database
+from vrm.thief.taking import ending_in_order, second_copy
 from vrm.thief.texts import SHORTEST, Found, long_enough, look
 from vrm.vault import serverkey
 from vrm.vault.crypto import Key, Probe
@@ -33,6 +31,7 @@ from vrm.vault.serverkey import ServerKey
 SAMPLE = 2  # envelopes of every kind on which every key is tried; of records and rows one
 _SQLITE = b"SQLite format 3\0"
 _SERVER_KEY = b"vrm-server-key-"
+_MOST_TOKEN = 4096  # bytes that are read of a file with a credential, which has a tenth of that
 _TOKENS = re.compile(rb"vrm_(?:at|rt|ac)_[A-Za-z0-9_\-]{48}")
 
 
@@ -60,6 +59,7 @@ class Report:
     looked_for: int = 0
     too_short: int = 0  # texts that were not looked for: chance writes them, too
     found: list[Found] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # pipes, sockets, links to nothing
     token: Loot | None = None
 
     @property
@@ -80,6 +80,8 @@ class Report:
     def _lines(self) -> Iterator[str]:
         with_key = "the server key included" if self.server_keys else "without a server key"
         yield f"{self.files} files, {self.size:,} bytes, {with_key}."
+        if self.left_out:
+            yield f"  left out, being no files: {', '.join(self.left_out)}."
         yield "Lies open:"
         for vault in self.clear.vaults:
             counts = ", ".join(f"{count} {name}" for name, count in vault["records"].items()) or "empty"
@@ -131,7 +133,7 @@ def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -
 
     Raises StorageError where there is no database, SettingsError for a server key that is none.
     """
-    with _second_copy(copy) as folder:
+    with second_copy(copy) as (folder, left_out):
         look_in = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         contents = {path: path.read_bytes() for path in look_in}
         found_keys = [
@@ -140,7 +142,7 @@ def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -
         texts = [text for text in look_for if long_enough(text)]
         found = look(folder, texts)
         report = Report(len(contents), sum(map(len, contents.values())), len(found_keys))
-        report.looked_for, report.found = len(texts), found
+        report.looked_for, report.found, report.left_out = len(texts), found, left_out
         report.too_short = len(look_for) - len(texts)
         databases = [path for path, content in contents.items() if content.startswith(_SQLITE)]
         moved = [content for content in contents.values() if exports.is_export(content)]
@@ -157,20 +159,6 @@ def rob(copy: Path, *, token: str | None = None, look_for: Sequence[str] = ()) -
                 _rob_database(report, database, found_keys, others)
                 _try_tokens(report, database, found_keys, contents.values(), token)
     return report
-
-
-@contextmanager
-def _second_copy(copy: Path) -> Iterator[Path]:
-    """A private copy of the copy, deleted afterwards."""
-    with tempfile.TemporaryDirectory(prefix="vrm-thief-") as made:  # mode 0700
-        folder = Path(made) / "copy"
-        if copy.is_dir():
-            shutil.copytree(copy, folder, ignore_dangling_symlinks=True)
-        else:
-            folder.mkdir()
-            for beside in copy.parent.glob(f"{copy.name}*"):  # with its write-ahead log
-                shutil.copy(beside, folder)
-        yield folder
 
 
 def _server_key(path: Path) -> tuple[ServerKey, bytes]:
@@ -300,13 +288,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _token(path: Path) -> str:
+    """The credential in a file; ValidationError where it is no text."""
+    with path.open("rb") as source:
+        raw = source.read(_MOST_TOKEN)
+    try:
+        return raw.decode().strip()
+    except UnicodeDecodeError:
+        raise ValidationError(fields={"token": ["is not UTF-8 text"]}) from None
+
+
 def run(arguments: argparse.Namespace) -> int:
     """The command: 0 if nothing opened without a credential and nothing beyond one, else 1."""
     if not arguments.copy.exists():
         raise SettingsError(
             f"{arguments.copy} does not exist", hint="copy the data directory, then name the copy"
         )
-    token = arguments.token_file.read_text().strip() if arguments.token_file else None
-    report = rob(arguments.copy, token=token, look_for=arguments.look_for)
-    sys.stdout.write((json.dumps(report.json(), indent=2) if arguments.json else report.text()) + "\n")
+    token = _token(arguments.token_file) if arguments.token_file else None
+    with ending_in_order():
+        report = rob(arguments.copy, token=token, look_for=arguments.look_for)
+    told = json.dumps(report.json(), indent=2) if arguments.json else report.text()
+    print(told)  # noqa: T201 - which knows what to do where standard output is closed
     return 0 if report.safe else 1
