@@ -185,6 +185,23 @@ def test_a_number_in_the_file_is_a_whole_number(toml: Path, value: str) -> None:
         load({}, {}, toml)
 
 
+@pytest.mark.parametrize("name", ["data_dir", "server_key_file", "database_url", "host"])
+@pytest.mark.parametrize("value", ["true", "false", "3", "['hunter2']", "{a = 1}", "2026-01-01"])
+def test_text_in_the_file_is_text(toml: Path, name: str, value: str) -> None:
+    toml.write_text(f"{name} = {value}\n")
+    with pytest.raises(SettingsError, match=f"VRM_{name.upper()} is not text") as caught:
+        load({}, {}, toml)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_of_more_than_a_megabyte_is_not_read(toml: Path) -> None:
+    toml.write_text("port = 8601\n" + "#" * (2**20 - 12))
+    assert load({}, {}, toml).port == 8601
+    toml.write_text("port = 8601\n" + "#" * (2**20 - 11))
+    with pytest.raises(SettingsError, match="1 MiB"):
+        load({}, {}, toml)
+
+
 @pytest.mark.parametrize("content", [b"port 8600", b"\xff\xfe", b"port = 1\nport = 2"])
 def test_a_file_that_is_no_toml_is_refused(toml: Path, content: bytes) -> None:
     toml.write_bytes(content)

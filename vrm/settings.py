@@ -30,6 +30,7 @@ POSTGRESQL = "postgresql+psycopg://"
 _DATABASES = rf"sqlite:///.+|{re.escape(POSTGRESQL)}[^/?#]*/[^/?#]+(\?[^#]*)?"
 Network = IPv4Network | IPv6Network
 _DAY = 86_400  # seconds
+_MOST_TOML = 2**20  # bytes of vrm.toml
 _MANY = 10_000_000  # a minute; more than one machine answers
 _RANGES = {
     "trusted_proxies": (0, 8),
@@ -264,6 +265,8 @@ def _convert(name: str, kind: str, value: Any) -> Any:
             raise SettingsError(
                 f"{name}: {value!r} is not a whole number", hint="digits only, such as 8600"
             ) from None
+    if not isinstance(value, str | Path):  # not repeated: it may hold the password of a database
+        raise SettingsError(f"{name} is not text", hint='text stands in quotes: "like this"')
     return Path(value).expanduser() if kind == "Path" else str(value)
 
 
@@ -271,7 +274,11 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as source:
+            raw = source.read(_MOST_TOML + 1)
+        if len(raw) > _MOST_TOML:
+            raise SettingsError(f"{path}: more than 1 MiB", hint="vrm.toml holds lines such as port = 8600")
+        return tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path}: {error}", hint="vrm.toml holds lines such as port = 8600") from None
 
