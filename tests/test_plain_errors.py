@@ -294,3 +294,25 @@ def test_setting_up_without_venv_says_what_to_install(checkout: Path, tmp_path: 
     assert first == "setting up .venv with Python 3.12.3"
     assert [line.split(":")[0] for line in lines] == ["error", "hint"]
     assert "python3-venv" in lines[1]
+
+
+# ---- the first moments -----------------------------------------------------------------------------------
+
+STOPPED = """
+import os, signal, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Watch())
+from vrm.cli import main
+raise SystemExit(main(["vault", "list"]))
+"""
+
+
+@pytest.mark.parametrize("loading", ["vrm.cli.vaults", "vrm.cli.frame", "vrm.app", "flask"])
+def test_who_stops_a_command_while_it_is_loaded_is_understood(loading: str, folder: Path) -> None:
+    environ = {**os.environ, "VRM_DATA_DIR": str(folder)}
+    command = [sys.executable, "-c", STOPPED, loading]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nstopped\n")

@@ -12,6 +12,8 @@ if not (3, 11) <= sys.version_info[:2] < (3, 15):
 
 try:
     from vrm.cli import main
+
+    code = main()  # which loads the rest
 except ModuleNotFoundError as missing:
     if (missing.name or "vrm").partition(".")[0] == "vrm":
         raise
@@ -21,4 +23,4 @@ except ModuleNotFoundError as missing:
     )
     raise SystemExit(1) from None
 
-raise SystemExit(main())
+raise SystemExit(code)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from vrm import __version__
-from vrm.cli.frame import Parser, close, readable
+from vrm.cli.saying import Parser, close, readable
 from vrm.errors import VrmError
 
 _GROUPS = {  # file of this folder → its commands, in the order of `vrm --help`
@@ -33,8 +33,9 @@ _GROUPS = {  # file of this folder → its commands, in the order of `vrm --help
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    chosen = parser(*given[:1]).parse_args(given)
-    try:
+    chosen = argparse.Namespace()
+    try:  # loading a command's file takes half a second, in which it may be stopped
+        chosen = parser(*given[:1]).parse_args(given)
         return int(chosen.run(chosen))
     except VrmError as error:
         _complain(error)

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from vrm import settings as settings_module
 from vrm.app import Host, open_host
+from vrm.cli.saying import readable
 from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
 from vrm.vault import lifting
@@ -20,14 +21,6 @@ from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN
 from vrm.vault.vault import Vault
 
 _FLAGS = ("data_dir", "host", "port", "workers", "send_events")  # settings that commands have flags for
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains of wrong usage in the same two lines as of everything else."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(2, f"error: {message}\nhint: {self.prog} --help\n")
 
 
 def command(
@@ -103,12 +96,6 @@ def older_copies(settings: Settings) -> list[str]:
     return [] if settings.on_postgresql else [str(path) for path in lifting.older(settings.database_path)]
 
 
-def close(chosen: argparse.Namespace) -> None:
-    """Give back what this command opened: nobody waits for it until memory is tidied up."""
-    for host in getattr(chosen, "opened", ()):
-        host.engine.close()
-
-
 def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
     """The passphrase from file or prompt; ValidationError."""
     if chosen.passphrase_file is None:
@@ -153,11 +140,6 @@ def show(chosen: argparse.Namespace, values: Any, text: str) -> None:
         print(line if line.isascii() or _is_utf8(line) else json.dumps(values))
     else:
         print(readable(text))
-
-
-def readable(text: str) -> str:
-    """The text without what would steer the terminal: names of files are strangers' words."""
-    return "".join(mark if mark.isprintable() or mark == "\n" else "\ufffd" for mark in text)
 
 
 def _is_utf8(text: str) -> bool:

@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from vrm.cli import remote
-from vrm.cli.frame import add_json, command, group_of, readable, show
+from vrm.cli.frame import add_json, command, group_of, show
+from vrm.cli.saying import readable
 from vrm.cli.remote import Kept, Question, Remote
 from vrm.errors import OutboundError
 
