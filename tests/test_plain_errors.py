@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from tests.small_disk import on_small_disk
 from vrm.app import open_host
 from vrm.cli import main
+from vrm.cli.saying import of_the_system
 from vrm.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -296,6 +298,69 @@ def test_setting_up_without_venv_says_what_to_install(checkout: Path, tmp_path: 
     assert "python3-venv" in lines[1]
 
 
+# ---- words that are no text, and terminals that lack letters ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("vendor", "block", b"a\xff"),
+        ("worker", "--test", b"a\xff"),
+        ("copy", b"postgresql+psycopg://a\xff/x"),
+        ("thief", "{data}", "--look-for", b"ab\xffcdefgh"),
+    ],
+)
+def test_an_argument_that_is_no_text(arguments: tuple[str | bytes, ...], made: Settings) -> None:
+    data = str(made.data_dir)
+    words = [data if word == "{data}" else word for word in arguments]
+    environ = {**os.environ, "VRM_DATA_DIR": data}
+    done = subprocess.run([*VRM, *words], cwd=ROOT, env=environ, capture_output=True, text=True)
+    said = "error: an argument or a setting is not UTF-8 text\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_letter_gets_its_number(encoding: str, made: Settings) -> None:
+    environ = {**os.environ, "VRM_DATA_DIR": str(made.data_dir), "PYTHONIOENCODING": encoding}
+
+    def vendor(*arguments: str) -> str:
+        command = [*VRM, "vendor", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, check=True)
+        return done.stdout.decode(encoding)
+
+    vendor("add", "Bücher \N{SNOWMAN}", "--redirect-uri", "https://x.example/cb")
+    written = "Bücher \N{SNOWMAN}".encode(encoding, "backslashreplace").decode(encoding)
+    assert vendor("list").startswith(written)
+    assert json.loads(vendor("list", "--json"))[0]["name"] == "Bücher \N{SNOWMAN}"
+
+
+# ---- what the system refuses -----------------------------------------------------------------------------
+
+
+def test_a_robbery_without_room_for_its_copy(tmp_path: Path, made: Settings) -> None:
+    (made.data_dir / "much").write_bytes(bytes(3 << 20))
+    (small := tmp_path / "small").mkdir()
+    command = ["env", f"TMPDIR={small}", *VRM, "thief", made.data_dir]
+    done = on_small_disk(small, "1m", *command)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: /.*No space left on device.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(2, "No such file or directory", "x"), "x: No such file or directory"),
+        (OSError("cannot read from timed out object"), "cannot read from timed out object"),
+        (TimeoutError(), "TimeoutError"),
+        (shutil.Error([("a", "b", "is a named pipe")]), "a: is a named pipe"),
+        (shutil.Error("no such thing"), "no such thing"),
+    ],
+)
+def test_what_an_error_of_the_system_lacks_is_left_out(error: OSError, words: str) -> None:
+    assert of_the_system(error) == words
+
+
 # ---- the first moments -----------------------------------------------------------------------------------
 
 STOPPED = """
@@ -306,6 +371,7 @@ class Watch:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Watch())
 from vrm.cli import main
+from vrm.cli.saying import of_the_system
 raise SystemExit(main(["vault", "list"]))
 """
 

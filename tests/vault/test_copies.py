@@ -54,6 +54,13 @@ def test_a_backup_is_one_private_file_whatever_the_umask(vault: Vault, folder: P
     assert {path.name for path in tmp_path.iterdir()} == {"out", "data"}
 
 
+def test_a_backup_may_have_a_name_that_is_no_text(vault: Vault, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "by\udcff.backup"
+    taken = copies.take(folder / "vrm.db", SCHEMAS, target, NOW)
+    assert taken.vaults == 1
+    assert {os.fsencode(path.name) for path in tmp_path.iterdir()} == {b"by\xff.backup", b"data"}
+
+
 def test_a_backup_replaces_no_file_unless_told_to(backup: Path, folder: Path) -> None:
     content = backup.read_bytes()
     with pytest.raises(ConflictError, match="there already"):

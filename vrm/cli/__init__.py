@@ -7,12 +7,13 @@ Failure: exit code 1 (2 for wrong usage) with `error:` and `hint:` lines.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from vrm import __version__
-from vrm.cli.saying import Parser, close, readable
+from vrm.cli.saying import Parser, close, is_text, of_the_system, readable, say_every_letter
 from vrm.errors import VrmError
 
 _GROUPS = {  # file of this folder → its commands, in the order of `vrm --help`
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     chosen = argparse.Namespace()
     try:  # loading a command's file takes half a second, in which it may be stopped
+        say_every_letter()
         chosen = parser(*given[:1]).parse_args(given)
         return int(chosen.run(chosen))
     except VrmError as error:
@@ -42,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:
-        print(f"error: {readable(str(error.filename or ''))}: {error.strerror}", file=sys.stderr)
+        print(f"error: {readable(of_the_system(error))}", file=sys.stderr)
+    except UnicodeEncodeError:
+        settings = [value for name, value in os.environ.items() if name.startswith("VRM_")]
+        if all(is_text(words) for words in (*given, *settings)):
+            raise
+        print("error: an argument or a setting is not UTF-8 text", file=sys.stderr)
     except EOFError:
         print("\nerror: the input ended where a passphrase was expected", file=sys.stderr)
     except KeyboardInterrupt:

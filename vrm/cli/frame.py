@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from vrm import settings as settings_module
 from vrm.app import Host, open_host
-from vrm.cli.saying import readable
+from vrm.cli.saying import is_text, readable
 from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError
 from vrm.settings import Settings
 from vrm.vault import lifting
@@ -136,18 +136,16 @@ def unlock(host: Host, chosen: argparse.Namespace) -> Vault:
 def show(chosen: argparse.Namespace, values: Any, text: str) -> None:
     """The result on standard output: JSON for scripts, else the text."""
     if chosen.json:
-        line = json.dumps(values, ensure_ascii=False)
-        print(line if line.isascii() or _is_utf8(line) else json.dumps(values))
+        print(as_json(values))
     else:
         print(readable(text))
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a pair, as in the name of a file that is not UTF-8
-        return False
-    return True
+def as_json(values: Any, indent: int | None = None) -> str:
+    """JSON in the letters that standard output has; else all but ASCII by number, as JSON writes it."""
+    line = json.dumps(values, ensure_ascii=False, indent=indent)
+    there = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return line if is_text(line, there) else json.dumps(values, indent=indent)
 
 
 def progress(step: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 
@@ -27,3 +28,28 @@ def close(chosen: argparse.Namespace) -> None:
     """Give back what this command opened: nobody waits for it until memory is tidied up."""
     for host in getattr(chosen, "opened", ()):
         host.engine.close()
+
+
+def say_every_letter() -> None:
+    """What the terminal has no letter for is written by its number; before, it was an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def is_text(words: str, encoding: str = "utf-8") -> bool:
+    """Whether this encoding has the words; none has bytes of a name or an argument that are not UTF-8."""
+    try:
+        words.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def of_the_system(error: OSError) -> str:
+    """What the system refused, and where: not every such error has both."""
+    if error.args and isinstance(error.args[0], list):  # shutil.Error: of many files, each with its own
+        source, _, why = error.args[0][0]
+        return f"{source}: {why}"
+    said = error.strerror or str(error) or type(error).__name__
+    return said if error.filename is None else f"{error.filename}: {said}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from vrm import __version__, serve
 from vrm import settings as settings_module
-from vrm.cli.frame import command, settings_of
+from vrm.cli.frame import as_json, command, settings_of
 from vrm.settings import Settings
 
 
@@ -75,5 +74,5 @@ def _run_serve(chosen: argparse.Namespace) -> int:
 def _run_openapi(chosen: argparse.Namespace) -> int:
     from vrm.api import openapi
 
-    print(json.dumps(openapi.document(settings_of(chosen)), indent=2, ensure_ascii=False))
+    print(as_json(openapi.document(settings_of(chosen)), indent=2))
     return 0

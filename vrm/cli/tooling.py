@@ -8,8 +8,8 @@ from typing import Any
 
 from vrm.cli import remote
 from vrm.cli.frame import add_json, command, group_of, show
-from vrm.cli.saying import readable
 from vrm.cli.remote import Kept, Question, Remote
+from vrm.cli.saying import readable
 from vrm.errors import OutboundError
 
 

@@ -171,7 +171,7 @@ def _copy_rows(database: Path, part: Path, schemas: Sequence[Schema], progress: 
     """Copy every row that may travel, as one read transaction sees them; writers are not held up."""
     left_out = {"schemas", *(table for schema in schemas for table in schema.left_out)}
     with closing(_connect(database)) as raw:
-        raw.execute("ATTACH ? AS copy", (str(part),))
+        raw.execute("ATTACH ? AS copy", (os.fsencode(part),))  # a name may be any bytes
         raw.execute("PRAGMA copy.journal_mode=OFF").close()
         raw.execute("PRAGMA copy.synchronous=OFF")
         if progress is not None:
