@@ -139,9 +139,8 @@ def database(settings: Settings, here: Machine) -> Iterator[Finding]:
     path = settings.database_path
     with path.open("rb") as opened:
         if path.stat().st_size and opened.read(len(_HEADER)) != _HEADER:
-            yield fail(
-                "database", f"{path} is not a database", "restore it: vrm restore, see docs/self-hosting.md"
-            )
+            do = _restoring(settings, "restore it: vrm restore, see docs/self-hosting.md")
+            yield fail("database", f"{path} is not a database", do)
             return
     engine = SqliteEngine(path)
     try:
@@ -149,9 +148,16 @@ def database(settings: Settings, here: Machine) -> Iterator[Finding]:
         log = path.with_name(path.name + "-wal")
         yield from unemptied(log.stat().st_size if log.exists() else 0)
     except StorageError as error:
-        yield fail("database", f"cannot be read: {error.hint or error}", "see docs/self-hosting.md, restore")
+        do = _restoring(settings, "see docs/self-hosting.md, restore")
+        yield fail("database", f"cannot be read: {error.hint or error}", do)
     finally:
         engine.close()
+
+
+def _restoring(settings: Settings, do: str) -> str:
+    """What to do about data that cannot be read: where the disk is full, that may be all that is wrong."""
+    full = not settings.on_postgresql and shutil.disk_usage(settings.database_path.parent).free < _LEAST
+    return "make room first, then look again: nothing need be lost" if full else do
 
 
 def _on_server(settings: Settings, here: Machine) -> Iterator[Finding]:
@@ -173,7 +179,8 @@ def _on_server(settings: Settings, here: Machine) -> Iterator[Finding]:
 def _opened(engine: Engine, settings: Settings, here: Machine) -> Iterator[Finding]:
     wrong = engine.integrity()
     if wrong:
-        yield fail("database", f"damaged: {wrong[0]}", "stop the server and restore: docs/self-hosting.md")
+        do = _restoring(settings, "stop the server and restore: docs/self-hosting.md")
+        yield fail("database", f"damaged: {wrong[0]}", do)
         return
     found = _versions(engine)
     yield found
