@@ -47,3 +47,28 @@ def test_a_read_only_disk_fails(tmp_path: Path) -> None:
     assert looked.returncode == 1
     assert "FAIL  data folder" in looked.stdout
     assert "Traceback" not in looked.stderr
+
+
+def test_a_full_disk_is_to_be_emptied_and_nothing_restored(settings: Settings, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    filled = 'umask 077; cp -r "$1"/. "$2" && chmod 700 "$2"; cat /dev/zero > "$2"/much 2>/dev/null; shift 2'
+    doctor = [sys.executable, "-m", "vrm", "doctor", "--data-dir", small]
+    shell = ["sh", "-c", f'{filled}; exec "$@"', "sh", settings.data_dir, small, *doctor]
+    looked = on_small_disk(small, "2m", *shell)
+    assert looked.returncode == 1
+    (line,) = [line for line in looked.stdout.splitlines() if line.startswith("FAIL  database")]
+    assert "make room first" in line
+    assert "restore" not in line
+
+
+def test_wrong_settings_are_told_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VRM_PORT", "80x")
+    assert main(["doctor", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    what = "VRM_PORT: '80x' is not a whole number"
+    check = {"check": "settings", "level": "FAIL", "what": what, "do": "digits only, such as 8600"}
+    assert told == {"ok": False, "checks": [check]}
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == f"error: {what}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from vrm import doctor
 from vrm.cli.frame import add_json, command, settings_of, show
+from vrm.errors import SettingsError
 
 
 def add(commands: Any) -> None:
@@ -23,8 +24,19 @@ def add(commands: Any) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    found = list(doctor.examine(settings_of(chosen), doctor.Machine.here()))
+    found = _found(chosen)
     bad = any(one.level == "FAIL" for one in found)
     checks = [{"check": one.check, "level": one.level, "what": one.what, "do": one.do} for one in found]
     show(chosen, {"ok": not bad, "checks": checks}, "\n".join(one.line() for one in found))
     return int(bad)
+
+
+def _found(chosen: argparse.Namespace) -> list[doctor.Finding]:
+    """Every finding; SettingsError, but where a program reads the answer: that has its usual shape."""
+    try:
+        settings = settings_of(chosen)
+    except SettingsError as error:
+        if not chosen.json:
+            raise
+        return [doctor.Finding("settings", "FAIL", str(error), error.hint)]
+    return list(doctor.examine(settings, doctor.Machine.here()))
