@@ -124,6 +124,35 @@ def test_a_check_of_a_folder_without_a_database_makes_none(
     assert not (tmp_path / "typo").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("vault", "list"),
+        ("vault", "vouch"),
+        ("vault", "invite", "--list"),
+        ("vault", "invite", "--revoke", "5b0c"),
+        ("vault", "export", "alice", "-o", "alice.vrm"),
+        ("vault", "rotate", "alice"),
+        ("vault", "delete", "alice"),
+        ("vendor", "list"),
+        ("vendor", "block", "vrm_client_1"),
+        ("worker", "--once"),
+        ("worker", "--test", "vrm_client_1"),
+        ("backup", "there"),
+        ("copy", "sqlite:///there.db"),
+        ("import", "--vault", "alice", "orders.csv"),
+    ],
+)
+def test_a_folder_that_was_mistyped_becomes_no_host(
+    arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "orders.csv").write_text("x")
+    lines = complaint(capsys, *arguments, "--data-dir", "typo")
+    assert lines[0] == "error: there is no database in typo"
+    assert lines[1].startswith("hint: --data-dir names the folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
+
+
 def test_a_check_with_a_passphrase_and_no_vault_is_refused(
     passphrase: str, engine: SqliteEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

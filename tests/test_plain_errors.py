@@ -95,28 +95,28 @@ def test_an_address_that_is_not_here(complain: Run) -> None:
 
 def test_a_file_where_the_folder_should_be(complain: Run, folder: Path) -> None:
     folder.write_text("")
-    error, hint = complain("vault", "list")
+    error, hint = complain("vault", "invite")
     assert error == f"error: {folder} is no folder"
     assert "VRM_DATA_DIR" in hint
 
 
 def test_a_folder_below_a_file(complain: Run, folder: Path) -> None:
     folder.write_text("")
-    error, hint = complain("vault", "list", "--data-dir", folder / "vrm")
+    error, hint = complain("vault", "invite", "--data-dir", folder / "vrm")
     assert "leads through something that is no folder" in error
     assert "VRM_DATA_DIR" in hint
 
 
 def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
     small = tmp_path / "small"
-    error, hint = told(on_small_disk(small, "1m,ro", *VRM, "vault", "list", "--data-dir", small))
+    error, hint = told(on_small_disk(small, "1m,ro", *VRM, "vault", "invite", "--data-dir", small))
     assert "can only be read" in error
     assert "mount it for writing" in hint
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
     small = tmp_path / "small"
-    error, hint = told(on_small_disk(small, "64k", *VRM, "vault", "list", "--data-dir", small))
+    error, hint = told(on_small_disk(small, "64k", *VRM, "vault", "invite", "--data-dir", small))
     assert error == "error: the disk is full; nothing was changed"
     assert "make room" in hint
 

@@ -366,7 +366,7 @@ def test_the_restore_says_whether_the_server_key_fits(
 ) -> None:
     run(capsys, "backup", "copy", "--data-dir", host)
     if kind == "other":
-        run(capsys, "vault", "list", "--data-dir", "there")
+        run(capsys, "vault", "invite", "--data-dir", "there")  # begins a host
     code, out, _ = run(capsys, "restore", "copy", "--data-dir", "there", "--force")
     assert code == 0
     assert told in out

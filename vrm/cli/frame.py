@@ -80,13 +80,25 @@ def database_of(chosen: argparse.Namespace) -> Settings:
     """Settings of a command that makes no database where there is none; StorageError."""
     settings = settings_of(chosen)
     if not settings.on_postgresql and not settings.database_path.exists():
-        raise StorageError(f"there is no database in {settings.data_dir}", hint="--data-dir names the folder")
+        raise StorageError(
+            f"there is no database in {settings.data_dir}",
+            hint="--data-dir names the folder; vrm vault create or vrm serve begins one",
+        )
     return settings
 
 
 def host_of(chosen: argparse.Namespace) -> Host:
-    """The data that this command works on; closed when the command ends."""
-    host = open_host(settings_of(chosen))
+    """The data that this command looks at or changes; closed when the command ends. StorageError for none."""
+    return _opened(chosen, database_of(chosen))
+
+
+def new_host_of(chosen: argparse.Namespace) -> Host:
+    """The same for a command with which a host may begin: folder, database and server key are made."""
+    return _opened(chosen, settings_of(chosen))
+
+
+def _opened(chosen: argparse.Namespace, settings: Settings) -> Host:
+    host = open_host(settings)
     chosen.opened = [*getattr(chosen, "opened", ()), host]
     return host
 

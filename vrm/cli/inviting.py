@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vrm.app import Host
-from vrm.cli.frame import add_json, command, host_of, show
+from vrm.cli.frame import add_json, command, host_of, new_host_of, show
 from vrm.clock import rfc3339
 from vrm.errors import SettingsError, ValidationError
 from vrm.vault.invitations import Invitation, Invitations
@@ -39,7 +39,8 @@ def _run(chosen: argparse.Namespace) -> int:
     for name, (least, most) in (("days", _DAYS), ("count", _COUNT)):
         if not least <= getattr(chosen, name) <= most:
             raise ValidationError(f"--{name}: from {least} to {most}")
-    host = host_of(chosen)
+    making = not chosen.list and chosen.revoke is None
+    host = new_host_of(chosen) if making else host_of(chosen)
     invitations = Invitations.of(host.vaults)
     if chosen.list:
         return _list(chosen, host, invitations)

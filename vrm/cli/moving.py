@@ -14,6 +14,7 @@ from vrm.cli.frame import (
     command,
     database_of,
     host_of,
+    new_host_of,
     older_copies,
     passphrase_of,
     progress,
@@ -250,7 +251,7 @@ def _run_import(chosen: argparse.Namespace) -> int:
     with chosen.file.open("rb") as source:
         export.read_ways(source)  # the same for what is no export
         source.seek(0)
-        host = host_of(chosen)
+        host = new_host_of(chosen)
         vault, manifest = host.consent.moves.bring(
             source,
             _credential(chosen),

@@ -7,7 +7,16 @@ from typing import Any
 
 from vrm.app import adopt
 from vrm.cli import inviting, moving, rotating
-from vrm.cli.frame import add_json, add_passphrase, command, group_of, host_of, passphrase_of, show
+from vrm.cli.frame import (
+    add_json,
+    add_passphrase,
+    command,
+    group_of,
+    host_of,
+    new_host_of,
+    passphrase_of,
+    show,
+)
 from vrm.clock import rfc3339
 from vrm.vault.naming import normal_username
 
@@ -43,7 +52,7 @@ def add(commands: Any) -> None:
 
 def _run_create(chosen: argparse.Namespace) -> int:
     normal_username(chosen.username)  # refuses before a passphrase is typed
-    vault, code = host_of(chosen).vaults.create(chosen.username, passphrase_of(chosen, twice=True))
+    vault, code = new_host_of(chosen).vaults.create(chosen.username, passphrase_of(chosen, twice=True))
     values = {"vault": vault.id, "username": vault.username, "recovery_code": code}
     show(
         chosen,

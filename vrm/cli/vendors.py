@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vrm.cli.frame import add_json, command, group_of, host_of, show
+from vrm.cli.frame import add_json, command, group_of, host_of, new_host_of, show
 from vrm.clock import rfc3339
 from vrm.consent.vendors import Vendor
 from vrm.errors import ValidationError
@@ -78,7 +78,7 @@ def _vendor_add_parser(group: Any) -> None:
 
 
 def _run_vendor_add(chosen: argparse.Namespace) -> int:
-    vendor, secret = host_of(chosen).consent.vendors.add(
+    vendor, secret = new_host_of(chosen).consent.vendors.add(
         chosen.name,
         chosen.redirect_uri,
         public=chosen.public,

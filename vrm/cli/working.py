@@ -10,7 +10,7 @@ from typing import Any
 
 from vrm import logs, worker
 from vrm.app import Host
-from vrm.cli.frame import add_json, command, host_of, show
+from vrm.cli.frame import add_json, command, host_of, new_host_of, show
 from vrm.consent import outbox
 from vrm.serve import forbid_core_dumps
 
@@ -34,7 +34,8 @@ def add(commands: Any) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    host = host_of(chosen)
+    passing = chosen.once or chosen.test is not None
+    host = host_of(chosen) if passing else new_host_of(chosen)  # a service may be the first that starts
     forbid_core_dumps()
     logs.setup(host.settings.log_level, host.settings.log_format)
     if chosen.test is not None:
