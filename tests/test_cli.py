@@ -173,3 +173,8 @@ def test_a_check_names_vendors_of_another_server_key(
     assert json.loads(capsys.readouterr().out)["problems"] == [
         f"vendor {client}: not as this server key vouched for it"
     ]
+    assert main(["vendor", "block", client]) == 0  # which is the way to be rid of that
+    assert main(["check"]) == 0
+    capsys.readouterr()
+    assert main(["vendor", "list"]) == 0
+    assert capsys.readouterr().out.strip().endswith("BLOCKED")

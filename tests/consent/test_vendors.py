@@ -146,6 +146,30 @@ def test_what_an_altered_vendor_is_set_to_changes_nothing(consent: Consent, engi
         consent.vendors.get(vendor.client_id)
 
 
+@pytest.mark.parametrize("client_id", ["", "https://shop.example/about"])
+@pytest.mark.parametrize("before", [False, True])
+def test_an_altered_vendor_that_is_blocked_is_vouched_for_as_nothing_but_blocked(
+    client_id: str, before: bool, consent: Consent, engine: SqliteEngine
+) -> None:
+    vendor, secret = consent.vendors.add("Books", ["https://b.example/cb"])
+    other, _ = consent.vendors.add("Other", ["https://o.example/cb"])
+    client_id = client_id or vendor.client_id
+    consent.vendors.set_blocked(vendor.client_id, before)
+    with engine.write() as transaction:
+        sql = "UPDATE vendors SET name = 'Your Bank', resource = 'https://r.example', client_id = ?"
+        transaction.execute(f"{sql} WHERE client_id = ?", (client_id, vendor.client_id))
+    assert len(consent.vendors.problems()) == 1
+    consent.vendors.set_blocked(client_id, True)
+    assert consent.vendors.problems() == []
+    found = consent.vendors.get(client_id)
+    assert found.blocked
+    assert (found.redirect_uris, found.resource, found.events_uri) == ((), "", "")
+    assert "Your Bank" not in (found.name, found.claimed)
+    assert not consent.vendors.check_secret(found, secret or "")
+    assert consent.vendors.get(other.client_id) == other
+    assert found.verified is not client_id.startswith("https://")
+
+
 # --- how a vendor proves itself
 
 

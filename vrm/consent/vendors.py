@@ -242,11 +242,17 @@ class Vendors:
         return [f"vendor {client_id}: not as this server key vouched for it" for client_id in altered]
 
     def set_blocked(self, client_id: str, blocked: bool) -> None:
-        """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Grants.block`."""
+        """Mark a vendor as blocked or not; VendorNotFoundError. Its grants are ended by `Sweeping.block`.
+
+        Where the row was altered, or the server key is another, nothing that it says is taken over: what is
+        blocked is an empty one of its id. It is not deleted, for a document would come again by itself.
+        """
         with self._engine.write() as transaction:
             row = self._row(client_id)
-            if not self._is_ours(row):
-                return  # altered: refused everywhere already, and its grants are to end
+            if not self._is_ours(row):  # refused everywhere already
+                if blocked:
+                    self.put(transaction, _nobody(client_id, self._clock.now()), None)
+                return
             values = (*row[:_BLOCKED], int(blocked), *row[_BLOCKED + 1 : -1])
             transaction.execute(
                 "UPDATE vendors SET blocked = ?, mac = ? WHERE client_id = ?",
@@ -280,6 +286,13 @@ class Vendors:
         stored = bytes(32) if vendor.secret is None else vendor.secret
         same = crypto.equal(self._server_key.hash_secret(vendor.client_id, secret), stored)
         return same and vendor.secret is not None
+
+
+def _nobody(client_id: str, now: int) -> Vendor:
+    """A blocked vendor of which nothing is known but its id."""
+    origin = DOCUMENT if client_id.startswith(("https://", "http://")) else HOST
+    purpose = "RequestedServiceProvision"
+    return Vendor(client_id, client_id, (), True, False, (), purpose, True, now, "none", origin=origin)
 
 
 def _row(vendor: Vendor, secret: bytes | None) -> Row:

@@ -222,7 +222,10 @@ def _fits(engine: Engine, key: ServerKey) -> Finding:
         except TamperedError:
             foreign += 1
     if foreign:
-        do = "restore the key that belongs to it, or register vendors anew; records open either way"
+        do = (
+            "restore the key that belongs to it; or register vendors anew, block those that vrm check names,"
+            " and let people log in; records open either way"
+        )
         return fail("server key", "this database was written with another", do)
     return ok("server key", "fits the database")
 
