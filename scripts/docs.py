@@ -233,11 +233,19 @@ def placeholder(action: argparse.Action) -> str:
 
 
 def synopsis(parser: argparse.ArgumentParser) -> str:
-    """One line: the command, its flags, its arguments."""
-    words = [parser.prog]
+    """One line: the command, its flags, its arguments; flags that exclude each other, together."""
+    words, told = [parser.prog], set()
     for action in options(parser):
-        flag = f"{action.option_strings[-1]} {placeholder(action)}".strip()
-        words.append(flag if action.required else f"[{flag}]")
+        if action in told:
+            continue
+        among = next((one for one in parser._mutually_exclusive_groups if action in one._group_actions), None)
+        together = among._group_actions if among else [action]
+        told.update(together)
+        flags = " | ".join(f"{one.option_strings[-1]} {placeholder(one)}".strip() for one in together)
+        if not (among or action).required:
+            words.append(f"[{flags}]")
+        else:
+            words.append(f"({flags})" if len(together) > 1 else flags)
     for action in arguments(parser):
         word = placeholder(action)
         words.append({"+": f"{word}…", "*": f"[{word}…]", "?": f"[{word}]"}.get(str(action.nargs), word))
