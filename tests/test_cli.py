@@ -52,6 +52,8 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
         (["vault"], "vrm vault --help"),
         (["import", "file.csv"], "vrm import --help"),
         (["serve", "--port", "80x"], "vrm serve --help"),
+        (["serve", "--nonsense"], "vrm serve --help"),
+        (["vault", "list", "--nonsense"], "vrm vault list --help"),
     ],
 )
 def test_wrong_usage_is_an_error_and_a_hint(

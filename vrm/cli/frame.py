@@ -40,7 +40,7 @@ def command(
         epilog=f"examples:\n{text}" if examples else "",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(run=run)
+    made.set_defaults(run=run, command=made)
     if settings:
         made.add_argument(
             "--config", type=Path, metavar="FILE", help="settings file (default: vrm.toml, if it exists)"

@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains of wrong usage in the same two lines as of everything else."""
+    """Complains of wrong usage in the same two lines as of everything else.
+
+    `command` is set by each command to its own parser: of a flag that it has not, that one complains.
+    """
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(2, f"error: {message}\nhint: {self.prog} --help\n")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
+        """What was chosen; the whole command line knows best which command a flag was meant for."""
+        chosen, left = self.parse_known_args(args, namespace)
+        if left:
+            chosen.command.error(f"unrecognized arguments: {' '.join(left)}")
+        return chosen
 
 
 def readable(text: str) -> str:
