@@ -1,5 +1,6 @@
 """docs/format.md describes what there is: every purpose, table, column, prefix and bucket."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vrm.consent.service import SCHEMA as CONSENT
 from vrm.vault import envelope, journal
 from vrm.vault.crypto import Purpose
 from vrm.vault.layout import SCHEMA
+from vrm.vault.serverkey import ServerKey
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 # What the formats do not concern: the host's own register, counters, and the columns of the table of vaults.
@@ -30,6 +32,12 @@ def section(title: str) -> str:
 def test_the_purposes_listed_are_the_purposes_there_are() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \|", section("Purposes"), re.MULTILINE)
     assert listed == [purpose.value for purpose in Purpose]
+
+
+def test_every_subkey_of_the_server_key_is_listed() -> None:
+    (row,) = re.findall(r"^\| `server` \|.*$", section("Purposes"), re.MULTILINE)
+    made = re.findall(r'secret, (?:Purpose\.SERVER, )?"([a-z-]+)"', inspect.getsource(ServerKey))
+    assert sorted(re.findall(r'"([a-z-]+)"', row)) == sorted(made)
 
 
 def test_the_envelope_has_the_sizes_that_are_told() -> None:

@@ -1,5 +1,6 @@
 """The pages that list what the code says are in step with it, and leave nothing out."""
 
+import argparse
 import importlib.util
 import re
 import sys
@@ -47,6 +48,17 @@ def test_a_page_out_of_step_is_named(generator: ModuleType, tmp_path: Path) -> N
     (tmp_path / "errors.md").write_text("stale", encoding="utf-8")
     (tmp_path / "scopes.md").unlink()
     assert sorted(generator.out_of_step(tmp_path)) == ["errors.md", "scopes.md"]
+
+
+def test_a_synopsis_says_which_flags_exclude_each_other(generator: ModuleType) -> None:
+    parser = argparse.ArgumentParser(prog="do")
+    one, other = (parser.add_mutually_exclusive_group(required=needed) for needed in (True, False))
+    one.add_argument("--vault", metavar="NAME")
+    parser.add_argument("--need", required=True)
+    other.add_argument("--list", action="store_true")
+    one.add_argument("--at", metavar="URL")
+    other.add_argument("--revoke", metavar="ID")
+    assert generator.synopsis(parser) == "do (--vault NAME | --at URL) --need NEED [--list | --revoke ID]"
 
 
 def test_every_error_slug_is_documented() -> None:
