@@ -1,8 +1,8 @@
 """Reading what one customer granted.
 
-Access tokens are renewed shortly before they end, and once when the vault answers 401; however many
-threads read, one renewal happens. When the grant has ended, every call raises RevokedError, without
-asking again.
+Access tokens are renewed shortly before they end, and once at a 401; however many threads read, one renewal
+happens. When the vault says that the grant has ended, every call raises RevokedError, without asking again.
+Whatever else stands between and refuses (a proxy, a captive portal) ends nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,18 @@ from vrm_client.errors import ProtocolError, RefusedError, RevokedError, Unreach
 from vrm_client.keys import ASSERTION_TYPE, Presented, SigningKey
 from vrm_client.records import Record, parse_record
 from vrm_client.tokens import Tokens, basic, parse_tokens
-from vrm_client.transport import Answer, Json, Transport, problem_of, require_success, with_query
+from vrm_client.transport import (
+    Answer,
+    Json,
+    Transport,
+    problem_of,
+    require_success,
+    told_by_vault,
+    with_query,
+)
 
 PAGE = 500  # records per request: the most a vault gives
+_OVER = frozenset({"grant-inactive", "token-invalid"})  # of a 401, after a renewal
 
 
 def _moment(when: datetime | str) -> str:
@@ -262,12 +271,12 @@ class Connection:
         )
 
     def _exchange(self, method: str, url: str, send: Callable[[Mapping[str, str]], Answer]) -> Answer:
-        """Send with a token, and once more with a new one where the vault does not take the first."""
+        """Send with a token, and once more with a new one where the first is not taken."""
         token = self._access_token()
         answer = self._presented.send(method, url, token, send)
-        if answer.status == 401:
+        if answer.status == 401 and self._tokens.refresh_token is not None:
             answer = self._presented.send(method, url, self._access_token(rejected=token), send)
-        if answer.status == 401:
+        if answer.status == 401 and told_by_vault(answer) in _OVER:
             raise self._end(*problem_of(answer)[:2], status=401)
         return answer
 
@@ -289,8 +298,9 @@ class Connection:
         answer = self._post_refresh(self._tokens.refresh_token)
         if answer.status in (400, 401):
             code, message, _ = problem_of(answer)
-            # invalid_client is the vendor's own mistake: her grant may well be alive.
-            if code == "invalid_grant":
+            # invalid_client is the vendor's own mistake: her grant may well be alive. So may it where what
+            # answers is not JSON as RFC 6749 §5.2 has it: then it is not the vault.
+            if code == "invalid_grant" and answer.media_type == "application/json":
                 raise self._end(code, message, status=answer.status)
             raise RefusedError(message, code=code, status=answer.status)
         self._tokens = parse_tokens(

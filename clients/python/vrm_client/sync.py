@@ -2,7 +2,8 @@
 
 `Copy.sync` asks the changes feed for what happened since the last time and applies it in one step: rows are
 replaced whole (a narrowed row loses its facets), rows that left are deleted. When the grant ended, expired or
-no longer covers the collection, the copy is deleted before anything else happens. It says how old it is.
+no longer covers the collection, the copy is deleted before anything else happens; only the vault's own word
+for that counts. It says how old it is.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Copy:
         return None if self._synced_at is None else self._clock() - self._synced_at
 
     def sync(self, connection: Connection) -> Synced:
-        """Bring the copy in step. UnreachableError leaves it as it was; its `age` tells."""
+        """Bring the copy in step. What is no word of the vault leaves it as it was; its `age` tells."""
         try:
             limits = connection.grant()
             changed, gone = self._catch_up(connection)
@@ -90,7 +91,7 @@ class Copy:
         try:
             return self._apply(connection.changes(self.collection, cursor=self._cursor))
         except RefusedError as error:
-            if error.status != 400 or self._cursor is None:
+            if error.code != "invalid-parameter" or self._cursor is None:
                 raise
         # The cursor belongs to another grant: she was asked anew. Begin again, and keep nothing of the old.
         self._rows, self._cursor = {}, None

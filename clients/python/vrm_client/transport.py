@@ -33,6 +33,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 TIMEOUT = 15.0  # seconds for one exchange
 MAX_BYTES = 16 * 1024 * 1024  # of one answer, after decompression
 CHUNK = 64 * 1024
+PROBLEM = "application/problem+json"  # RFC 9457
 _NONE: Mapping[str, str] = {}
 
 
@@ -44,9 +45,14 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
+    @property
+    def media_type(self) -> str:
+        """What the body is, in small letters and without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
     def json(self) -> Json:
         """The body as JSON; ProtocolError for anything else."""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = self.media_type
         if kind != "application/json" and not kind.endswith("+json"):
             raise ProtocolError(f"expected JSON, got {kind or 'no content type'}")
         try:
@@ -210,6 +216,17 @@ def problem_of(answer: Answer) -> tuple[str, str, Problem | None]:
     return problem.slug, problem.detail or problem.title or f"answered {answer.status}", problem
 
 
+def told_by_vault(answer: Answer) -> str:
+    """The slug of the problem that a vault answers with, or "".
+
+    A proxy or a captive portal refuses too, with the same status; what deletes must be the vault's own word.
+    """
+    if answer.media_type != PROBLEM:
+        return ""
+    _, _, problem = problem_of(answer)
+    return "" if problem is None else problem.slug
+
+
 def require_success(answer: Answer, status: int = 200) -> Answer:
     """The answer if its status is that, else the error that fits (401 is for the caller to judge)."""
     if answer.status == status:
@@ -224,5 +241,7 @@ def require_success(answer: Answer, status: int = 200) -> Answer:
             status=answer.status,
             retry_after=int(wait) if wait.isascii() and wait.isdigit() else None,
         )
-    kinds: dict[int, type[RefusedError]] = {403: NotGrantedError, 404: NotFoundError}
-    raise kinds.get(answer.status, RefusedError)(message, code=code, status=answer.status, problem=problem)
+    kind = NotFoundError if answer.status == 404 else RefusedError
+    if answer.status == 403 and told_by_vault(answer) == "insufficient-scope":
+        kind = NotGrantedError
+    raise kind(message, code=code, status=answer.status, problem=problem)

@@ -146,7 +146,8 @@ def test_a_renewed_token_is_kept(connected, scripted, unix, desk):
 
 @pytest.mark.parametrize("where", ["/api/v1/grant", "/api/v1/purchases"])
 def test_a_revoked_grant_empties_the_shop_at_the_next_look(connected, scripted, said, where):
-    scripted.says(where, said({"type": "/problems/token-invalid", "title": "No"}, 401))
+    problem = {"Content-Type": "application/problem+json"}
+    scripted.says(where, said({"type": "/problems/token-invalid", "title": "No"}, 401, problem))
     scripted.says("/oauth/token", said({"error": "invalid_grant"}, 400))
     page = connected.get("/for-you").text
     assert "We have deleted our copy" in page

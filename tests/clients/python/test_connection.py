@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from tests.clients.conftest import Said
 from vrm_client import (
     BusyError,
     NotFoundError,
@@ -22,6 +23,7 @@ from vrm_client import (
 )
 
 BOOKS = "/api/v1/purchases"
+PROBLEM = {"Content-Type": "application/problem+json"}
 
 
 def record(number, **facets):
@@ -225,9 +227,10 @@ def test_more_than_granted_is_refused_with_the_problem(scripted, connect, said):
 
 def test_a_refusal_without_a_problem_is_still_a_refusal(scripted, connect, said):
     scripted.says(BOOKS, said(b"<h1>no", 403, {"Content-Type": "text/html"}))
-    with pytest.raises(NotGrantedError) as told:
+    with pytest.raises(RefusedError) as told:
         list(connect().records("purchases"))
     assert told.value.problem is None
+    assert not isinstance(told.value, NotGrantedError)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +359,7 @@ def test_invalid_grant_at_refresh_ends_the_connection_for_good(scripted, connect
 
 
 def test_a_401_after_renewal_ends_the_connection(scripted, connect, said):
-    scripted.says("/api/v1/grant", said({"type": "/problems/token-invalid", "title": "No"}, 401))
+    scripted.says("/api/v1/grant", said({"type": "/problems/token-invalid", "title": "No"}, 401, PROBLEM))
     connection = connect()
     with pytest.raises(RevokedError) as told:
         connection.grant()
@@ -366,9 +369,44 @@ def test_a_401_after_renewal_ends_the_connection(scripted, connect, said):
 
 def test_a_401_without_a_refresh_token_ends_the_connection(scripted, connect, said):
     scripted.says("/oauth/token", said(scripted.mint(refresh_token=None)))
-    scripted.says("/api/v1/grant", said({}, 401))
+    scripted.says("/api/v1/grant", said({"type": "/problems/grant-inactive"}, 401, PROBLEM))
     with pytest.raises(RevokedError):
         connect().grant()
+    assert len(scripted.to("/oauth/token")) == 1
+
+
+@pytest.mark.parametrize("refresh_token", [None, "vrm_rt_secret"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Said(b"<h1>log in", 401, {"Content-Type": "text/html"}),
+        Said({"type": "/problems/token-invalid"}, 401),
+        Said({"error": "invalid_token"}, 401, PROBLEM),
+        Said({"type": "/problems/dpop-proof-invalid"}, 401, PROBLEM),
+        Said(b"{", 401, PROBLEM),
+    ],
+)
+def test_a_401_that_tells_no_end_ends_nothing(scripted, connect, answer, refresh_token):
+    scripted.says("/oauth/token", lambda _: Said(scripted.mint(refresh_token=refresh_token)))
+    connection = connect()
+    scripted.says("/api/v1/grant", answer)
+    with pytest.raises(RefusedError) as told:
+        connection.grant()
+    assert not isinstance(told.value, RevokedError)
+    assert told.value.status == 401
+    scripted.says("/api/v1/grant", Said({"ok": 1}))
+    assert connection.grant() == {"ok": 1}
+
+
+def test_an_invalid_grant_in_another_media_type_ends_nothing(scripted, connect, said, unix):
+    connection = connect()
+    unix.now += 900
+    scripted.says("/oauth/token", said({"error": "invalid_grant"}, 400, PROBLEM))
+    with pytest.raises(RefusedError) as told:
+        connection.grant()
+    assert not isinstance(told.value, RevokedError)
+    scripted.says("/oauth/token", lambda _: said(scripted.mint()))
+    assert connection.grant()
 
 
 def test_giving_back_revokes_the_refresh_token_and_ends(scripted, connect):

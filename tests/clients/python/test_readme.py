@@ -52,7 +52,8 @@ def test_the_example_asks_reads_and_keeps(scripted, said, capsys):
 
 
 def test_the_example_forgets_when_she_stops_it(scripted, said):
-    scripted.says("/api/v1/purchases", said({}, 401))
+    problem = {"Content-Type": "application/problem+json"}
+    scripted.says("/api/v1/purchases", said({"type": "/problems/grant-inactive"}, 401, problem))
     names = {
         "VAULT": scripted.url,
         "CLIENT_ID": "shop",

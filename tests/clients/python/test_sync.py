@@ -62,6 +62,40 @@ def test_a_first_reading_that_is_refused_is_the_vendors_to_hear(scripted, connec
         Copy("purchases").sync(connection)
 
 
+@pytest.mark.parametrize("place", ["/api/v1/grant", FEED])
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_by_something_between_leaves_the_copy_as_it_was(scripted, connection, place, status):
+    copy = Copy("purchases")
+    scripted.says(FEED, Said(feed([row(1)])))
+    copy.sync(connection)
+    scripted.says(place, Said(b"<h1>Just a moment", status, {"Content-Type": "text/html"}))
+    with pytest.raises(RefusedError):
+        copy.sync(connection)
+    assert [record.id for record in copy] == ["r1"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refused_renewal_by_something_between_leaves_the_copy_as_it_was(scripted, connection, unix, status):
+    copy = Copy("purchases")
+    scripted.says(FEED, Said(feed([row(1)])))
+    copy.sync(connection)
+    unix.now += 900
+    scripted.says("/oauth/token", Said(b"<h1>Log in", status, {"Content-Type": "text/html"}))
+    with pytest.raises(RefusedError):
+        copy.sync(connection)
+    assert [record.id for record in copy] == ["r1"]
+
+
+def test_what_the_vault_does_not_grant_any_more_deletes_the_copy(scripted, connection):
+    copy = Copy("purchases")
+    scripted.says(FEED, Said(feed([row(1)])))
+    copy.sync(connection)
+    problem = {"Content-Type": "application/problem+json"}
+    scripted.says(FEED, Said({"type": "/problems/insufficient-scope"}, 403, problem))
+    assert copy.sync(connection).ended
+    assert list(copy) == []
+
+
 def test_a_copy_shows_no_record_in_its_repr(scripted, connection):
     copy = Copy("purchases")
     scripted.says(FEED, Said(feed([row(1)])))
