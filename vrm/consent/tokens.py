@@ -312,7 +312,8 @@ class Tokens:
         """What an unspent refresh token carries, for the vendor it was given to, by the key it is bound to.
 
         A public vendor's token is bound to that very key (RFC 9449 section 5); who proves itself otherwise
-        may take a new key, but not do without. A try without the key is noted for the customer.
+        may take a new key, but not do without, and is told so: its grant is alive (ProofError). Who proved
+        nothing learns nothing of the token. A try without the key is noted for the customer.
         """
         carried = self._carried("refresh", found, wrapping)
         if not crypto.equal(carried[1], vendor.client_id.encode()):
@@ -321,7 +322,7 @@ class Tokens:
         if bound and (bound != given if vendor.public else not given):
             with self._engine.write(found.vault) as transaction:
                 self._log.note_refusal(transaction, found.vault, found.grant_id, "no key", vendor.client_id)
-            raise CodeError()
+            raise CodeError() if vendor.public else ProofError("this refresh token needs a proof (DPoP)")
         return carried
 
     def _kept(self, found: _Found, wrapping: Key, wanted: _For) -> tuple[bytes, int]:

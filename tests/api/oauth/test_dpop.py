@@ -518,9 +518,15 @@ def test_a_public_vendors_refresh_token_is_bound_to_its_key(
 
 
 def test_who_proves_itself_otherwise_may_take_a_new_key_but_not_none(
-    prover: Prover, shop: Shop, bound: dict[str, Any], clock: SettableClock
+    prover: Prover,
+    shop: Shop,
+    bound: dict[str, Any],
+    consent: Consent,
+    vault: Vault,
+    clock: SettableClock,
 ) -> None:
-    refused(shop.refresh(bound["refresh_token"]), 400, "invalid_grant")
+    refused(shop.refresh(bound["refresh_token"]), 400, "invalid_dpop_proof")
+    assert notes(consent, vault) == ["no key"]
     newer = Prover(clock)
     given = newer.refresh(shop, bound["refresh_token"]).get_json()
     assert newer.read(shop, "/purchases", given["access_token"]).status_code == 200
