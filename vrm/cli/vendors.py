@@ -48,9 +48,7 @@ def _vendor_add_parser(group: Any) -> None:
         "--redirect-uri", action="append", default=[], metavar="URI", help="where answers go; may be repeated"
     )
     proof = made.add_mutually_exclusive_group()
-    proof.add_argument(
-        "--public", action="store_true", help="a client that cannot keep a secret (app, browser)"
-    )
+    proof.add_argument("--public", action="store_true", help="a client that cannot keep a secret (an app)")
     proof.add_argument("--jwks", type=Path, metavar="FILE", help="its public keys, a JWK Set: no secret then")
     proof.add_argument("--jwks-uri", metavar="URL", help="where it publishes its public keys")
     made.add_argument("--dpop-bound", action="store_true", help="it takes only tokens bound to a key (DPoP)")
