@@ -20,7 +20,16 @@ from vrm.consent.credentials import PREFIXES, read_token, write_token
 from vrm.consent.disclosures import REFUSALS_MOST
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
-from vrm.errors import CodeError, GrantInactiveError, ScopeError, StorageError, TokenError, UncertainError
+from vrm.consent.tokens import TokenSet
+from vrm.errors import (
+    CodeError,
+    DetailsError,
+    GrantInactiveError,
+    ScopeError,
+    StorageError,
+    TokenError,
+    UncertainError,
+)
 from vrm.vault import serverkey, sqlitelink
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -261,6 +270,37 @@ def test_a_grant_that_ends_while_its_tokens_are_made_gives_none(
     assert seconds > 1
     clock.at = over - 1
     assert len(vendor.read(fresh.access_token)) == 3, "what was given is good"
+
+
+@pytest.mark.parametrize("scope", ["purchases.item:read", "purchases.item:read purchases.price:read nothing"])
+def test_a_lost_answer_is_none_for_another_scope_and_the_grant_lives_on(
+    scope: str, vendor: Vendor, code: str
+) -> None:
+    tokens = vendor.redeem(code)
+    lost = vendor.refresh(tokens.refresh_token)
+    with pytest.raises(ScopeError):
+        vendor.refresh(tokens.refresh_token, scope)
+    again = " ".join(reversed(lost.scope.split()))
+    assert vendor.refresh(tokens.refresh_token, again) == lost
+    assert vendor.refresh(tokens.refresh_token) == lost
+
+
+def test_a_lost_answer_is_none_for_other_parts_and_the_grant_lives_on(
+    customer: Customer, vendor: Vendor, code: str
+) -> None:
+    def refresh(*details: dict[str, Any]) -> TokenSet:
+        return customer.consent.tokens.refresh(tokens.refresh_token, vendor.registered, details=details)
+
+    tokens = vendor.redeem(code)
+    (granted,) = tokens.authorization_details
+    item, price = ({**granted, "datatypes": [name]} for name in granted["datatypes"])
+    lost = refresh(item)
+    for others in ([granted], [price], [item, price]):
+        with pytest.raises(DetailsError):
+            refresh(*others)
+    assert refresh(item) == lost
+    assert vendor.refresh(tokens.refresh_token, lost.scope) == lost
+    assert vendor.read(lost.access_token)
 
 
 def test_without_grace_a_second_refresh_is_reuse(

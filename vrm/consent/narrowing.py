@@ -56,6 +56,26 @@ def by_resource(allowed: Sequence[str], resource: str | None) -> str:
     return resource
 
 
+def require_same(
+    audience: str,
+    scopes: Sequence[str],
+    parts: Sequence[Part],
+    resource: str | None,
+    scope: str | None,
+    details: Sequence[Part] | None,
+) -> None:
+    """Refuse who asks for the answer of this audience, scopes and parts again, but for something else.
+
+    Less is not answered with more. TargetError, ScopeError, DetailsError; what is not said is as it was.
+    """
+    if resource not in (None, audience):
+        raise TargetError()
+    if len(by_scope(scopes, scope)) < len(scopes):
+        raise ScopeError("another scope than that of the answer")
+    if details is not None and set(by_details(parts, details).split()) != set(scopes):
+        raise DetailsError("authorization_details: others than those of the answer")
+
+
 def cut(parts: Iterable[Part], scopes: Iterable[str]) -> list[Part]:
     """The granted parts as far as a token of these scopes goes."""
     allowed = set(scopes)

@@ -34,7 +34,7 @@ from vrm.consent.proofs import Proof
 from vrm.consent.scopes import Part
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
-from vrm.errors import CodeError, ProofError, TamperedError, TargetError
+from vrm.errors import CodeError, ProofError, TamperedError
 from vrm.vault import compact, crypto
 from vrm.vault.crypto import Cipher, Key, Purpose
 from vrm.vault.engine import Engine, Step, Transaction, Work, performed
@@ -250,7 +250,7 @@ class Tokens:
             if found.spent is not None:
                 # That it is spent may not be on the disk yet, which a transaction waits for.
                 yield Step(lambda _: None, found.vault)
-                return self._again(found, wrapping, vendor, resource, proof)
+                return self._again(found, wrapping, vendor, proof, resource, scope, details)
             answer = yield from self._rotate(
                 found, wrapping, vendor, scope, resource, details, proof=proof, text=refresh_token
             )
@@ -333,12 +333,7 @@ class Tokens:
         return cipher.seal(carried), expires
 
     def _again(
-        self,
-        found: _Found,
-        wrapping: Key,
-        vendor: Vendor,
-        resource: str | None,
-        proof: Proof | None,
+        self, found: _Found, wrapping: Key, vendor: Vendor, proof: Proof | None, *asked: Any
     ) -> TokenSet:
         _spend_proof(proof, None)
         if found.replay is not None and abs(self._clock.now() - (found.spent or 0)) <= self._grace:
@@ -346,8 +341,8 @@ class Tokens:
             client, text = unpack(lost)
             answer = TokenSet(**compact.loads(text))
             if crypto.equal(client, vendor.client_id.encode()) and answer.jkt == jkt_of(proof):
-                if resource not in (None, answer.audience):  # no answer for one place is one for another
-                    raise TargetError()
+                had = (answer.audience, answer.scope.split(), answer.authorization_details)
+                narrowing.require_same(*had, *asked)
                 return answer
         self._end_after_reuse(found, "token-reused")
         raise CodeError()

@@ -122,7 +122,7 @@ def oauth_errors() -> Iterator[None]:
     except DetailsError as error:
         raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
     except ScopeError:
-        raise InvalidScopeError("the scope is unknown or more than was granted") from None
+        raise InvalidScopeError("the scope is unknown, more than was granted or not as before") from None
     except TargetError:
         raise InvalidTargetError("the resource is not among those granted") from None
 
