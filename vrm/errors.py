@@ -169,7 +169,7 @@ class InvitationError(VaultError):
 
 
 class ValidationError(VaultError):
-    """Something in the input is not valid; `fields` says what and why."""
+    """Something in the input is not valid; `errors` says what and why."""
 
     slug = "invalid"
 
