@@ -38,6 +38,7 @@ class Plain:
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("CONTENT_LENGTH", "") in ("", "0")
             and "HTTP_TRANSFER_ENCODING" not in environ
+            and "HTTP_IF_MATCH" not in environ
             and "HTTP_IF_NONE_MATCH" not in environ
             and self.is_ours(environ.get("HTTP_HOST", ""))
         )

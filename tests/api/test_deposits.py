@@ -68,6 +68,8 @@ def test_a_state_that_did_not_change_is_304(shop: Shop, token: str) -> None:
     answer = leave(shop, token)
     path, tag = answer.headers["Location"].removeprefix("/api/v1"), answer.headers["ETag"]
     assert shop.read(path, token, headers={"If-None-Match": tag}).status_code == 304
+    assert shop.read(path, token, headers={"If-None-Match": tag, "If-Match": "*"}).status_code == 304
+    problem(shop.read(path, token, headers={"If-Match": '"another"'}), 412, "precondition-failed")
 
 
 def test_the_same_key_gets_the_same_answer(shop: Shop, token: str, engine: SqliteEngine) -> None:

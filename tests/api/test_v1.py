@@ -143,6 +143,36 @@ def test_an_unchanged_record_is_not_sent_again_but_logged(
     assert len(events(customer)) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("conditions", "status"),
+    [
+        ({"If-Match": "{}"}, 200),
+        ({"If-Match": '"another", {}'}, 200),
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": "*", "If-None-Match": '"another"'}, 200),
+        ({"If-Match": "*", "If-None-Match": "{}"}, 304),
+        ({"If-Match": "{}", "If-None-Match": "*"}, 304),
+        ({"If-None-Match": "W/{}"}, 304),
+        ({"If-None-Match": '"another", {}'}, 304),
+        ({"If-Match": '"another"'}, 412),
+        ({"If-Match": "W/{}"}, 412),
+        ({"If-Match": '"another"', "If-None-Match": "{}"}, 412),
+    ],
+)
+def test_conditions_are_judged_in_their_order(
+    shop: Shop, tokens: dict[str, Any], conditions: dict[str, str], status: int
+) -> None:
+    path = "/purchases/" + shop.read("/purchases", tokens["access_token"]).get_json()["items"][0]["id"]
+    etag = shop.read(path, tokens["access_token"]).headers["ETag"]
+    headers = {name: value.format(etag) for name, value in conditions.items()}
+    answer = shop.read(path, tokens["access_token"], headers=headers)
+    if status == 412:
+        problem(answer, 412, "precondition-failed")
+    else:
+        assert (answer.status_code, answer.headers["ETag"]) == (status, etag)
+        assert bool(answer.data) == (status == 200)
+
+
 def test_another_etag_gets_the_record(shop: Shop, tokens: dict[str, Any]) -> None:
     path = "/purchases/" + shop.read("/purchases", tokens["access_token"]).get_json()["items"][0]["id"]
     answer = shop.read(path, tokens["access_token"], headers={"If-None-Match": '"another"'})

@@ -78,9 +78,7 @@ class Writings:
     def one(self, access: Access, collection: str, id: str) -> Response:
         """The state of one thing that this grant left."""
         response = _answer(*self._deposits.one(access, collection, id), 200)
-        if "HTTP_IF_NONE_MATCH" in request.environ:
-            response.make_conditional(request)
-        return response
+        return guards.conditional(response, request)
 
     def _access(self) -> Access:
         return self._gate.access(request)

@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from vrm.consent.filters import FILTERED, Filtered, Wanted
 from vrm.consent.selection import PageQuery
-from vrm.errors import ParameterError, ValidationError
+from vrm.errors import ConditionError, ParameterError, ValidationError
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500  # records in one answer
 MAX_CURSOR = 1024  # characters
@@ -44,6 +44,20 @@ def protect(response: Response) -> Response:
     present = {name.lower() for name, _ in response.headers}
     missing = [header for name, header in _PROTECTION.items() if name not in present]
     response.headers.extend(missing)
+    return response
+
+
+def conditional(response: Response, request: Request) -> Response:
+    """The answer to a reading of what has this ETag, under its conditions (RFC 9110 section 13.2.2).
+
+    304 where If-None-Match names it; ConditionError where If-Match names something else.
+    """
+    tag = response.get_etag()[0] or ""
+    if "If-Match" in request.headers and not request.if_match.contains(tag):
+        raise ConditionError()
+    if request.if_none_match.contains_weak(tag):
+        response.status_code = 304
+        response.set_data(b"")
     return response
 
 

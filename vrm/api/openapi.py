@@ -326,12 +326,13 @@ def _one_of(collection: Collection, record: Node) -> Node:
         "security": _needs(collection.name),
         "parameters": [
             _parameter("id", {"type": "string"}, "as a list gave it", "path"),
-            _parameter("If-None-Match", {"type": "string"}, "an ETag seen before", "header"),
+            *openapi_deposits.CONDITIONS,
         ],
         "responses": {
             "200": {"description": "The record", "headers": etag, "content": _json(record)},
             "304": {"description": "Not changed; logged as a reading"},
             "404": _ref("responses", "NotFound"),
+            "412": _ref("responses", "NotNewest"),
             **_GUARDED,
         },
     }

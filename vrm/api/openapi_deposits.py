@@ -83,7 +83,7 @@ def _allow(made: Node, path: str, name: str, shape: Node, guarded: Node) -> None
 
 def _follow(path: str, name: str, shape: Node, guarded: Node) -> Node:
     one = path.endswith("{id}")
-    missing = {"404": {"$ref": "#/components/responses/NotFound"}} if one else {}
+    only_one = {"304": {"description": "Not changed"}, **_refused(("404", "NotFound"), ("412", "NotNewest"))}
     limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
     pages = [
         _parameter("limit", limit, "query", "states in one page"),
@@ -93,10 +93,10 @@ def _follow(path: str, name: str, shape: Node, guarded: Node) -> Node:
         "operationId": f"follow_{name}" + ("_one" if one else ""),
         "summary": f"{collection(name).label}: what became of what you left",
         "tags": ["writing"],
-        "parameters": [_ID] if one else pages,
+        "parameters": [_ID, *CONDITIONS] if one else pages,
         "responses": {
             "200": {"description": "State", "content": {"application/json": {"schema": shape}}},
-            **missing,
+            **(only_one if one else {}),
             **guarded,
         },
     }
@@ -125,6 +125,12 @@ def _parameter(name: str, schema: Node, place: str, description: str, *, require
     }
 
 
+CONDITIONS = [
+    _parameter("If-None-Match", {"type": "string"}, "header", "an ETag seen before"),
+    _parameter(
+        "If-Match", {"type": "string"}, "header", "the one ETag that is of interest; mostly not needed"
+    ),
+]
 _ID = _parameter("id", {"type": "string"}, "path", "as the answer to the deposit gave it")
 _MATCH = _parameter("If-Match", {"type": "string"}, "header", "the ETag of what is changed")
 _KEY = _parameter(

@@ -98,9 +98,7 @@ class Readings:
         body, etag = self._reader.one(access, collection, id)
         response = Response(body, content_type=JSON)
         response.headers["ETag"] = etag
-        if "HTTP_IF_NONE_MATCH" in request.environ:
-            response.make_conditional(request)
-        return response
+        return guards.conditional(response, request)
 
     def answer(self, question: str) -> Response:
         """An answer that the vault computed at approval."""
