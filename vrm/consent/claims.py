@@ -66,7 +66,7 @@ def read(told: Mapping[str, Any], methods: Sequence[str], default: str, home: st
     events_uri = check_address("events_uri", _text(told, "events_uri"))
     _check_whose(uris, events_uri, home)
     return Claims(
-        check_name(name) if name else "",
+        check_name(name, "client_name") if name else "",
         uris,
         method,
         *keys,

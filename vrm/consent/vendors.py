@@ -352,11 +352,11 @@ def domain(uri: str) -> str:
     return urlsplit(uri).netloc
 
 
-def check_name(name: str) -> str:
-    """The name with single blanks; ValidationError unless every character of it can be seen."""
+def check_name(name: str, field: str = "name") -> str:
+    """The name with single blanks; ValidationError, for that field, unless every character can be seen."""
     clean = " ".join(name.split())
     if len(clean) > 80 or not is_plain(clean):
-        raise ValidationError(fields={"name": ["needs 1 to 80 printable characters"]})
+        raise ValidationError(fields={field: ["needs 1 to 80 printable characters"]})
     return clean
 
 
