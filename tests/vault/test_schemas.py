@@ -234,3 +234,23 @@ def test_what_is_usual_and_what_is_not_give_the_same_document(item: Any) -> None
     usual = validate("purchases", {"item": {"title": "Dune"}})
     assert validate("purchases", {"item": item}) == usual
     assert usual["item"] == {"title": "Dune"}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"price": [1]}, {"price": "must be an object of fields"}),
+        ({"price": {"worth": 1}}, {"price.worth": "is not known here"}),
+        ({"prize": {}}, {"prize": "is not known here"}),
+        ({"_schema": {}}, {"_schema": "is not known here"}),
+        (
+            {"price": {"_schema": 1, "quantity": "x"}},
+            {"price._schema": "is not known here", "price.quantity": "must be a whole number"},
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_named_as_it_was_sent_and_in_our_words(
+    document: dict[str, Any], told: dict[str, str]
+) -> None:
+    assert reasons("purchases", document) == {name: [reason] for name, reason in told.items()}

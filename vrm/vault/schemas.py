@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
+from marshmallow.exceptions import SCHEMA
 
 from vrm import errors
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field, Kind
@@ -26,6 +27,7 @@ _BAD_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 _BAD_LINE = re.compile(r"[\t\n]")
 _MONEY = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,4})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # fromisoformat also takes weeks
+_NO_OBJECT = "must be an object of fields"
 Document = dict[str, dict[str, Any]]
 
 
@@ -136,6 +138,12 @@ class TextsField(fields.Field[list[str]]):
         return [text for text in (self.item.deserialize(item) for item in value) if text]
 
 
+class _Named(Schema):
+    """One that says in our words what is wrong with itself."""
+
+    error_messages = {"type": _NO_OBJECT, "unknown": "is not known here"}  # noqa: RUF012
+
+
 _LEAST = {"rating": 1, "birth_year": 1880}
 
 
@@ -158,7 +166,7 @@ def _field(spec: Field) -> fields.Field[Any]:
 
 def _facet_schema(collection: str, facet: Facet) -> type[Schema]:
     name = f"{collection.title()}{facet.name.title()}"
-    return Schema.from_dict({spec.name: _field(spec) for spec in facet.fields}, name=name)
+    return _Named.from_dict({spec.name: _field(spec) for spec in facet.fields}, name=name)
 
 
 @cache
@@ -170,7 +178,7 @@ def schema(collection: str) -> Schema:
         )
         for facet in CATALOG_BY_NAME[collection].facets
     }
-    return Schema.from_dict(nested, name=collection.title())(unknown=RAISE)  # type: ignore[arg-type]
+    return _Named.from_dict(nested, name=collection.title())(unknown=RAISE)  # type: ignore[arg-type]
 
 
 @cache
@@ -197,6 +205,8 @@ def seller_schema(collection: str, facet: str) -> Schema:
 
 def _flatten(messages: Any, path: str = "") -> dict[str, list[str]]:
     if isinstance(messages, dict):
+        if path and messages.get(SCHEMA) == [_NO_OBJECT]:  # where marshmallow puts what it says of all
+            return {path: [_NO_OBJECT]}
         found: dict[str, list[str]] = {}
         for name, inner in messages.items():
             part = str(name)[:60]
