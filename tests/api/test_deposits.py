@@ -87,6 +87,8 @@ def test_it_is_said_anew_and_taken_back_with_its_tag(
     newer = {"item": {"title": "Kindred, corrected"}}
     problem(send(shop, "PUT", path, token, newer), 428, "precondition-required")
     problem(send(shop, "DELETE", path, token), 428, "precondition-required")
+    told = problem(send(shop, "DELETE", path, token, {}), 400, "invalid-parameter")
+    assert told["detail"] == "this request carries no body"
     problem(send(shop, "PUT", path, token, newer, If_Match='"stale"'), 412, "precondition-failed")
     problem(send(shop, "PUT", path, token, newer, If_Match=f"W/{tag}"), 412, "precondition-failed")
     changed = send(shop, "PUT", path, token, newer, If_Match=f'"stale", {tag}')
@@ -122,7 +124,8 @@ def test_a_deposit_needs_a_key(shop: Shop, token: str, engine: SqliteEngine, key
 def test_a_body_that_is_no_strict_json_is_refused(
     shop: Shop, token: str, engine: SqliteEngine, body: bytes
 ) -> None:
-    problem(leave(shop, token, body), 400, "invalid-parameter")
+    told = problem(leave(shop, token, body), 400, "invalid-parameter")
+    assert told["detail"] == "the body is not valid JSON with unique names"
     assert waiting(engine) == 0
 
 

@@ -126,4 +126,4 @@ def _body() -> object:
     try:
         return strict_json.loads(request.get_data(cache=False))
     except ValueError:
-        raise ParameterError("the body is not valid JSON") from None
+        raise ParameterError("the body is not valid JSON with unique names") from None

@@ -64,7 +64,7 @@ def conditional(response: Response, request: Request) -> Response:
 def no_body(request: Request) -> None:
     """Refuse a body on a request that reads: a token or a parameter might be hidden in it."""
     if request.content_length or "Transfer-Encoding" in request.headers:
-        raise ParameterError("a reading carries no body")
+        raise ParameterError("this request carries no body")
 
 
 def no_parameters(args: MultiDict[str, str]) -> None:
