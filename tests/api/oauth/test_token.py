@@ -167,6 +167,16 @@ def test_a_code_is_no_access_token_and_no_refresh_token(shop: Shop, code: str) -
     refused(shop.refresh(code), 400, "invalid_grant")
 
 
+@pytest.mark.parametrize(
+    "scope", [" ", "\t", " purchases.item:read", "purchases.item:read  ", "purchases.item:read\tprofile:read"]
+)
+def test_a_scope_that_is_no_list_of_tokens_refreshes_nothing(
+    shop: Shop, tokens: dict[str, Any], scope: str
+) -> None:
+    refused(shop.refresh(tokens["refresh_token"], scope=scope), 400, "invalid_scope")
+    assert shop.refresh(tokens["refresh_token"], scope=tokens["scope"]).status_code == 200
+
+
 def test_a_declined_request_gives_no_code(shop: Shop, customer: Customer) -> None:
     handle = handle_of(shop.ask())
     assert customer.consent.requests.decline(customer.vault, handle).code is None

@@ -23,7 +23,7 @@ from authlib.oauth2.rfc6749 import (
 )
 
 from vrm.api.oauth import dpop, resource
-from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError, read_details
+from vrm.api.oauth.authorize import InvalidAuthorizationDetailsError, check_scope_syntax, read_details
 from vrm.api.oauth.clients import METHODS, OAuthClient
 from vrm.api.oauth.extras import InvalidTargetError
 from vrm.api.oauth.parameters import StrictRequest, ascii_only, refuse_repeated, required
@@ -102,10 +102,13 @@ class RefreshGrant(AtomicGrant):
 
     def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         parameters = self.request.payload
+        scope = parameters.data.get("scope")
+        if scope is not None:  # one of blanks alone would be all that was granted
+            check_scope_syntax(scope)
         return tokens.refreshing(
             required(parameters, "refresh_token"),
             client.vendor,
-            parameters.data.get("scope"),
+            scope,
             resource=self.resource(),
             details=self.details(),
             proof=self.proof,
