@@ -98,6 +98,16 @@ def test_what_is_no_form_to_us_is_refused_by_flask(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["//oauth/token", "///oauth/revoke", "//oauth/introspect", "/oauth//token"])
+def test_doubled_slashes_are_no_address_of_ours(shop: Shop, tokens: dict[str, Any], path: str) -> None:
+    form = shop.form(grant_type="refresh_token", refresh_token=tokens["refresh_token"], token="x")
+    answer = shop.client.open(
+        "/", method="POST", data=form, headers=shop.basic, environ_overrides={"PATH_INFO": path}
+    )
+    refused(answer, 404, "invalid_request")
+    assert shop.refresh(tokens["refresh_token"]).status_code == 200
+
+
 def test_a_good_call_under_another_host_name_is_not_answered(shop: Shop, tokens: dict[str, Any]) -> None:
     headers = {**shop.basic, "Host": "elsewhere.example"}
     form = shop.form(token=tokens["access_token"])

@@ -14,6 +14,7 @@ from typing import Any, Final
 from authlib.consts import default_json_headers
 from authlib.oauth2.rfc6749 import InvalidRequestError
 from flask import Response, request
+from werkzeug.exceptions import NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from vrm.api import guards
@@ -78,10 +79,15 @@ def _renews_by_secret(request: StrictRequest) -> bool:
 
 
 def left_over(act: Act) -> Callable[[], Response]:
-    """The view at that address, for what was not taken: no form, or none of the right size."""
+    """The view at that address, for what was not taken: no form, or none of the right size.
+
+    Flask folds the slashes that a path begins with; elsewhere in a path two are no address of ours, nor here.
+    """
 
     @wraps(act)
     def refuse() -> Response:
+        if request.environ["PATH_INFO"].startswith("//"):
+            raise NotFound()
         from_form(request)
         raise InvalidRequestError("the request does not say its length")
 
