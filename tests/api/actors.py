@@ -136,11 +136,13 @@ def problem(response: TestResponse, status: int, slug: str) -> dict[str, Any]:
     return found
 
 
-def refused(response: TestResponse, status: int, error: str) -> None:
+def refused(response: TestResponse, status: int, error: str) -> dict[str, Any]:
     """An OAuth error in JSON that no cache keeps."""
     assert response.status_code == status, response.get_data(as_text=True)
-    assert response.get_json()["error"] == error
+    found: dict[str, Any] = response.get_json()
+    assert found["error"] == error
     assert response.headers["Cache-Control"] == "no-store"
+    return found
 
 
 def sent_back(response: TestResponse, error: str, redirect_uri: str = CALLBACK) -> None:

@@ -141,9 +141,11 @@ def test_what_is_not_theirs_to_say_is_named(shop: Shop, token: str, engine: Sqli
 
 def test_a_body_of_another_kind_or_too_large_is_refused(shop: Shop, token: str, engine: SqliteEngine) -> None:
     form = send(shop, "POST", "/purchases", token, b"a=b", Idempotency_Key="k", Content_Type="text/plain")
-    problem(form, 415, "unsupported-media-type")
+    told = problem(form, 415, "unsupported-media-type")
+    assert told["detail"] == "the body is not of the media type that is taken here"
     large = {"message": {"text": "x" * 70_000}}
-    problem(leave(shop, token, large, path="/inbox"), 413, "body-too-large")
+    told = problem(leave(shop, token, large, path="/inbox"), 413, "body-too-large")
+    assert told["detail"] == "the body is larger than what is taken here"
     assert waiting(engine) == 0
 
 

@@ -10,6 +10,7 @@ from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 
 from vrm import errors
 from vrm.api import problems
+from vrm.api.oauth.parameters import ascii_only
 
 CLASSES = [
     cls
@@ -67,8 +68,15 @@ def test_a_subclass_without_a_row_is_answered_as_its_base() -> None:
 
 def test_what_flask_refuses_has_the_same_shape() -> None:
     assert json.loads(problems.http_answer(NotFound()).data)["type"] == "/problems/no-such-path"
+    assert json.loads(problems.http_answer(NotFound()).data)["detail"] == "there is nothing at this address"
     refused = problems.http_answer(MethodNotAllowed(valid_methods=["GET", "HEAD"]))
     assert refused.headers["Allow"] == "GET, HEAD"
     failed = problems.http_answer(InternalServerError(original_exception=ValueError("secret")))
     assert failed.status_code == 500
     assert b"secret" not in failed.data
+    assert "detail" not in json.loads(failed.data)
+
+
+@pytest.mark.parametrize("reason", problems.REASONS.values())
+def test_a_reason_can_stand_in_an_oauth_error(reason: str) -> None:
+    assert ascii_only(reason) == reason

@@ -15,7 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Response
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    HTTPException,
+    LengthRequired,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    RequestURITooLarge,
+    SecurityError,
+    UnsupportedMediaType,
+)
 from werkzeug.http import HTTP_STATUS_CODES
 
 from vrm import errors
@@ -95,6 +106,24 @@ HTTP_SLUGS: dict[int, str] = {
 }
 
 
+REASONS: dict[type[HTTPException], str] = {
+    SecurityError: "this vault is not reached under that host name",
+    ClientDisconnected: "the body ended before its length",
+    BadRequest: "the request cannot be read",
+    NotFound: "there is nothing at this address",
+    MethodNotAllowed: "this address does not take that method",
+    LengthRequired: "the request must say how long its body is, in Content-Length",
+    RequestEntityTooLarge: "the body is larger than what is taken here",
+    RequestURITooLarge: "the address is too long",
+    UnsupportedMediaType: "the body is not of the media type that is taken here",
+}
+
+
+def reason(error: HTTPException) -> str:
+    """One sentence that a client can act by; "" for a failure on this side."""
+    return next((REASONS[cls] for cls in type(error).__mro__ if cls in REASONS), "")
+
+
 def row(error: errors.VrmError) -> Row:
     """The row of this error's class, or of its nearest base that has one."""
     for cls in type(error).__mro__:
@@ -117,7 +146,7 @@ def http_answer(error: HTTPException) -> Response:
     """The same shape for what Flask and Werkzeug refuse (404, 405, 413, 415, 500 …)."""
     status = error.code or 500
     slug = HTTP_SLUGS.get(status, f"http-{status}")
-    response = problem(status, slug, HTTP_STATUS_CODES.get(status, "Error"))
+    response = problem(status, slug, HTTP_STATUS_CODES.get(status, "Error"), reason(error))
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):
             response.headers[name] = value

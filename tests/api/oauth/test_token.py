@@ -319,7 +319,8 @@ def test_a_multipart_body_is_refused(shop: Shop, code: str) -> None:
 
 
 def test_an_oversized_body_is_refused(shop: Shop) -> None:
-    refused(shop.redeem("x" * 20_000), 413, "invalid_request")
+    told = refused(shop.redeem("x" * 20_000), 413, "invalid_request")
+    assert told["error_description"] == "the body is larger than what is taken here"
 
 
 @pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 413)])
@@ -388,7 +389,8 @@ def chunked(shop: Shop, **fields: str | None) -> Any:
 
 def test_a_chunked_body_is_refused_whatever_its_size(shop: Shop, code: str) -> None:
     """The server under us ends a chunked body that broke off like one that is complete."""
-    refused(chunked(shop, grant_type="authorization_code", code="x" * 20_000), 411, "invalid_request")
+    large = chunked(shop, grant_type="authorization_code", code="x" * 20_000)
+    assert "Content-Length" in refused(large, 411, "invalid_request")["error_description"]
     answer = chunked(
         shop,
         grant_type="authorization_code",

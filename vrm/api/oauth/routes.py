@@ -8,7 +8,7 @@ do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from authlib.oauth2 import OAuth2Error
@@ -158,7 +158,10 @@ def refuse_http(error: HTTPException) -> Response:
     found = problems.http_answer(error)
     status = found.status_code
     busy = "temporarily_unavailable" if status == 503 else "server_error"
-    answer = _json({"error": busy if status >= 500 else "invalid_request"}, status)
+    told = {"error": busy if status >= 500 else "invalid_request"}
+    if reason := problems.reason(error):
+        told["error_description"] = reason
+    answer = _json(told, status)
     for name in ("Allow", "Retry-After"):
         if name in found.headers:
             answer.headers[name] = found.headers[name]
@@ -171,7 +174,7 @@ def _with_retry(answer: Response, found: Response) -> Response:
     return answer
 
 
-def _json(body: dict[str, object], status: int = 200) -> Response:
+def _json(body: Mapping[str, object], status: int = 200) -> Response:
     return Response(json.dumps(body), status=status, content_type="application/json")
 
 
