@@ -140,6 +140,7 @@ def test_an_unchanged_record_is_not_sent_again_but_logged(
     assert answer.status_code == 304
     assert answer.data == b""
     assert answer.headers["ETag"] == etag
+    assert "Content-Type" not in answer.headers
     assert len(events(customer)) == before + 1
 
 
@@ -186,10 +187,19 @@ def test_a_malformed_etag_gets_the_record(shop: Shop, tokens: dict[str, Any]) ->
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/api/v1/purchases", "/oauth/token", "/oauth/par", "/openapi.json"])
+def test_what_has_no_body_says_no_type(client: FlaskClient, path: str) -> None:
+    answer = client.options(path)
+    assert answer.data == b""
+    assert "Content-Type" not in answer.headers
+    assert answer.headers["Allow"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_head_answers_without_a_body(shop: Shop, tokens: dict[str, Any]) -> None:
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     answer = shop.client.head("/api/v1/purchases", headers=headers)
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.data == b""
     assert shop.client.head("/api/v1/purchases").status_code == 401
 

@@ -40,7 +40,12 @@ _PROTECTION = {name.lower(): (name, value) for name, value in SECURITY_HEADERS.i
 
 
 def protect(response: Response) -> Response:
-    """Put the headers on that keep an answer out of caches, frames and sniffers."""
+    """Put the headers on that keep an answer out of caches, frames and sniffers.
+
+    What has no body is of no type either: Flask says text/html of a bare 204, 303 or OPTIONS.
+    """
+    if response.calculate_content_length() == 0:
+        response.headers.pop("Content-Type", None)
     present = {name.lower() for name, _ in response.headers}
     missing = [header for name, header in _PROTECTION.items() if name not in present]
     response.headers.extend(missing)

@@ -84,6 +84,7 @@ def test_a_vendor_gives_its_grant_back_and_she_sees_it(
 ) -> None:
     answer = give_back(shop, managed)
     assert (answer.status_code, answer.get_data()) == (204, b"")
+    assert "Content-Type" not in answer.headers
     assert shop.read("/purchases", managed["access_token"]).status_code == 401
     refused(shop.refresh(managed["refresh_token"]), 400, "invalid_grant")
     assert customer.consent.grants.get(customer.vault, managed["grant_id"]).state == "revoked"
