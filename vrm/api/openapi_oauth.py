@@ -167,7 +167,8 @@ def _managed() -> Node:
         },
     }
     refused = {
-        status: {"$ref": "#/components/responses/OAuthRefusal"} for status in ("400", "401", "403", "404")
+        status: {"$ref": "#/components/responses/OAuthRefusal"}
+        for status in ("400", "401", "403", "404", "429", "503")
     }
     usual: Node = {
         "tags": ["authorization"],
@@ -203,5 +204,7 @@ def _authorize() -> Node:
         "responses": {
             "303": {"description": "To the customer's side, or back to the vendor with error, state and iss"},
             "400": {"description": "Unknown vendor or redirect address: a page, never a redirect"},
+            "429": {"description": "Too many came from one network: a page, and when to try again"},
+            "503": {"description": "The storage refused: a page, and when to try again"},
         },
     }

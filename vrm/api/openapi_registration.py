@@ -59,10 +59,10 @@ def add(spec: APISpec) -> None:
     change = {"operationId": "changeRegistration", "summary": "Replace it, as a whole", **own}
     end = {"operationId": "endRegistration", "summary": "End it, and every grant with it", **own}
     shape = {**_CLAIMS, "client_id": _TEXT, "client_secret": _TEXT}
-    changed = _answers("200", "As it is now", "400", "401", "403", "411", "413", "415", "503")
-    ended: Node = {"204": {"description": "Ended"}, **_refusals("401", "403", "503")}
+    changed = _answers("200", "As it is now", "400", "401", "403", "411", "413", "415", "429", "503")
+    ended: Node = {"204": {"description": "Ended"}, **_refusals("401", "403", "429", "503")}
     operations = {
-        "get": _act(show, _answers("200", "As it is", "401", "403", "503")),
+        "get": _act(show, _answers("200", "As it is", "401", "403", "429", "503")),
         "put": _act(change, changed, _body(shape, "client_id", "redirect_uris")),
         "delete": _act(end, ended),
     }

@@ -137,6 +137,7 @@ def _operation(name: str, summary: str, answers: Node) -> Node:
     shared = {
         "400": {"$ref": "#/components/responses/BadParameter"},
         "401": {"$ref": "#/components/responses/NoToken"},
+        "429": _problem("Too many credentials that are no good came from one address: see `Retry-After`"),
         "503": {"$ref": "#/components/responses/NotNow"},
     }
     return {
