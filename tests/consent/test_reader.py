@@ -270,6 +270,20 @@ def test_a_cursor_that_is_none_is_refused(
     assert set(caught.value.fields) == {"cursor"}
 
 
+def test_a_list_takes_no_cursor_of_the_feed_nor_the_feed_of_a_list(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    access = enter(consent, vendor.connect(customer).access_token)
+    _, of_list = consent.reader.page(access, "purchases", limit=1)
+    _, of_feed, _ = consent.reader.changes(access, "purchases", limit=1)
+    with pytest.raises(ParameterError):
+        consent.reader.changes(access, "purchases", cursor=of_list)
+    with pytest.raises(ParameterError):
+        consent.reader.page(access, "purchases", cursor=of_feed)
+    assert consent.reader.page(access, "purchases", cursor=of_list)[0]
+    assert consent.reader.changes(access, "purchases", cursor=of_feed)[0]
+
+
 def test_the_told_limits_are_told_and_the_private_ones_are_not(
     customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
 ) -> None:

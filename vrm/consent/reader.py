@@ -19,7 +19,6 @@ from vrm.consent import filters, places
 from vrm.consent.access import Access, Opener
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
-from vrm.consent.filters import Wanted
 from vrm.consent.pages import NOTHING, Kept, Pages, State
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof
@@ -199,7 +198,7 @@ class Reader:
     def _selection(self, access: Access, collection: str, asked: PageQuery) -> Selection:
         opener, after = self._opener(access, collection), 0
         if asked.cursor is not None:
-            after = self._open_cursor(access, collection, asked.cursor, *_bound(asked.wanted))
+            after = self._open_cursor(access, collection, asked.cursor, asked.wanted.bound())
         return Selection(self._engine, access, opener, asked, after)
 
     def _page(self, access: Access, asked: Selection) -> Work[tuple[list[bytes], str | None]]:
@@ -239,9 +238,7 @@ class Reader:
         return (yield from self._settled(access, settle))
 
     def _following(self, access: Access, asked: Selection, last: int | None) -> str | None:
-        return (
-            None if last is None else self._cursor(access, asked.opener.stream, last, *_bound(asked.wanted))
-        )
+        return None if last is None else self._cursor(access, asked.opener.stream, last, asked.wanted.bound())
 
     def _state(self, access: Access) -> State:
         """What is another one after every change of what this grant shows."""
@@ -385,7 +382,11 @@ class Reader:
         return base64.urlsafe_b64encode(sealed).decode()
 
     def _open_cursor(self, access: Access, stream: str, cursor: str, *bound: bytes) -> int:
-        """The position in a cursor that was given for this grant, list and filter."""
+        """The position in a cursor that was given for this grant and stream.
+
+        `bound`: the filter of a list, which may be empty; of the feed of changes it is nothing at all, so
+        neither takes a cursor of the other.
+        """
         try:
             sealed = base64.urlsafe_b64decode(cursor.encode("ascii"))
             return int.from_bytes(self._cursor_cipher(access, stream).unseal(sealed, *bound), "big")
@@ -395,11 +396,6 @@ class Reader:
 
 def _touches(part: Part, scopes: Sequence[str]) -> bool:
     return any(scope in scopes for scope in scopes_of(part))
-
-
-def _bound(wanted: Wanted) -> tuple[bytes, ...]:
-    """What a cursor is sealed with beside its position."""
-    return (wanted.bound(),) if wanted else ()
 
 
 def list_of(rows: list[bytes], following: str | None) -> bytes:
