@@ -174,3 +174,14 @@ def test_an_answer_sent_twice_changes_nothing_the_second_time(
 
 def test_with_nothing_to_sort_the_page_says_what_to_do(alice: Customer) -> None:
     assert "Bring in a history" in alice.get("/sort").text
+
+
+def test_a_thing_of_which_only_the_title_is_known_is_sorted_one_by_one(
+    alice: Customer, opened: Vault
+) -> None:
+    record = opened.records("purchases").put({"item": {"title": "Bare"}})
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    assert page.status == 200
+    assert "Bare" in page.text
+    press(alice, page, ("", ""), tick=[(f"for.{record}", "gift")])
+    assert opened.records("purchases").get(record)["context"] == {"for": "gift"}

@@ -186,6 +186,20 @@ def test_deleting_asks_first_and_undo_brings_back_the_same_record(
     assert alice.submit(undo).status == 200, "pressed twice"
 
 
+@pytest.mark.parametrize(
+    "document",
+    [{"item": {"title": "Bare"}}, {"item": {}}, {"item": {"title": "Bare"}, "order": {"seller": "A shop"}}],
+)
+def test_a_thing_without_a_date_is_deleted_as_any_other(
+    alice: Customer, opened: Vault, document: dict[str, dict[str, str]]
+) -> None:
+    record = opened.records("purchases").put(document)
+    assert alice.get(f"/things/{record}").status == 200
+    page = alice.submit(alice.get(f"/things/{record}/delete").form("/delete"))
+    assert page.status == 200
+    assert not opened.records("purchases").contains(record)
+
+
 def test_what_was_taken_out_for_a_vendor_stays_out_after_delete_and_undo(
     alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask, consent: Consent
 ) -> None:

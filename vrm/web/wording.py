@@ -301,8 +301,8 @@ def stream_text(stream: str) -> str:
 
 
 def day(value: str | int | None, style: str = "medium") -> str:
-    """A day, from `YYYY-MM-DD` or from seconds; what is not a day is shown as it is."""
-    if value is None or value == "":
+    """A day, from `YYYY-MM-DD` or from seconds; what is not a day is shown as it is, what is missing not."""
+    if not value:  # also what a template finds no value for, which is neither None nor ""
         return ""
     try:
         at = datetime.fromtimestamp(value, UTC) if isinstance(value, int) else datetime.fromisoformat(value)
@@ -313,7 +313,7 @@ def day(value: str | int | None, style: str = "medium") -> str:
 
 def moment(seconds: int | None) -> str:
     """A time of day with its day; today and yesterday by name."""
-    if seconds is None:
+    if not seconds:
         return gettext("never")
     at = datetime.fromtimestamp(seconds, UTC)
     clock = str(format_datetime(at, "HH:mm"))
@@ -335,7 +335,7 @@ def month(value: str | None) -> str:
 
 def period_text(period: str) -> str:
     """`P2Y` → `2 years`; nothing → all."""
-    found = re.fullmatch(r"P(\d+)([DWMY])", period)
+    found = re.fullmatch(r"P(\d+)([DWMY])", period or "")
     if not found:
         return gettext("all")
     count = int(found[1])
