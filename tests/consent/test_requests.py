@@ -250,18 +250,18 @@ def test_what_stays_is_counted_by_reason(customer: Customer, vendor: Vendor, boo
     assert preview.count == 2
 
 
-def test_rows_are_shown_newest_first_with_their_titles(customer: Customer, vendor: Vendor) -> None:
+def test_purchases_are_shown_newest_first_after_all_that_is_none(customer: Customer, vendor: Vendor) -> None:
     for title, day in (("B", "2026-01-01"), ("A", "2026-03-01"), ("C", "2026-03-01")):
         customer.buy(title, order={"ordered": day})
     customer.put({"statement": {"topic": "tea", "strength": "like"}}, "preferences")
     customer.put({"evidence": {"text": "nothing more"}}, "preferences")
     rows = customer.preview(vendor.ask(part("purchases.item"), part("preferences.statement"))).rows
     assert [(row.title, row.ordered) for row in rows] == [
+        ("tea", ""),
+        ("", ""),
         ("C", "2026-03-01"),
         ("A", "2026-03-01"),
         ("B", "2026-01-01"),
-        ("tea", ""),
-        ("", ""),
     ]
 
 

@@ -72,7 +72,7 @@ def test_delicate_is_what_is_sensitive_or_about_others() -> None:
 
 
 def preview(*ids: str) -> Preview:
-    rows = [PreviewRow(record, f"title {record}", "", {}) for record in ids]
+    rows = [PreviewRow(record, f"title {record}", "", {}, "purchases") for record in ids]
     return Preview(VENDOR, rows, {}, [], [], {}, 0, "")
 
 

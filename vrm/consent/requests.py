@@ -70,6 +70,7 @@ class PreviewRow:
     title: str
     ordered: str
     leaves: Mapping[str, bytes]
+    stream: str
 
     @property
     def document(self) -> dict[str, Any]:
@@ -178,8 +179,8 @@ class Requests(Asking):
             elif stream in ANSWERS:
                 answers += [json.loads(text) for text in verdict.scopes.values()]
             else:
-                rows.append(_row(record, document, verdict))
-        rows.sort(key=lambda row: (row.ordered, row.title), reverse=True)
+                rows.append(_row(stream, record, document, verdict))
+        rows.sort(key=_shown_first, reverse=True)
         return Preview(
             request.vendor,
             rows,
@@ -383,7 +384,12 @@ def _parts(request: StoredRequest, choices: Choices) -> list[PartView]:
     ]
 
 
-def _row(record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
+def _shown_first(row: PreviewRow) -> tuple[bool, str, str, str]:
+    """The few rows about her stand before any number of purchases: a list that ends early has them."""
+    return row.stream != "purchases", row.stream, row.ordered, row.title
+
+
+def _row(stream: str, record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
     item, statement = document.get("item", {}), document.get("statement", {})
     title = item.get("title") or statement.get("topic") or ""
-    return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), verdict.scopes)
+    return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), verdict.scopes, stream)

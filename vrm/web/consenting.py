@@ -5,6 +5,7 @@ Pure, so that the rules can be tested without an app.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ from vrm.consent import policy
 from vrm.consent.asking import StoredRequest
 from vrm.consent.periods import longer
 from vrm.consent.purposes import PURPOSES, Purpose
-from vrm.consent.requests import Choices, Preview
+from vrm.consent.requests import Choices, Preview, PreviewRow
 from vrm.consent.scopes import INBOX
 from vrm.consent.terms import TERMS, Terms
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
@@ -111,6 +112,50 @@ def delicate(parts: Iterable[Mapping[str, Any]]) -> list[str]:
             if (facet.sensitive or facet.about_others) and datatype not in found:
                 found.append(datatype)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a page shows of the rows that would leave, and how many it does not."""
+
+    first: list[PreviewRow]  # at once: every row that is no purchase, and the newest purchases
+    folded: list[PreviewRow]  # one tap down
+    unlisted: int  # purchases that leave and stand nowhere on the page
+    answers_unlisted: int
+    rows_in_json: list[PreviewRow]
+    answers_in_json: list[dict[str, Any]]
+    json_rest: int  # purchases that are left out there
+    json_answers_rest: int
+
+    @property
+    def json_rows(self) -> str:
+        """The rows exactly as they leave: read only where she wants to see them so."""
+        return _json([row.document for row in self.rows_in_json])
+
+    @property
+    def json_answers(self) -> str:
+        """The answers exactly as they leave."""
+        return _json(self.answers_in_json)
+
+
+def listed(preview: Preview, first: int, most: int, in_json: int) -> Listed:
+    """Purchases and answers up to these numbers; what is no purchase is never folded away nor left out."""
+    others = [row for row in preview.rows if row.stream != "purchases"]
+    bought = [row for row in preview.rows if row.stream == "purchases"]
+    return Listed(
+        others + bought[:first],
+        bought[first:most],
+        max(0, len(bought) - most),
+        max(0, len(preview.answers) - most),
+        others + bought[:in_json],
+        preview.answers[:in_json],
+        max(0, len(bought) - in_json),
+        max(0, len(preview.answers) - in_json),
+    )
+
+
+def _json(leaves: list[dict[str, Any]]) -> str:
+    return json.dumps(leaves, ensure_ascii=False, indent=1)
 
 
 def seen_text(preview: Preview) -> str:

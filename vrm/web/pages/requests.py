@@ -8,7 +8,6 @@ what is approved is, row for row, what was shown, or the page is shown again wit
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ from vrm.web.gate import anybody
 Page = Response | str | tuple[str, int]
 
 FIRST_ROWS: Final = 8  # shown at once; the rest one tap down
-ROWS_MOST: Final = 500  # rows on the page; beyond, the limits say it better
+ROWS_MOST: Final = 500  # purchases on the page, or answers; beyond, the limits say it better
 JSON_ROWS: Final = 200
 
 
@@ -162,8 +161,8 @@ def _consent_page(
         put_in=_subjects(part for part in preview.parts if part.ticked and writes(part.part)),
         reads=any(not writes(part) for part in stored.parts),
         answer_titles=_answer_titles() if preview.answers else {},
-        json_text=_json(preview) if with_json else "",
-        json_rest=max(0, len(preview.rows) - JSON_ROWS),
+        with_json=with_json,
+        listed=consenting.listed(preview, FIRST_ROWS, ROWS_MOST, JSON_ROWS),
         changes=None if seen is None else consenting.changes(seen, preview),
         seen=consenting.seen_text(preview),
         first_rows=FIRST_ROWS,
@@ -247,8 +246,3 @@ def _answer_titles() -> dict[tuple[str, str], str]:
             if name in item:
                 found[order, item[name]] = item.get("title", "")
     return found
-
-
-def _json(preview: Preview) -> str:
-    leaves: list[Any] = [row.document for row in preview.rows[:JSON_ROWS]]
-    return json.dumps(leaves + preview.answers[:JSON_ROWS], ensure_ascii=False, indent=1)
