@@ -53,6 +53,26 @@ def test_a_lost_first_code_is_replaced_for_the_passphrase_only(customer: Custome
     assert customer.submit(page.form("/recovery-code"), code=shown_code(page)).path == "/"
 
 
+def test_a_new_code_for_a_wrong_passphrase_is_refused_where_it_was_asked_for(alice: Customer) -> None:
+    page = alice.submit(alice.get("/me").form("/recovery-code/new"), passphrase="not my passphrase")
+    assert page.status == 403
+    assert "That is not your passphrase." in page.text
+    assert "One step is left" not in page.text
+    marked = [given["name"] for tag, given in page.tags if "aria-invalid" in given]
+    assert marked == ["passphrase"]
+    assert page.form("/me/passphrase").value("old") == "", "the whole page, to go on from"
+    assert alice.get("/things").path == "/things", "the code is as good as before"
+
+
+def test_a_code_typed_after_the_code_was_confirmed_is_still_compared(alice: Customer) -> None:
+    token = alice.get("/me").form("/me/passphrase").value("csrf_token")
+    for typed, said in (("garbage", "That is not your recovery code."), (alice.recovery_code, "ready")):
+        page = alice.post("/recovery-code", {"csrf_token": token, "code": typed})
+        assert page.location == "/"
+        assert said in alice.get("/").text
+    assert alice.get("/things").path == "/things"
+
+
 @pytest.mark.parametrize(
     ("passphrase", "reason"),
     [

@@ -31,6 +31,12 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "restored": ("", N_("It is back.")),
     "sorted": ("", N_("Sorted. Thank you.")),
     "welcome": ("", N_("Your vault is ready.")),
+    "code-wrong": (
+        "bad",
+        N_(
+            "That is not your recovery code. The one you have stays good; if you lost it, make a new one under Me."
+        ),
+    ),
     "disconnected": ("", N_("Disconnected. That program can do nothing here any more.")),
     "recovered": (
         "",

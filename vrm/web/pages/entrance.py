@@ -30,6 +30,7 @@ from vrm.vault.vault import Vault
 from vrm.web import again, passphrases, session
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody, own_token_check
+from vrm.web.pages import me
 
 Page = Response | str | tuple[str, int]
 
@@ -91,11 +92,11 @@ def recovery_code() -> Page:
 
 @web.post("/recovery-code")
 def confirm_code() -> Page:
-    """Check the typed code."""
-    if vault().recovery_confirmed:
-        return redirect(url_for("web.home"), 303)
-    if vault().confirm_recovery_code(request.form.get("code", "")[:200]):
-        session.notify("welcome")
+    """Check the typed code; from a page that was left open, too: a wrong one is never taken for right."""
+    before = vault().recovery_confirmed
+    good = vault().confirm_recovery_code(request.form.get("code", "")[:200])
+    if good or before:
+        session.notify("welcome" if good else "code-wrong")
         return redirect(url_for("web.home"), 303)
     wrong = [gettext("That is not the code. Compare it letter by letter with what you wrote down.")]
     return render_template("code.html", code="", wrong=wrong), 400
@@ -110,6 +111,8 @@ def renew_code() -> Page:
         code = vault().new_recovery_code(request.form.get("passphrase", ""))
     except UnlockError:
         wrong = [gettext("That is not your passphrase.")]
+        if vault().recovery_confirmed:  # she asked under Me, and her code is as good as before
+            return me.show({"passphrase": wrong}), 403
         return render_template("code.html", code="", wrong_passphrase=wrong), 403
     desk().limits.give_back(vault().username, address)
     return render_template("code.html", code=code)

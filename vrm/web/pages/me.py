@@ -18,7 +18,7 @@ Page = Response | str | tuple[str, int]
 @web.get("/me")
 def me() -> Page:
     """What can be set."""
-    return _page()
+    return show()
 
 
 @web.post("/me/passphrase")
@@ -26,13 +26,13 @@ def change_passphrase() -> Page:
     """A new passphrase; every other device is logged out."""
     new = request.form.get("new", "")
     if reasons := passphrases.faults(new, request.form.get("again", ""), vault().username):
-        return _page({"new": reasons}), 400
+        return show({"new": reasons}), 400
     address = request.remote_addr or ""
     desk().limits.count_entry(vault().username, address)
     try:
         vault().change_passphrase(request.form.get("old", ""), new)
     except UnlockError:
-        return _page({"old": [gettext("That is not your passphrase.")]}), 403
+        return show({"old": [gettext("That is not your passphrase.")]}), 403
     desk().limits.give_back(vault().username, address)
     session.begin(vault())
     session.notify("passphrase")
@@ -59,7 +59,8 @@ def choose_language() -> Page:
     return redirect(url_for("web.home"), 303)
 
 
-def _page(wrong: dict[str, list[str]] | None = None) -> str:
+def show(wrong: dict[str, list[str]] | None = None) -> str:
+    """The page, with what is wrong beside its field."""
     return render_template(
         "me.html", wrong=wrong or {}, languages=language.languages(), version=getattr(vrm, "__version__", "")
     )
