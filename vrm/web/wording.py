@@ -34,7 +34,8 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "code-wrong": (
         "bad",
         N_(
-            "That is not your recovery code. The one you have stays good; if you lost it, make a new one under Me."
+            "That is not your recovery code. The one you have stays good; "
+            "if you lost it, make a new one under Me."
         ),
     ),
     "disconnected": ("", N_("Disconnected. That program can do nothing here any more.")),
