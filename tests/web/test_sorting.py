@@ -90,6 +90,20 @@ def test_the_last_answer_can_be_taken_back(alice: Customer, opened: Vault, bough
     assert whom(opened, bought)["Desk"] == "work"
 
 
+@pytest.mark.parametrize("tick", [[], [("not_taste", "yes")]])
+@pytest.mark.parametrize("said", [True, False])
+def test_taking_back_leaves_what_was_said_of_taste_before(
+    alice: Customer, opened: Vault, bought: dict[str, str], said: bool, tick: list[tuple[str, str]]
+) -> None:
+    records = opened.records("purchases")
+    records.put(records.get(bought["Pan"]) | {"context": {"use_for_taste": said}}, bought["Pan"])
+    page = press(alice, alice.get("/sort"), ("whom", "self"), tick=tick)
+    assert records.get(bought["Pan"])["context"] == {"for": "self", "use_for_taste": said and not tick}
+    press(alice, page, ("undo", "self"))
+    assert records.get(bought["Pan"])["context"] == {"use_for_taste": said}
+    assert records.get(bought["Novel"])["context"] == {}
+
+
 def test_taking_back_leaves_what_was_said_otherwise_since(
     alice: Customer, opened: Vault, bought: dict[str, str]
 ) -> None:

@@ -28,6 +28,7 @@ LINES: Final = 20  # asked about on one page
 LATER_MOST: Final = 200
 UNDO_MOST: Final = 5_000  # ids that the page holds out for taking an answer back
 EVERYTHING: Final = "everything"
+_TASTE: Final[dict[str, dict[str, bool]]] = {"unsaid": {}, "yes": {"use_for_taste": True}}
 
 
 @dataclass(slots=True)
@@ -112,9 +113,11 @@ class _Held:
         return ()
 
     def sort(self, ids: Iterable[str], whom: str, use_for_taste: bool | None) -> list[str]:
-        """Sort what is unsorted among `ids`; the ids that changed."""
+        """Sort what is unsorted among `ids`; what changed, as `take_back` wants it."""
         pairs = [(record, self.documents[record]) for record in ids if record in self.documents]
-        return self._store(dict(sorting.answer(pairs, whom, use_for_taste)))
+        before = {record: document["context"].get("use_for_taste") for record, document in pairs}
+        stored = self._store(dict(sorting.answer(pairs, whom, use_for_taste)))
+        return [record + _replaced(before[record], use_for_taste) for record in stored]
 
     def sort_lines(self, posted: Iterable[tuple[str, str]]) -> list[str]:
         """Sort single lines: `for.<id>` and `taste.<id>`."""
@@ -128,17 +131,19 @@ class _Held:
             changed.update(sorting.answer([(record, self.documents[record])], whom, taste))
         return self._store(changed)
 
-    def take_back(self, ids: Iterable[str], whom: str) -> None:
-        """Make those unsorted again that still have the answer `whom`."""
+    def take_back(self, answered: Iterable[str], whom: str) -> None:
+        """Make those unsorted again that still have the answer `whom`.
+
+        What they said of taste before that answer is said again; what the answer did not touch stays.
+        """
         changed: Documents = {}
-        for record in ids:
+        for record, _, before in (one.partition(".") for one in answered):
             document = self.documents.get(record)
             if document and document["context"].get("for") == whom:
-                rest = {
-                    name: value
-                    for name, value in document["context"].items()
-                    if name not in {"for", "use_for_taste"}
-                }
+                rest = {name: value for name, value in document["context"].items() if name != "for"}
+                if before in _TASTE and rest.get("use_for_taste") is False:
+                    del rest["use_for_taste"]
+                    rest |= _TASTE[before]
                 changed[record] = {**document, "context": rest}
         self._store(changed)
 
@@ -166,6 +171,13 @@ class _Held:
             for record, document in changed.items()
             if now.get(record) == self.revisions[record]
         }
+
+
+def _replaced(before: bool | None, use_for_taste: bool | None) -> str:
+    """What an answer put another word about taste in place of, as the form to take it back carries it."""
+    if use_for_taste is None or before is use_for_taste:
+        return ""
+    return ".unsaid" if before is None else ".yes"
 
 
 def _question(
