@@ -142,6 +142,22 @@ def test_single_lines_are_sorted_one_by_one(alice: Customer, opened: Vault, boug
     assert whom(opened, bought)["Novel"] == ""
 
 
+def test_a_word_about_taste_alone_is_kept_and_can_be_taken_back(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    records, pan = opened.records("purchases"), bought["Pan"]
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    page = alice.submit(page.form("/sort"), tick=[(f"taste.{pan}", "no"), (f"for.{bought['Novel']}", "self")])
+    assert "1 sorted. 1 noted, and not sorted yet." in page.text
+    assert records.get(pan)["context"] == {"use_for_taste": False}
+    form = next(form for form in page.forms if f"taste.{pan}" in form.names())
+    assert form.values(f"taste.{pan}") == ["no"]
+    assert form.values(f"taste.{bought['Poems']}") == []
+    page = alice.submit(form, untick=[(f"taste.{pan}", "no")], tick=[(f"for.{bought['Poems']}", "gift")])
+    assert records.get(pan)["context"] == {}
+    assert records.get(bought["Poems"])["context"] == {"for": "gift"}
+
+
 def test_asking_later_goes_on_with_the_next(alice: Customer, opened: Vault, bought: dict[str, str]) -> None:
     page = alice.get("/sort")
     later = next(pair for form in page.forms for pair in form.buttons if pair[0] == "postpone")

@@ -71,7 +71,8 @@ def answer() -> str:
         asked.later.append(form["postpone"][:140])
         return _question(held, asked)
     if asked.level == "lines":
-        return _question(held, asked, changed=held.sort_lines(form.items()), said="sorted")
+        changed = held.sort_lines(form.items())
+        return _question(held, asked, changed=changed, noted=held.unsorted(changed), said="sorted")
     whom = form.get("whom", "")
     if whom not in dict(FOR_WHOM):
         raise BadRequest
@@ -120,16 +121,27 @@ class _Held:
         return [record + _replaced(before[record], use_for_taste) for record in stored]
 
     def sort_lines(self, posted: Iterable[tuple[str, str]]) -> list[str]:
-        """Sort single lines: `for.<id>` and `taste.<id>`."""
+        """Sort single lines: `for.<id>` and `taste.<id>`, each an answer without the other.
+
+        `marked.<id>` stands where the box for taste was ticked when the line was shown.
+        """
         answers = dict(posted)
         changed: Documents = {}
-        for name, whom in answers.items():
-            kind, _, record = name.partition(".")
-            if kind != "for" or whom not in dict(FOR_WHOM) or record not in self.documents:
+        for record in dict.fromkeys(name.partition(".")[2] for name in answers):
+            document = self.documents.get(record)
+            if document is None or sorting.for_whom(document):
                 continue
-            taste = False if answers.get(f"taste.{record}") else None
-            changed.update(sorting.answer([(record, self.documents[record])], whom, taste))
+            whom, no_taste, marked = (answers.get(f"{kind}.{record}") for kind in ("for", "taste", "marked"))
+            said = _of_taste(document, bool(no_taste), bool(marked))
+            if whom in dict(FOR_WHOM):
+                ((_, said),) = sorting.answer([(record, said)], str(whom))
+            if said != document:
+                changed[record] = said
         return self._store(changed)
+
+    def unsorted(self, ids: Iterable[str]) -> int:
+        """How many of these have no answer still."""
+        return sum(not sorting.for_whom(self.documents[record]) for record in ids)
 
     def take_back(self, answered: Iterable[str], whom: str) -> None:
         """Make those unsorted again that still have the answer `whom`.
@@ -173,6 +185,14 @@ class _Held:
         }
 
 
+def _of_taste(document: dict[str, dict[str, Any]], ticked: bool, before: bool) -> dict[str, dict[str, Any]]:
+    """The document with what the box says, where that differs from what it said when it was shown."""
+    if ticked == before:
+        return document
+    rest = {name: value for name, value in document["context"].items() if name != "use_for_taste"}
+    return {**document, "context": {**rest, "use_for_taste": False} if ticked else rest}
+
+
 def _replaced(before: bool | None, use_for_taste: bool | None) -> str:
     """What an answer put another word about taste in place of, as the form to take it back carries it."""
     if use_for_taste is None or before is use_for_taste:
@@ -181,7 +201,12 @@ def _replaced(before: bool | None, use_for_taste: bool | None) -> str:
 
 
 def _question(
-    held: _Held, asked: Asked, changed: list[str] | None = None, whom: str = "", said: str = ""
+    held: _Held,
+    asked: Asked,
+    changed: list[str] | None = None,
+    whom: str = "",
+    said: str = "",
+    noted: int = 0,
 ) -> str:
     done, left = sorting.progress(held.documents.items())
     places = held.places()
@@ -204,7 +229,8 @@ def _question(
         done=done,
         left=left,
         changed=(changed or [])[:UNDO_MOST] if whom and len(changed or []) <= UNDO_MOST else [],
-        count=len(changed or []),
+        count=len(changed or []) - noted,
+        noted=noted,
         whom=whom,
         said=said,
         everything=EVERYTHING,
