@@ -222,7 +222,7 @@ def bring_in(walk: Walk, place: Place, tmp_path: Path) -> None:
     walk.go(f"{place.vault}/import")
     walk.page.set_input_files("#files", history)
     walk.press("text=Bring it in")
-    assert "5 things are in your vault" in walk.page.inner_text("main")
+    assert "5 new things came in" in walk.page.inner_text("main")
 
 
 def sort(walk: Walk) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.web.actors import Customer, Page
+from vrm.vault import intake
+from vrm.vault.importers.limits import Limits
 from vrm.vault.vault import Vault
 
 HEADER = """\
@@ -52,7 +54,7 @@ def test_a_history_is_imported_and_reported_and_leads_to_sorting(alice: Customer
     content = history(line("111-1", "The C Book"), line("111-2", "Lamp", asin="B000000001"))
     page = send(alice, ("Retail.OrderHistory.1.csv", content))
     assert page.status == 200
-    assert "2 things are in your vault" in page.text
+    assert "2 new things came in" in page.text
     assert "/sort" in page.links()
     assert opened.records("purchases").count() == 2
 
@@ -77,7 +79,7 @@ def test_several_files_and_a_zip_come_in_together(alice: Customer, opened: Vault
         ("Retail.OrderHistory.1.csv", history(line("111-1", "Loose"))),
         ("Your Orders.zip", packed.getvalue()),
     )
-    assert "2 things are in your vault" in page.text
+    assert "2 new things came in" in page.text
     assert opened.records("purchases").count() == 2
 
 
@@ -103,7 +105,31 @@ def test_a_file_of_another_kind_is_refused_and_stores_nothing(
     page = send(alice, ("h.csv", history(line("111-1", "Good"))), (name, content))
     assert page.status == 400
     assert "not a file that the vault can read" in page.text
+    assert f"Nothing was brought in. It stopped at this file: {name}" in page.text
     assert opened.records("purchases").count() == 0
+
+
+def test_an_import_of_too_many_lines_names_the_file_and_stores_nothing(
+    alice: Customer, opened: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "Limits", lambda: Limits(lines=2))
+    good, more = history(line("1", "Good")), history(line("2", "More"), line("3", "Most"))
+    page = send(alice, ("a.csv", good), ("b.csv", more), ("c.csv", good))
+    assert page.status == 413
+    assert "It stopped at this file: b.csv" in page.text
+    assert opened.records("purchases").count() == 0
+
+
+def test_more_files_than_one_import_takes_are_refused_and_none_is_passed_over(
+    alice: Customer, opened: Vault
+) -> None:
+    files = [(f"{number}.csv", history(line(f"1-{number}", "Good"))) for number in range(51)]
+    page = send(alice, *files)
+    assert page.status == 400
+    assert "Nothing was brought in." in page.text
+    assert "at most 50 files" in page.text
+    assert opened.records("purchases").count() == 0
+    assert "50 new things came in" in send(alice, *files[1:]).text
 
 
 def test_a_file_that_holds_no_orders_is_named_as_such(alice: Customer, opened: Vault) -> None:
@@ -157,7 +183,7 @@ def test_an_upload_never_touches_the_temp_folder(
     assert len(whole) > 1_000_000
     response = alice.client.post("/import", data=whole, content_type="multipart/form-data; boundary=cut")
     page = Page(response, "/import")
-    assert "3000 things are in your vault" in page.text
+    assert "3000 new things came in" in page.text
     assert not nowhere.exists()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import IO, Final
 
 from flask import render_template, request
 from flask_babel import gettext
+from werkzeug.datastructures import FileStorage
 
 from vrm.errors import ConflictError, FormatError, ImportLimitError
 from vrm.web.desk import vault, web
@@ -13,13 +15,14 @@ from vrm.web.desk import vault, web
 Page = str | tuple[str, int]
 
 FILES_MOST: Final = 50
+NAME_MOST: Final = 200  # characters of a file's name
 REJECTED_SHOWN: Final = 100
 
 
 @web.get("/import")
 def show_import() -> Page:
     """The form."""
-    return render_template("import.html", wrong=(), reports=None)
+    return render_template("import.html", wrong=(), tried=False, file="")
 
 
 @web.post("/import")
@@ -27,26 +30,33 @@ def take_import() -> Page:
     """Import what was uploaded; all of it or, if a file cannot be read, none."""
     from vrm.vault import intake
 
-    files = [upload for upload in request.files.getlist("files") if upload.filename][:FILES_MOST]
+    files = [upload for upload in request.files.getlist("files") if upload.filename]
     if not files:
-        return _again(gettext("Choose a file first."), 400)
+        return _again(gettext("Choose a file first."), 400, tried=False)
+    if len(files) > FILES_MOST:
+        return _again(gettext("Please choose at most %(most)s files at once.", most=FILES_MOST), 400)
+    begun: list[str] = []
     try:
-        reports = intake.bring_in(vault(), [(str(upload.filename)[-200:], upload.stream) for upload in files])
+        reports = intake.bring_in(vault(), _one_by_one(files, begun))
     except FormatError:
-        return _again(
-            gettext(
-                "One of these is not a file that the vault can read. It reads order histories as CSV or ZIP."
-            ),
-            400,
+        reason = gettext(
+            "This is not a file that the vault can read. It reads order histories as CSV or ZIP."
         )
+        return _again(reason, 400, file=begun[-1])
     except ImportLimitError:
-        return _again(
-            gettext("That is more than one import may hold. Send fewer files, one after the other."), 413
-        )
+        reason = gettext("That is more than one import may hold. Send fewer files, one after the other.")
+        return _again(reason, 413, file=begun[-1])
     except ConflictError:
         return _again(gettext("Another import of yours is still running. Wait until it has finished."), 409)
     return render_template("imported.html", reports=reports, shown=REJECTED_SHOWN)
 
 
-def _again(reason: str, status: int) -> Page:
-    return render_template("import.html", wrong=[reason]), status
+def _one_by_one(files: Iterable[FileStorage], begun: list[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Each file when it is its turn; the last one that was `begun` is the one that could not be read."""
+    for upload in files:
+        begun.append(str(upload.filename)[-NAME_MOST:])
+        yield begun[-1], upload.stream
+
+
+def _again(reason: str, status: int, *, tried: bool = True, file: str = "") -> Page:
+    return render_template("import.html", wrong=[reason], tried=tried, file=file), status
