@@ -99,10 +99,19 @@ def test_nothing_here_can_widen(alice: Customer, sharing: Sharing, fields: dict[
     assert sharing() == before
 
 
-def test_dropping_the_last_part_stops(alice: Customer, sharing: Sharing) -> None:
-    form = alice.get(f"/companies/{sharing().id}").forms[-1]
-    alice.submit(form, tick=[("drop", datatype) for datatype in form.offers("drop")])
+def test_dropping_every_part_leads_to_stopping_and_changes_nothing_before(
+    alice: Customer, sharing: Sharing
+) -> None:
+    before = sharing()
+    form = alice.get(f"/companies/{before.id}").forms[-1]
+    page = alice.submit(form, tick=[("drop", datatype) for datatype in form.offers("drop")])
+    assert page.path == f"/companies/{before.id}/stop"
+    assert "Nothing was changed yet." in page.text
+    assert sharing() == before
+    alice.submit(page.form("/stop"))
     assert sharing().state == "revoked"
+    gone = alice.submit(form, tick=[("drop", datatype) for datatype in form.offers("drop")])
+    assert gone.status == 404
 
 
 def test_stopping_twice_is_no_error_and_narrowing_after_it_is_gone(

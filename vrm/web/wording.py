@@ -56,6 +56,10 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "admitted": ("", N_("Done. They can see it from now on.")),
     "kept-back": ("", N_("Done. It stays with you.")),
     "unchanged": ("", N_("Nothing was changed.")),
+    "nothing-left": (
+        "todo",
+        N_("Without these parts nothing is left for them, and that is to stop. Nothing was changed yet."),
+    ),
     "ended": ("todo", N_("That permission had ended already.")),
     "discarded": ("", N_("Thrown away.")),
     "gone": ("todo", N_("That is not there any more.")),

@@ -74,6 +74,9 @@ def narrow(grant_id: str) -> Page:
     if not (exclude or drop or days or period or fresh):
         session.notify("unchanged")
         return _back(grant_id)
+    if _takes_all(grant_id, drop):  # an end, which has a page of its own that says what it means
+        session.notify("nothing-left")
+        return redirect(url_for("web.ask_stop", grant_id=grant_id), 303)
     try:
         desk().consent.grants.narrow(
             vault(),
@@ -164,6 +167,12 @@ def narrow_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the
 def arrivals_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001
     """Which new ones she had ticked."""
     return arrivals(grant_id)
+
+
+def _takes_all(grant_id: str, drop: frozenset[str]) -> bool:
+    """Whether a live grant would have nothing left."""
+    grant = desk().consent.grants.get(vault(), grant_id) if drop else None
+    return grant is not None and grant.state == LIVE and drop.issuperset(grant.agreement.scopes)
 
 
 def _scope(name: str) -> str:
