@@ -130,6 +130,16 @@ def test_stopping_twice_is_no_error_and_narrowing_after_it_is_gone(
     assert "Ended" in alice.get("/companies").text
 
 
+def test_what_has_ended_is_not_asked_about_again(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    clock.forward(91 * 86_400)
+    alice.log_in()
+    page = alice.get(f"/companies/{sharing().id}/stop")
+    assert page.path == f"/companies/{sharing().id}"
+    assert "That permission had ended already." in page.text
+
+
 def test_an_expired_grant_is_shown_as_ended(alice: Customer, sharing: Sharing, clock: SettableClock) -> None:
     clock.forward(91 * 86_400)
     alice.log_in()

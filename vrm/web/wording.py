@@ -58,7 +58,7 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "unchanged": ("", N_("Nothing was changed.")),
     "nothing-left": (
         "todo",
-        N_("Without these parts nothing is left for them, and that is to stop. Nothing was changed yet."),
+        N_("Without these parts nothing would be left for them: that is to stop. Nothing was changed yet."),
     ),
     "ended": ("todo", N_("That permission had ended already.")),
     "discarded": ("", N_("Thrown away.")),

@@ -127,6 +127,9 @@ def answer_arrivals(grant_id: str) -> Page:
 def ask_stop(grant_id: str) -> Page:
     """Say what stopping does, once, and ask whether they should delete what they have."""
     grant = desk().consent.grants.get(vault(), grant_id)
+    if grant.state != LIVE:
+        session.notify("ended")
+        return _back(grant_id)
     return render_template(
         "stop.html",
         grant=grant,
