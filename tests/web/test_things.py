@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from tests.conftest import SettableClock
-from tests.web.actors import Customer
+from tests.web.actors import Customer, Page
 from tests.web.conftest import Ask, purchase
 from vrm.consent.service import Consent
 from vrm.vault.catalog import CATALOG_BY_NAME
@@ -132,6 +132,38 @@ def test_editing_keeps_what_the_form_does_not_show(alice: Customer, opened: Vaul
     assert stored["order"]["line"] == 2
     assert stored["order"]["learned_from"] == "export: Request my data"
     assert stored["item"]["category_basis"] == "said", "her word on the category is no guess"
+
+
+def required(page: Page) -> list[str]:
+    return [given["name"] for tag, given in page.tags if tag == "input" and "required" in given]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "said"),
+    [
+        ("/things/new", "item.title", "Please give a title."),
+        ("/preferences/new", "statement.topic", "Please give a topic."),
+        ("/profile", "", "Please fill in something."),
+    ],
+)
+def test_a_form_that_says_nothing_is_told_what_it_needs(
+    alice: Customer, path: str, name: str, said: str
+) -> None:
+    page = alice.get(path)
+    assert required(page) == ([name] if name else [])
+    page = alice.submit(page.form(path))
+    assert page.status == 400
+    assert said in page.text
+    assert required(page) == ([name] if name else [])
+
+
+def test_a_name_is_asked_for_only_where_a_browser_can_point_at_it(alice: Customer, opened: Vault) -> None:
+    thing = opened.records("purchases").put(purchase("Behind a closed name"))
+    assert required(alice.get(f"/things/{thing}")) == []
+    named = opened.records("preferences").put({"statement": {"topic": "tea", "strength": "like"}})
+    assert required(alice.get(f"/preferences/{named}")) == ["statement.topic"]
+    nameless = opened.records("preferences").put({"statement": {"strength": "like"}})
+    assert required(alice.get(f"/preferences/{nameless}")) == []
 
 
 def test_emptying_a_field_removes_its_value(alice: Customer, opened: Vault, shelf: dict[str, str]) -> None:

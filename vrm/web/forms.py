@@ -22,6 +22,8 @@ Document = dict[str, dict[str, Any]]
 CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d{1,2}")
 YES_NO: Final = {"yes": True, "no": False}
+NEEDED: Final = {"item.title": "needs a title", "statement.topic": "needs a topic"}
+EMPTY: Final = "needs something in it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Input:
     name: str  # facet.field
     value: str
     wrong: tuple[str, ...] = ()
+    needed: bool = False  # the page asks not to leave it empty
 
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:
@@ -106,7 +109,9 @@ def groups(
         for field in editable(facet):
             name = f"{facet.name}.{field.name}"
             value = shown(field, stored.get(field.name)) if typed is None else typed.get(name, "")
-            inputs.append(Input(field, name, value, tuple((wrong or {}).get(name, ()))))
+            # Where an import knows no title, its other fields can still be changed.
+            needed = name in NEEDED and (fresh or field.name in stored)
+            inputs.append(Input(field, name, value, tuple((wrong or {}).get(name, ())), needed))
         if inputs:
             made.append(Group(facet, tuple(inputs), fresh and (facet is collection.facets[0] or bool(typed))))
     return made if fresh else sorted(made, key=lambda group: not group.hers)

@@ -141,6 +141,9 @@ REASONS: Final = (
     (r"must be one of .*", N_("Please choose one of the answers.")),
     (r"must be true or false", N_("Please choose yes or no.")),
     (r"must start with http.*", N_("A web address starts with http:// or https://.")),
+    (r"needs a title", N_("Please give a title.")),
+    (r"needs a topic", N_("Please give a topic.")),
+    (r"needs something in it", N_("Please fill in something.")),
     (r"holds a character.*", N_("There is a hidden character in it that is not allowed.")),
 )
 

@@ -261,7 +261,8 @@ def _store(
 ) -> Page:
     document, wrong = forms.checked(at.spec, written)
     if not wrong and not any(document.values()):
-        wrong = {f"{at.spec.facets[0].name}.{at.spec.facets[0].fields[0].name}": [""]}
+        first = f"{at.spec.facets[0].name}.{at.spec.facets[0].fields[0].name}"
+        wrong = {first: [forms.NEEDED.get(first, forms.EMPTY)]}
     if wrong:
         return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
     try:
