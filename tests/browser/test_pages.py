@@ -16,11 +16,12 @@ from werkzeug.serving import make_server
 from tests.conftest import CHEAP
 from vrm.app import create_app, open_host
 from vrm.consent.asking import PushedRequest
+from vrm.consent.disclosures import EVENTS
 from vrm.consent.service import Consent
 from vrm.settings import Settings
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-NARROWEST = {"width": 360, "height": 740}
+NARROWEST, SMALLEST = {"width": 360, "height": 740}, {"width": 320, "height": 568}
 PASSPHRASE = "four unconnected words here"
 HEADER = """\
 Order ID,Order Date,Currency,Unit Price,Total Owed,ASIN,Quantity,Order Status,Shipping Address,Product Name"""
@@ -275,6 +276,22 @@ def test_the_whole_way_from_an_empty_vault_to_stop(
     alice.leave("text=Things")
     alice.press(".rows a.what >> nth=0")
     assert alice.said == []
+
+
+def test_the_log_fits_the_smallest_screen_whatever_stands_in_it(
+    walk: Callable[..., Walk], place: Place
+) -> None:
+    alice = walk(SMALLEST)
+    create(alice, place)
+    assert place.consent is not None
+    engine = place.consent.engine
+    (vault,) = engine.one("SELECT vault FROM vaults", ()) or ("",)
+    with engine.write(of=vault) as transaction:
+        for event in sorted(EVENTS):
+            named = {"grant_id": "g" * 22, "client_id": "c" * 22, "vendor_name": "Corner Books"}
+            place.consent.log.note(transaction, vault, event, **named)
+    alice.go(f"{place.vault}/log")
+    assert "A used-up code came back" in alice.page.inner_text("main")
 
 
 def test_declining_ends_at_the_shop_too(walk: Callable[..., Walk], place: Place) -> None:
