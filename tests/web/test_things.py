@@ -264,6 +264,34 @@ def test_undo_ends_after_ten_minutes(
     assert opened.records("purchases").count() == 4
 
 
+def test_the_page_after_a_delete_loaded_again_still_brings_it_back_and_no_longer(
+    alice: Customer, opened: Vault, shelf: dict[str, str], clock: SettableClock
+) -> None:
+    record = shelf["Piranesi"]
+    form = alice.get(f"/things/{record}/delete").form("/delete")
+    clock.forward(300)
+    assert "For 10 minutes" in alice.submit(form).text
+    again = alice.submit(form)
+    assert "For 5 minutes" in again.text
+    assert not opened.records("purchases").contains(record)
+    clock.forward(301)
+    assert alice.submit(form).status == 404
+    assert "not there any more" in alice.submit(again.form("/undo")).text
+    assert not opened.records("purchases").contains(record)
+
+
+@pytest.mark.parametrize("name", ["held", "until", "seal"])
+def test_a_delete_loaded_again_holds_out_nothing_that_the_vault_did_not_seal(
+    alice: Customer, opened: Vault, shelf: dict[str, str], name: str
+) -> None:
+    form = alice.get(f"/things/{shelf['Piranesi']}/delete").form("/delete")
+    alice.submit(form)
+    forged = form.value(name).replace("Piranesi", "Planted") if name == "held" else "9" * 12
+    assert alice.submit(form, **{name: forged}).status == 404
+    path = form.action.replace("/delete", "/undo")
+    assert alice.post(path, form.fields).status == 400, "what a page asks with brings nothing back"
+
+
 def test_a_delete_of_another_revision_is_refused(
     alice: Customer, opened: Vault, shelf: dict[str, str]
 ) -> None:

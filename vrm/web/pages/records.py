@@ -29,6 +29,7 @@ from vrm.web.desk import desk, vault, web
 Page = Response | str | tuple[str, int]
 
 UNDO_SECONDS: Final = 600
+ASKED: Final = "asked"  # seals what a page that asks holds: that alone brings nothing back
 PROFILE_ID: Final = "0" * 31 + "1"
 RECORD_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -174,9 +175,10 @@ def profile_again(form: again.Form) -> Page:
 
 @web.get("/<any(things, preferences, inbox):place>/<record>/delete")
 def ask_delete(place: str, record: str) -> Page:
-    """Ask once."""
+    """Ask once; the form carries what the page after it needs where it is loaded again."""
     at = PLACES[place]
     document, revision = at.records.read(record)
+    held, until = _held(document), str(desk().clock.now() + UNDO_SECONDS)
     return render_template(
         "delete.html",
         place=at,
@@ -184,6 +186,9 @@ def ask_delete(place: str, record: str) -> Page:
         record=record,
         document=document,
         revision=revision,
+        held=held,
+        until=until,
+        seal=_seal(ASKED, place, record, held, until),
         name=_name(document),
     )
 
@@ -191,11 +196,12 @@ def ask_delete(place: str, record: str) -> Page:
 @web.post("/<any(things, preferences, inbox):place>/<record>/delete")
 def delete_record(place: str, record: str) -> Page:
     """Delete, and hold the record out for a while in case it was a slip."""
-    at = PLACES[place]
-    document = at.records.get(record)
-    at.records.remove(record, revision=_revision(request.form))
-    held = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    until = str(desk().clock.now() + UNDO_SECONDS)
+    at, now = PLACES[place], desk().clock.now()
+    if at.records.contains(record):
+        held, until = _held(at.records.get(record)), str(now + UNDO_SECONDS)
+        at.records.remove(record, revision=_revision(request.form))
+    else:  # pressed twice, or the page was loaded again
+        held, until = _held_out(place, record)
     return render_template(
         "deleted.html",
         place=at,
@@ -204,8 +210,8 @@ def delete_record(place: str, record: str) -> Page:
         held=held,
         until=until,
         seal=_seal(place, record, held, until),
-        minutes=UNDO_SECONDS,
-        name=_name(document),
+        minutes=int(until) - now,
+        name=_name(json.loads(held)),
     )
 
 
@@ -214,8 +220,7 @@ def undo_delete(place: str, record: str) -> Page:
     """Put a record back that was deleted in this session, under its own id."""
     at = PLACES[place]
     held, until = request.form.get("held", ""), request.form.get("until", "")
-    expected = _seal(place, record, held, until)
-    if not hmac.compare_digest(request.form.get("seal", "").encode(), expected.encode()):
+    if not _is_sealed(place, record, held, until):
         raise BadRequest
     if int(until) < desk().clock.now():
         session.notify("gone")
@@ -309,6 +314,25 @@ def _name(document: forms.Document) -> str:
 
 def _strength() -> dict[str, str]:
     return dict(collection("preferences").facet("statement").field("strength").choices)
+
+
+def _held(document: forms.Document) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _held_out(place: str, record: str) -> tuple[str, str]:
+    """What was deleted, and until when it can come back: as this vault asked about it in this session.
+
+    Counted from the asking, so that no page that is loaded again makes the time longer.
+    """
+    held, until = request.form.get("held", ""), request.form.get("until", "")
+    if not _is_sealed(ASKED, place, record, held, until) or int(until) < desk().clock.now():
+        raise RecordNotFoundError
+    return held, until
+
+
+def _is_sealed(*parts: str) -> bool:
+    return hmac.compare_digest(request.form.get("seal", "").encode(), _seal(*parts).encode())
 
 
 def _seal(*parts: str) -> str:
