@@ -1,6 +1,7 @@
 """The disk refuses a write or a sync, each of an act in turn: 503, nothing half done, and then it works.
 
-What is committed with others' acts is synced after its COMMIT: where that fails, nobody knows; 500 says so.
+What is committed with others' acts is synced after its COMMIT: where that fails, it is made good at once; here
+that fails, too, so nobody knows, and 500 says so.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def test_a_write_or_sync_that_fails_is_said_and_nothing_is_half_done(
 ) -> None:
     World(tmp_path / "data")
     error = {"pwrite64": "ENOSPC", "fdatasync": "EIO"}[call]
-    inject = f"inject={call}:error={error}:when={WHEN}"
+    shared = call == "fdatasync" and act in SHARED
+    inject = f"inject={call}:error={error}:when={WHEN}..{WHEN + shared}"
     command = [strace(), "-f", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"]
     done = subprocess.run(
         [*command, sys.executable, "-m", "tests.faults.failing", act, call, tmp_path / "data"],
@@ -49,7 +51,6 @@ def test_a_write_or_sync_that_fails_is_said_and_nothing_is_half_done(
     assert told, done.stderr
     assert told[-1]["over"], done.stderr  # every write had its turn
     assert len(told) > 1
-    shared = call == "fdatasync" and act in SHARED
     for one in told:
         unknown = shared and SHARED[act] in one["body"]
         assert one["status"] in (GOOD[act], 500 if unknown else 503), one
