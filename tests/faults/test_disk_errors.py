@@ -1,7 +1,7 @@
 """The disk refuses a write or a sync, each of an act in turn: 503, nothing half done, and then it works.
 
-What is committed with others' acts is synced after its COMMIT: where that fails, it is made good at once; here
-that fails, too, so nobody knows, and 500 says so.
+What is committed with others' acts is synced after its COMMIT: where that fails, it is made good at once;
+here that fails, too, so nobody knows, and 500 says so.
 """
 
 from __future__ import annotations
