@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def data(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """What is started hears of the end of its terminal, though who runs the tests may not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_robbery_that_a_signal_ends_leaves_no_copy_of_keys(
     number: signal.Signals, data: Path, tmp_path: Path
