@@ -2,10 +2,11 @@
 
 import errno
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -176,28 +177,34 @@ def test_where_no_file_can_be_made_the_failure_is_remembered(
     assert not disk.failed
 
 
+class Ends:
+    """A connection whose transactions come to an end in their own way."""
+
+    def __init__(self, real: Any, end: Callable[[Any], Any]) -> None:
+        self._real = real
+        self._end = end
+
+    def execute(self, sql: str, *given: Any) -> Any:
+        return self._end(self._real) if sql == "COMMIT" else self._real.execute(sql, *given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
 @pytest.mark.parametrize("moment", ["before the end", "after it"])
 def test_an_end_that_breaks_off_outside_of_sqlite_leaves_nothing_open(
     engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     note(engine, 0)
     assert engine._works is not None
-    told, real = list[str](), engine._works.raw
+    told = list[str]()
 
-    class Short:
-        """A connection that is short of memory at the end."""
+    def short_of_memory(real: Any) -> None:
+        if moment == "after it":
+            real.execute("COMMIT")
+        raise MemoryError
 
-        def execute(self, sql: str, *given: Any) -> Any:
-            if sql == "COMMIT" and moment == "after it":
-                real.execute(sql)
-            if sql == "COMMIT":
-                raise MemoryError
-            return real.execute(sql, *given)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
-
-    monkeypatch.setattr(engine._works, "raw", Short())
+    monkeypatch.setattr(engine._works, "raw", Ends(engine._works.raw, short_of_memory))
     with pytest.raises(UncertainError if moment == "after it" else StorageError) as caught:
         note(engine, 1, told)
     monkeypatch.undo()
@@ -206,6 +213,31 @@ def test_an_end_that_breaks_off_outside_of_sqlite_leaves_nothing_open(
     note(engine, 2)
     note(other, 3)
     assert notes(other) == ([0, 1, 2, 3] if moment == "after it" else [0, 2, 3])
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_commit_whose_own_sync_failed_is_undone_once_the_log_is_gone_and_uncertain_before(
+    engine: SqliteEngine, other: SqliteEngine, monkeypatch: pytest.MonkeyPatch, *, read: bool
+) -> None:
+    note(engine, 0)
+    assert engine._works is not None
+
+    def fails(_: Any) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    with other.read() if read else nullcontext():
+        if read:  # somebody reads in the log, so it cannot be emptied
+            assert notes(other) == [0]
+        monkeypatch.setattr(engine._works, "raw", Ends(engine._works.raw, fails))
+        with pytest.raises(StorageError) as caught:
+            note(engine, 1)
+        monkeypatch.undo()
+        assert isinstance(caught.value, UncertainError) is read
+        assert engine._disk.failed is read
+    note(engine, 2)
+    assert notes(other) == [0, 2]
 
 
 def test_a_callback_that_fails_keeps_no_other_from_being_run(engine: SqliteEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -52,6 +53,17 @@ def test_less_scope_may_be_asked_for(shop: Shop, customer: Customer) -> None:
     less = shop.refresh(given["refresh_token"], scope="purchases.item:read").get_json()
     assert less["scope"] == "purchases.item:read"
     assert "price" not in shop.read("/purchases", less["access_token"]).get_json()["items"][0]
+
+
+@pytest.mark.parametrize("by", ["scope", "authorization_details"])
+def test_a_lost_answer_is_none_for_less(shop: Shop, customer: Customer, by: str) -> None:
+    given = connect(shop, customer, scope="purchases.item:read purchases.price:read")
+    first = shop.refresh(given["refresh_token"]).get_json()
+    prices = [{"type": "vrm_access", "datatypes": ["purchases.price"], "purpose": shop.vendor.purpose}]
+    less = {"scope": "purchases.price:read", "authorization_details": json.dumps(prices)}
+    refused(shop.refresh(given["refresh_token"], **{by: less[by]}), 400, f"invalid_{by}")
+    again = shop.refresh(given["refresh_token"]).get_json()
+    assert again == first | {"expires_in": again["expires_in"]}
 
 
 @pytest.mark.meets("rfc9700-79")
