@@ -15,7 +15,7 @@ from bench.rows import Row
 from bench.servers import Server
 from bench.stage import Run
 from bench.world import PASSPHRASE, World
-from vrm.app import open_host
+from vrm.host import open_host
 
 SLOW = (  # what slowhttptest calls it, and what its clients do
     ("-H", "send headers slowly"),

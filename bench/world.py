@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode
 
 from bench import goods
 from bench.proving import Prover
-from vrm.app import Host, create_app, open_host
+from vrm.app import create_app
 from vrm.consent import policy
 from vrm.consent.proofs import Proof
 from vrm.consent.requests import Choices, Decision
@@ -22,6 +22,7 @@ from vrm.consent.scopes import parts_from_scope
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
 from vrm.consent.vendors import Vendor
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.vault import Vault

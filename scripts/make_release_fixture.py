@@ -23,13 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from vrm import __version__, samples  # noqa: E402 - after the path is set
-from vrm.app import Host, create_app, open_host  # noqa: E402
+from vrm.app import create_app  # noqa: E402
 from vrm.consent.asking import StoredRequest  # noqa: E402
 from vrm.consent.requests import Choices  # noqa: E402
 from vrm.consent.scopes import check_details, parts_from_scope  # noqa: E402
 from vrm.consent.tokens import TokenSet  # noqa: E402
 from vrm.consent.vendors import Vendor  # noqa: E402
 from vrm.errors import InsufficientScopeError  # noqa: E402
+from vrm.host import Host, open_host  # noqa: E402
 from vrm.settings import Settings  # noqa: E402
 from vrm.vault import intake, sorting  # noqa: E402
 from vrm.vault.catalog import CATALOG  # noqa: E402

@@ -83,6 +83,13 @@ def test_what_the_first_answer_does_not_need_is_not_loaded_before_it() -> None:
     assert not late & set(loaded)
 
 
+@pytest.mark.parametrize("command", ["--version", "vault", "import", "vendor", "worker", "backup", "copy"])
+def test_a_command_that_serves_nothing_waits_for_nothing_of_the_web(command: str) -> None:
+    asked = f"import sys\nfrom vrm import cli\ncli.parser({command!r})\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, cwd=ROOT).stdout
+    assert not {"flask", "werkzeug", "authlib", "granian", "jinja2"} & set(loaded.decode().split())
+
+
 def test_a_field_is_complained_of_once(
     passphrase: str, vaults: Vaults, capsys: pytest.CaptureFixture[str]
 ) -> None:

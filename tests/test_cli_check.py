@@ -9,9 +9,9 @@ import pytest
 
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import PASSPHRASE, SettableClock
-from vrm.app import SCHEMAS
 from vrm.cli import main
 from vrm.consent.service import Consent
+from vrm.host import SCHEMAS
 from vrm.vault import copies
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

@@ -19,8 +19,8 @@ import pytest
 from tests import postgres
 from tests.attacks.actors import Customer, Vendor, part, writing
 from tests.conftest import CHEAP, PASSPHRASE
-from vrm.app import SCHEMAS, Host, open_engine, open_host
 from vrm.cli import main
+from vrm.host import SCHEMAS, Host, open_engine, open_host
 from vrm.settings import Settings
 from vrm.vault import across
 from vrm.vault.engine import Engine

@@ -18,11 +18,11 @@ import pytest
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.faults.household import ENVIRON, ROOT, Server, free_port
 from tests.outside import Page, Site, site
-from vrm.api.oauth.device import DEVICE, TOOL
-from vrm.app import Host, open_host
 from vrm.cli import main, remote
 from vrm.cli.remote import Kept, checked_address
+from vrm.device import DEVICE, TOOL
 from vrm.errors import OutboundError, PairingError, SettingsError, ValidationError
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault.vault import Vault
 

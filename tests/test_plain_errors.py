@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.small_disk import on_small_disk
-from vrm.app import open_host
 from vrm.cli import main
 from vrm.cli.saying import of_the_system
+from vrm.host import open_host
 from vrm.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -377,7 +377,7 @@ raise SystemExit(main(["vault", "list"]))
 """
 
 
-@pytest.mark.parametrize("loading", ["vrm.cli.vaults", "vrm.cli.frame", "vrm.app", "flask"])
+@pytest.mark.parametrize("loading", ["vrm.cli.vaults", "vrm.cli.frame", "vrm.host", "cryptography"])
 def test_who_stops_a_command_while_it_is_loaded_is_understood(loading: str, folder: Path) -> None:
     environ = {**os.environ, "VRM_DATA_DIR": str(folder)}
     command = [sys.executable, "-c", STOPPED, loading]

@@ -12,7 +12,8 @@ import pytest
 from tests import postgres
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.web.actors import Customer, Page
-from vrm.app import Host, create_app, open_host
+from vrm.app import create_app
+from vrm.host import Host, open_host
 from vrm.retrying import TRIES, Retrying
 from vrm.settings import Settings
 from vrm.vault.postgres import Attempt

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vrm import thief
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 from vrm.thief.taking import ending_in_order, second_copy
 

@@ -22,13 +22,13 @@ from tests.attacks.conftest import tell
 from tests.conftest import SettableClock
 from tests.outside import Page, Seen, Site, scripted, site, way_out
 from vrm import jose, worker
-from vrm.app import Host
 from vrm.cli import main, parser
 from vrm.cli.frame import settings_of
 from vrm.clock import SystemClock
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
 from vrm.errors import StorageError, ValidationError, VendorNotFoundError
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults

@@ -20,8 +20,7 @@ from vrm.plain import Environ, Wsgi
 
 CHUNK: Final = 64 * 1024  # bytes asked of the connection at a time
 LARGE: Final = 768 * 1024  # bytes; only uploads are larger
-THREADS: Final = 8  # of a server process; those that the places below leave over go on reading
-PLACES: Final = 4  # bodies at a time that a server process waits for
+PLACES: Final = 4  # bodies at a time that a server process waits for; its other threads go on reading
 LARGE_PLACES: Final = 1  # uploads, counted apart: one may take minutes
 STALLED: Final = 0.5  # seconds after which whoever has a place is taken for one who stalls
 TURN: Final = 0.05  # seconds to wait for a place that only those have

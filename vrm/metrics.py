@@ -13,8 +13,8 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from vrm.app import Host
 from vrm.errors import VrmError
+from vrm.host import Host
 from vrm.meters import BOUNDS, COUNTERS, Series
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

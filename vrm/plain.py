@@ -1,8 +1,7 @@
 """What is answered before Flask is asked: only requests that are plain, whole and to our own host.
 
 Three kinds are (vendors' readings, the calls of their servers, her form for something new); each says what
-else it wants. Promises: what does not fit is left as it came. Here, too, are the names of WSGI's parts,
-and the one way in which forms are read.
+else it wants. Promises: what does not fit is left as it came. Here, too, are the names of WSGI's parts.
 """
 
 from __future__ import annotations
@@ -10,9 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
-from urllib.parse import unquote_plus
-
-from werkzeug import urls  # noqa: F401 - registers what `_unquoted` does with bytes that are no text
 
 FORM: Final = "application/x-www-form-urlencoded"
 Environ = dict[str, Any]
@@ -55,23 +51,3 @@ class Plain:
             and "HTTP_TRANSFER_ENCODING" not in environ
             and self.is_ours(environ.get("HTTP_HOST", ""))
         )
-
-
-def form_pairs(body: bytes) -> list[tuple[str, str]]:
-    """Names and values of a posted form, as Werkzeug reads them; none in what is no text."""
-    try:
-        pairs = body.decode().split("&")
-    except UnicodeDecodeError:
-        return []
-    found = []
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if "%" in pair or "+" in pair:
-            name, value = _unquoted(name), _unquoted(value)
-        if name or equals:
-            found.append((name, value))
-    return found
-
-
-def _unquoted(text: str) -> str:
-    return unquote_plus(text, errors="werkzeug.url_quote")

@@ -7,7 +7,6 @@ import gc
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -30,11 +29,12 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.mp import MPServer, WorkerProcess
 
-from vrm import bodies, logs, meters, metrics, observed, worker
+from vrm import logs, meters, metrics, observed, worker
 from vrm import settings as settings_module
-from vrm.app import SCHEMAS, create_app, open_engine, open_host, start_sweeper
+from vrm.app import create_app
 from vrm.errors import SettingsError
-from vrm.settings import Settings
+from vrm.host import SCHEMAS, forbid_core_dumps, open_engine, open_host, start_sweeper
+from vrm.settings import THREADS, Settings
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
 
@@ -81,11 +81,6 @@ def seldom_collect() -> None:
 def tell_ready(settings: Settings) -> None:
     """This worker is about to take requests: who serves in its place may go."""
     _ready(settings.state_path, os.getpid()).touch(mode=0o600)
-
-
-def forbid_core_dumps() -> None:
-    """A crash must not write the memory of this process, keys and all, to the disk."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def heed_only_the_parent() -> None:
@@ -188,7 +183,7 @@ def serve(
             address=settings.host,
             port=settings.port,
             workers=settings.workers,
-            blocking_threads=bodies.THREADS,
+            blocking_threads=THREADS,
             backlog=_CONNECTIONS,
             backpressure=_CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=_HEAD_WITHIN, max_buffer_size=_HEAD_MOST),

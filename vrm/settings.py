@@ -24,6 +24,7 @@ REGISTRATION = ("closed", "open")
 PROFILES = ("baseline", "fapi2")
 LOG_LEVELS = ("info", "warning", "error")
 LOG_FORMATS = ("plain", "json")
+THREADS = 8  # of a server process; no setting, for what waits of them is measured against it
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
 POSTGRESQL = "postgresql+psycopg://"

@@ -18,11 +18,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from vrm.app import Host
 from vrm.consent import events, outbox
 from vrm.consent.notices import MEDIA_TYPE, Notice
 from vrm.consent.outbox import Sending, Turn
 from vrm.errors import OutboundError, ValidationError, VrmError
+from vrm.host import Host
 from vrm.outbound import Outbound
 
 EVERY = 2.0  # seconds between two looks into the outbox

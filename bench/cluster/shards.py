@@ -24,9 +24,10 @@ from bench import goods, servers
 from bench.cluster import stage
 from bench.cluster.stage import HERE, Instance, Stage
 from bench.world import PASSPHRASE, World
-from vrm.app import SCHEMAS, create_app
+from vrm.app import create_app
 from vrm.consent.tokens import TokenSet
 from vrm.errors import VrmError
+from vrm.host import SCHEMAS
 from vrm.vault.dialect import translated
 from vrm.vault.vault import Vault
 

@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 
 from tests import postgres
 from tests.api.actors import CALLBACK, Customer, Shop
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.clock import Clock
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults

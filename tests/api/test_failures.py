@@ -14,9 +14,10 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, problem
 from tests.conftest import SettableClock
 from tests.consent.test_counting import writes_counted
-from vrm.app import _rates, create_app
+from vrm.app import create_app
 from vrm.consent.counting import Permits, Rates
 from vrm.consent.service import Consent
+from vrm.host import _rates
 from vrm.settings import Settings
 from vrm.vault.engine import Engine
 

@@ -16,10 +16,10 @@ from tests.attacks.conftest import Story
 from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from vrm import thief as robbery
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.consent.vendors import DOCUMENT
 from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError, VendorNotFoundError
+from vrm.host import SCHEMAS
 from vrm.thief.credential import open_with
 from vrm.thief.exports import attempts
 from vrm.thief.keys import Database, opens

@@ -543,7 +543,7 @@ import sys
 from pathlib import Path
 from tests.conftest import CHEAP, SettableClock
 from tests.postgres import chosen
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 
 FOLDER = Path(sys.argv[1])

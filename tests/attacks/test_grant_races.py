@@ -21,8 +21,8 @@ from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.faults.household import Server, free_port
 from tests.postgres import IN_ORDER, chosen, database
-from vrm.app import open_host
 from vrm.consent.tokens import TokenSet
+from vrm.host import open_host
 from vrm.settings import Settings
 
 MANY = 16

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 
 from tests.api.actors import CALLBACK, Shop
 from tests.conftest import SettableClock
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults

@@ -9,8 +9,8 @@ import pytest
 from tests.attacks.actors import Thief
 from tests.attacks.conftest import Story
 from tests.conftest import PASSPHRASE
-from vrm.app import SCHEMAS
 from vrm.consent.credentials import write_token
+from vrm.host import SCHEMAS
 from vrm.vault.pairing import Begun
 from vrm.vault.vault import Vaults
 

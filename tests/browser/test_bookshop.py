@@ -15,7 +15,8 @@ from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from tests.browser.test_pages import PHONE, serving
 from tests.conftest import CHEAP, PASSPHRASE
-from vrm.app import create_app, open_host
+from vrm.app import create_app
+from vrm.host import open_host
 from vrm.settings import Settings
 from vrm_client import Vendor
 

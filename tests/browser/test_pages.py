@@ -14,10 +14,11 @@ from playwright.sync_api import Browser, Page, Request
 from werkzeug.serving import make_server
 
 from tests.conftest import CHEAP
-from vrm.app import create_app, open_host
+from vrm.app import create_app
 from vrm.consent.asking import PushedRequest
 from vrm.consent.disclosures import EVENTS
 from vrm.consent.service import Consent
+from vrm.host import open_host
 from vrm.settings import Settings
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}

@@ -15,10 +15,11 @@ from bookshop.told import Seen
 from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from tests.clients.test_with_the_vault import WHY, Quiet, few
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent import events
 from vrm.consent.notices import Signer
 from vrm.consent.requests import Choices
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault import serverkey
 from vrm.worker import Worker

@@ -20,9 +20,10 @@ from bookshop.sold import read_orders
 from bookshop.vaults import Vaults
 from bookshop.visitors import Visitors
 from vrm import samples
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.clock import today
 from vrm.consent.requests import Choices
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault import intake
 from vrm_client import (

@@ -17,7 +17,6 @@ from tests.attacks.actors import Customer, Vendor
 from tests.attacks.conftest import Story, tell
 from tests.beside import only_sqlite
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
-from vrm.app import SCHEMAS
 from vrm.consent import moves
 from vrm.consent.service import Consent
 from vrm.errors import (
@@ -31,6 +30,7 @@ from vrm.errors import (
     UsernameTakenError,
     VrmError,
 )
+from vrm.host import SCHEMAS
 from vrm.vault import copies, crypto, envelope, export, moving, removal, serverkey
 from vrm.vault.catalog import CATALOG
 from vrm.vault.crypto import Cipher, Purpose

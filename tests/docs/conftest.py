@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from vrm.app import create_app, open_host
+from vrm.app import create_app
+from vrm.host import open_host
 from vrm.settings import load
 
 

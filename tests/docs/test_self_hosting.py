@@ -20,7 +20,7 @@ from tests.conftest import CHEAP, PASSPHRASE
 from tests.docs.pages import Block, blocks, promised
 from tests.releases.conftest import unpack
 from vrm import settings as settings_module
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 
 PAGE = blocks("self-hosting.md")

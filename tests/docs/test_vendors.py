@@ -26,8 +26,9 @@ from tests.conftest import CHEAP
 from tests.docs.pages import blocks, promised
 from tests.web.actors import Customer
 from tests.web.conftest import purchase
-from vrm.app import Host, create_app, open_host
+from vrm.app import create_app
 from vrm.consent.notices import Notice
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault.vault import Vault
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vrm.app import open_host
 from vrm.clock import SystemClock
 from vrm.doctor import Finding, Machine
+from vrm.host import open_host
 from vrm.settings import Settings
 
 

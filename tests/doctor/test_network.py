@@ -14,8 +14,9 @@ import pytest
 from werkzeug.serving import make_server
 
 from tests.doctor.conftest import said
-from vrm.app import create_app, open_host
+from vrm.app import create_app
 from vrm.doctor import Finding, network
+from vrm.host import open_host
 from vrm.settings import Settings
 from vrm.vault import crypto, serverkey
 

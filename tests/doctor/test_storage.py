@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.doctor.conftest import said
 from tests.releases.conftest import unpack
-from vrm.app import SCHEMAS, open_host
 from vrm.doctor import Finding, Machine, storage
+from vrm.host import SCHEMAS, open_host
 from vrm.settings import Settings
 from vrm.vault import copies, lifting
 

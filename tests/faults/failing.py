@@ -29,7 +29,8 @@ from tests.attacks.actors import CALLBACK, Customer, Vendor
 from tests.conftest import PASSPHRASE
 from tests.faults.life import opened
 from tests.vault.importers.samples import retail
-from vrm.app import Host, create_app
+from vrm.app import create_app
+from vrm.host import Host
 
 WHEN = 300
 

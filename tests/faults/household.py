@@ -27,7 +27,7 @@ from scripts.demo_browser import Page
 from tests import postgres
 from tests.attacks.actors import CALLBACK, Vendor
 from tests.vault.importers.samples import retail
-from vrm.app import Host
+from vrm.host import Host
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}

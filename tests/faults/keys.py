@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import UnlockError, VrmError
+from vrm.host import SCHEMAS
 from vrm.vault import keyslots, rotation, serverkey
 from vrm.vault.engine import Engine
 from vrm.vault.sqlite import SqliteEngine

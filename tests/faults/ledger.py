@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.life import opened
-from vrm.app import Host
 from vrm.errors import CodeError, SessionExpiredError, TokenError, UnlockError
+from vrm.host import Host
 from vrm.vault.vault import Vault
 
 

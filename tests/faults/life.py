@@ -18,8 +18,8 @@ from typing import Any
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from tests.vault.importers.samples import retail
-from vrm.app import Host, open_host
 from vrm.consent.requests import Choices
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault import sqlite as engine
 from vrm.vault.intake import bring_in

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.conftest import CHEAP
 from vrm import worker
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 
 FASTER = 60

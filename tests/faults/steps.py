@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import ConflictError, UnlockError, VrmError
+from vrm.host import SCHEMAS
 from vrm.vault import copies, removal, serverkey
 from vrm.vault.moving import Credential
 from vrm.vault.sqlite import SqliteEngine

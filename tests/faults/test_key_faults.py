@@ -16,8 +16,8 @@ import pytest
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import PASSPHRASE
 from tests.faults.test_vault_faults import ENVIRON, ROOT
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
+from vrm.host import SCHEMAS
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 

@@ -18,8 +18,8 @@ from typing import Any
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from tests.faults.household import Server, free_port
 from tests.vault.writers import unlocked
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
+from vrm.host import SCHEMAS
 from vrm.vault import copies, serverkey
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

@@ -22,8 +22,8 @@ import pytest
 from tests import postgres
 from tests.attacks.actors import Customer, Vendor
 from tests.conftest import CHEAP, PASSPHRASE
-from vrm.app import Host, open_host
 from vrm.errors import StorageError, TokenError, UncertainError
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 
 ROUNDS = 20 if os.environ.get("VRM_TEST_LONG") == "1" else 2

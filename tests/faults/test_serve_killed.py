@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.faults.household import ENVIRON, ROOT, Book, Household, Server, free_port, kill
 from tests.faults.test_vault_faults import start
-from vrm.app import Host, open_host
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"

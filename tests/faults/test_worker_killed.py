@@ -18,8 +18,8 @@ from tests.faults.household import ENVIRON, ROOT
 from tests.faults.sender import FastClock
 from tests.outside import Page, Site, site
 from vrm import jose
-from vrm.app import Host, open_host
 from vrm.consent import endings
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"

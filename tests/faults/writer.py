@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.vault.writers import purchase, unlocked
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 from vrm.vault.schemas import validate
 from vrm.vault.vault import Vault

@@ -16,10 +16,10 @@ import pytest
 
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.hostile.serving import Served, free_port
-from vrm.app import Host, open_host
 from vrm.consent.requests import Choices
 from vrm.consent.scopes import parts_from_scope
 from vrm.consent.vendors import Vendor
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault.vault import Vault
 

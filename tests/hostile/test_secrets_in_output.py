@@ -24,7 +24,7 @@ from tests.conftest import CHEAP
 from tests.hostile.conftest import CALLBACK, CHALLENGE, PURPOSE, VERIFIER, Shop
 from tests.hostile.importers.files import NAME, history, line_with
 from tests.hostile.serving import Browser, Served, free_port
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.logs import FORMATS
 from vrm.settings import Settings
 

@@ -22,8 +22,8 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from scripts.demo_browser import Browser, Page
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.hostile.serving import Served, free_port
-from vrm.app import Host, open_host
 from vrm.consent.vendors import Vendor
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 
 HERE = Path(__file__).parent

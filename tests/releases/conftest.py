@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHEAP, SettableClock
-from vrm.app import Host, create_app, open_host
+from vrm.app import create_app
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 
 RELEASES = Path(__file__).parents[1] / "fixtures" / "releases"

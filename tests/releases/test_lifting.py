@@ -24,10 +24,10 @@ from tests.conftest import SettableClock
 from tests.releases.conftest import Release
 from tests.small_disk import on_small_disk
 from vrm import __version__
-from vrm.app import SCHEMAS, Host, open_host
 from vrm.cli import main
 from vrm.consent.vendors import Vendor
 from vrm.errors import DataNewerError, StorageError, TokenError
+from vrm.host import SCHEMAS, Host, open_host
 from vrm.settings import Settings
 from vrm.vault import lifting
 from vrm.vault.invitations import Invitations

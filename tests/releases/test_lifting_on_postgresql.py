@@ -18,7 +18,7 @@ import pytest
 from tests import postgres
 from tests.releases.conftest import Release
 from tests.test_cli_copying import rows
-from vrm.app import SCHEMAS
+from vrm.host import SCHEMAS
 from vrm.vault import across
 from vrm.vault.engine import Engine
 from vrm.vault.sqlite import SqliteEngine
@@ -77,7 +77,7 @@ LIFT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from vrm.app import SCHEMAS
+from vrm.host import SCHEMAS
 from vrm.vault.postgres import PostgresEngine
 steps = {3: ("ALTER TABLE vaults ADD COLUMN later INTEGER", "SELECT pg_sleep(60)")}
 later = [replace(one, version=3, steps=dict(one.steps) | steps) for one in SCHEMAS[:1]]

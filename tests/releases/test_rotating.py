@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.releases.conftest import Release
-from vrm.app import Host
+from vrm.host import Host
 
 
 def test_every_vault_of_a_release_gets_new_keys(host: Host, release: Release) -> None:

@@ -17,9 +17,9 @@ import pytest
 from tests.beside import only_sqlite
 from tests.conftest import PASSPHRASE
 from tests.vault.writers import unlocked
-from vrm.app import SCHEMAS
 from vrm.cli import main
 from vrm.errors import ConflictError, DataNewerError, FormatError, StorageError
+from vrm.host import SCHEMAS
 from vrm.vault import copies
 from vrm.vault.occupied import Occupied
 from vrm.vault.sqlite import SqliteEngine

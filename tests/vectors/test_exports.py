@@ -12,9 +12,9 @@ import pytest
 
 from scripts import read_export
 from tests.conftest import CHEAP, SettableClock
-from vrm.app import SCHEMAS
 from vrm.consent.service import Consent
 from vrm.errors import TamperedError, VrmError
+from vrm.host import SCHEMAS
 from vrm.vault import serverkey
 from vrm.vault.moving import Credential
 from vrm.vault.sqlite import SqliteEngine

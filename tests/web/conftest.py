@@ -11,10 +11,11 @@ from flask import Flask
 
 from tests import postgres
 from tests.web.actors import Customer
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.consent.vendors import Vendor
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults

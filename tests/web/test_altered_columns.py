@@ -20,9 +20,10 @@ from tests.attacks.actors import Customer as Actor
 from tests.attacks.actors import Vendor, part, writing
 from tests.conftest import CHEAP, PASSPHRASE, SettableClock
 from tests.web.actors import Customer
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault import serverkey
 from vrm.vault.layout import SCHEMA

@@ -13,7 +13,8 @@ from flask import Flask
 from werkzeug.datastructures import Headers
 from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
-from vrm.app import Host, create_app, open_host
+from vrm.app import create_app
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Work

@@ -9,8 +9,9 @@ from flask import Flask
 
 from tests.conftest import SettableClock
 from tests.web.actors import PASSPHRASE, Customer, shown_code
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

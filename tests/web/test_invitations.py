@@ -13,8 +13,9 @@ from flask import Flask
 
 from tests.conftest import SettableClock
 from tests.web.actors import PASSPHRASE, Customer, Page
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.invitations import Invitations
 from vrm.vault.sqlite import SqliteEngine

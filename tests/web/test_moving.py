@@ -14,8 +14,9 @@ from flask import Flask
 from tests.conftest import CHEAP, SettableClock
 from tests.web.actors import PASSPHRASE, Customer
 from tests.web.conftest import Ask, purchase
-from vrm.app import SCHEMAS, Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import SCHEMAS, Host
 from vrm.settings import Settings
 from vrm.thief.texts import look
 from vrm.vault import copies, serverkey

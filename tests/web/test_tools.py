@@ -6,8 +6,9 @@ import pytest
 
 from tests.conftest import SettableClock
 from tests.web.actors import PASSPHRASE, Customer
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault import pairing
 from vrm.vault.pairing import Begun, shown

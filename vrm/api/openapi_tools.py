@@ -6,8 +6,8 @@ from typing import Any
 
 from apispec import APISpec
 
-from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL
-from vrm.api.tools import FILES_MOST, PREFIX
+from vrm.api.tools import FILES_MOST
+from vrm.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL, TOOLS
 from vrm.plain import FORM
 
 Node = dict[str, Any]
@@ -54,17 +54,17 @@ def add(spec: APISpec) -> None:
     spec.path(DEVICE_AUTHORIZATION, operations={"post": _question()})
     about = _object("username", "expires")
     spec.path(
-        f"{PREFIX}/self",
+        f"{TOOLS}/self",
         operations={
             "get": _operation("about_program", "Whose vault it is", {"200": _ok("The vault", about)}),
             "delete": _operation("leave", "Give the credential back", {"204": _done()}),
         },
     )
-    spec.path(f"{PREFIX}/imports", operations={"post": _import()})
+    spec.path(f"{TOOLS}/imports", operations={"post": _import()})
     listed = _list_of("items", _CONNECTION)
     told = {"200": _ok("Every connection, the newest first", listed)}
-    spec.path(f"{PREFIX}/connections", operations={"get": _operation("connections", "Who reads what", told)})
-    spec.path(f"{PREFIX}/connections/{{id}}", operations={"delete": _stop()})
+    spec.path(f"{TOOLS}/connections", operations={"get": _operation("connections", "Who reads what", told)})
+    spec.path(f"{TOOLS}/connections/{{id}}", operations={"delete": _stop()})
 
 
 def let_programs_poll(made: Node) -> None:

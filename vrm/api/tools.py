@@ -24,11 +24,11 @@ from vrm.consent.counting import Permits
 from vrm.consent.credentials import read_token
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
+from vrm.device import TOOLS
 from vrm.errors import ParameterError, SessionExpiredError, TokenError, ValidationError, VrmError
 from vrm.settings import Settings
 from vrm.vault.vault import Vault, Vaults
 
-PREFIX = "/api/v1/tools"
 FILES_MOST = 50
 
 
@@ -110,7 +110,7 @@ def connection(grant: GrantView) -> dict[str, Any]:
 def blueprint(vaults: Vaults, consent: Consent, settings: Settings) -> Blueprint:
     """The routes under /api/v1/tools."""
     desk = ToolDesk(vaults, consent, settings.max_upload)
-    routes = Blueprint("tools", __name__, url_prefix=PREFIX)
+    routes = Blueprint("tools", __name__, url_prefix=TOOLS)
     routes.add_url_rule("/self", "about", desk.about)
     routes.add_url_rule("/self", "leave", desk.leave, methods=["DELETE"])
     routes.add_url_rule("/imports", "bring_in", desk.bring_in, methods=["POST"])

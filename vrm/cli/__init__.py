@@ -29,6 +29,7 @@ _GROUPS = {  # file of this folder → its commands, in the order of `vrm --help
     "tooling": ("login", "logout", "connections"),
     "doctor": ("doctor",),
 }
+_NO_COMMAND = "--version"  # is answered without the half second that loading all of them takes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = Parser(prog="vrm", description="A personal data vault: keep, decide, share, stop.")
     top.add_argument("--version", action="version", version=f"vrm {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name in [name for name, own in _GROUPS.items() if command in own] or _GROUPS:
+    wanted = [name for name, own in _GROUPS.items() if command in own]
+    for name in wanted or (_GROUPS if command != _NO_COMMAND else ()):
         import_module(f"vrm.cli.{name}").add(commands)
     return top

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from vrm import thief
-from vrm.app import Host
 from vrm.cli.frame import add_json, add_passphrase, command, database_of, host_of, show, unlock
 from vrm.consent import chains
 from vrm.errors import ValidationError
+from vrm.host import Host
 from vrm.vault import chains as vault_chains
 
 

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from vrm.app import SCHEMAS, open_engine
 from vrm.cli.frame import add_json, command, database_of, host_of, settings_of, show
 from vrm.cli.moving import end_progress, shown_progress
 from vrm.errors import ConflictError, ValidationError
+from vrm.host import SCHEMAS, open_engine
 from vrm.settings import Settings
 from vrm.vault import across
 

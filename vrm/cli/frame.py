@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vrm import settings as settings_module
-from vrm.app import Host, open_host
 from vrm.cli.saying import is_text, readable
 from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError
+from vrm.host import Host, open_host
 from vrm.settings import Settings
 from vrm.vault import lifting
 from vrm.vault.keyslots import PASSPHRASE_MAX, PASSPHRASE_MIN

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 from urllib.parse import quote
 
-from vrm.app import Host
 from vrm.cli.frame import add_json, command, host_of, new_host_of, show
 from vrm.clock import rfc3339
 from vrm.errors import SettingsError, ValidationError
+from vrm.host import Host
 from vrm.vault.invitations import Invitation, Invitations
 
 _DAYS = (1, 90)

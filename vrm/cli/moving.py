@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vrm.app import SCHEMAS, open_engine
 from vrm.cli.frame import (
     add_json,
     add_passphrase,
@@ -24,6 +23,7 @@ from vrm.cli.frame import (
 )
 from vrm.clock import SystemClock, rfc3339
 from vrm.errors import UnlockError, ValidationError
+from vrm.host import SCHEMAS, open_engine
 from vrm.settings import Settings
 from vrm.vault import copies, export, removal, serverkey
 from vrm.vault.moving import Credential

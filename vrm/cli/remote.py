@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL
-from vrm.api.tools import PREFIX
 from vrm.clock import Clock, SystemClock
+from vrm.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL, TOOLS
 from vrm.errors import OutboundError, SettingsError, ValidationError
 from vrm.plain import FORM
 from vrm.settings import LOOPBACK
@@ -134,22 +133,22 @@ class Remote:
 
     def about(self, token: str) -> dict[str, Any]:
         """Whose vault it is, and until when."""
-        return self.call("GET", f"{PREFIX}/self", token)
+        return self.call("GET", f"{TOOLS}/self", token)
 
     def leave(self, token: str) -> None:
         """Give the credential back."""
-        self.call("DELETE", f"{PREFIX}/self", token, good=(204, 401))
+        self.call("DELETE", f"{TOOLS}/self", token, good=(204, 401))
 
     def connections(self, token: str) -> list[dict[str, Any]]:
         """Who reads what."""
-        found: list[dict[str, Any]] = self.call("GET", f"{PREFIX}/connections", token).get("items", [])
+        found: list[dict[str, Any]] = self.call("GET", f"{TOOLS}/connections", token).get("items", [])
         return found
 
     def stop(self, token: str, name: str) -> None:
         """Stop a connection."""
         if not _ID.fullmatch(name):
             raise ValidationError("that is no connection", hint="vrm connections list names them")
-        self.call("DELETE", f"{PREFIX}/connections/{name}", token, good=(204,))
+        self.call("DELETE", f"{TOOLS}/connections/{name}", token, good=(204,))
 
     def bring_in(self, token: str, paths: list[Path]) -> dict[str, Any]:
         """Import files, read as they are sent."""
@@ -159,7 +158,7 @@ class Remote:
         length = sum(map(len, heads)) + sum(path.stat().st_size + 2 for path in paths) + len(tail)
         return self.call(
             "POST",
-            f"{PREFIX}/imports",
+            f"{TOOLS}/imports",
             token,
             body=_pieces(heads, paths, tail),
             patience=PATIENCE,

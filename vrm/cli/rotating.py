@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Any
 
-from vrm.app import Host
 from vrm.cli.frame import (
     add_json,
     add_passphrase,
@@ -19,6 +18,7 @@ from vrm.cli.frame import (
     show,
 )
 from vrm.errors import ConflictError, UnlockError
+from vrm.host import Host
 from vrm.vault.rotation import Progress, Rotated
 from vrm.vault.vault import Vault
 

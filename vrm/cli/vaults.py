@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vrm.app import adopt
 from vrm.cli import inviting, moving, rotating
 from vrm.cli.frame import (
     add_json,
@@ -18,6 +17,7 @@ from vrm.cli.frame import (
     show,
 )
 from vrm.clock import rfc3339
+from vrm.host import adopt
 from vrm.vault.naming import normal_username
 
 

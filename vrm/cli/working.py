@@ -9,10 +9,9 @@ import threading
 from typing import Any
 
 from vrm import logs, worker
-from vrm.app import Host
 from vrm.cli.frame import add_json, command, host_of, new_host_of, show
 from vrm.consent import outbox
-from vrm.serve import forbid_core_dumps
+from vrm.host import Host, forbid_core_dumps
 
 
 def add(commands: Any) -> None:

@@ -17,13 +17,14 @@ from typing import Final
 from vrm import meters
 from vrm.clock import Clock
 from vrm.errors import RateLimitedError
-from vrm.vault.engine import Engine
+from vrm.vault.engine import Engine, Schema
 from vrm.vault.serverkey import ServerKey
 
 TABLES = (
     "CREATE TABLE counts (tag BLOB NOT NULL, ends INTEGER NOT NULL, count INTEGER NOT NULL,"
     " PRIMARY KEY (ends, tag)) WITHOUT ROWID",  # what is over stands together
 )
+LOGINS_SCHEMA: Final = Schema("web-limits", 2, (), steps={2: ("DROP TABLE tries",)})  # among `counts` since
 HOUR: Final = 3600  # seconds
 MINUTE: Final = 60
 _SHARES: Final = 16  # a share is this part of what is left

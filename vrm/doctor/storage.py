@@ -14,13 +14,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vrm.app import SCHEMAS, open_engine
 from vrm.clock import SystemClock
 from vrm.consent.service import Consent
 from vrm.doctor import machine, server
 from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.doctor.machine import Machine
 from vrm.errors import SettingsError, StorageError, TamperedError
+from vrm.host import SCHEMAS, open_engine
 from vrm.settings import Settings
 from vrm.vault import copies, lifting, serverkey
 from vrm.vault.engine import Engine

@@ -11,8 +11,9 @@ from flask import Flask
 
 from vrm import logs, serve, worker
 from vrm import settings as settings_module
-from vrm.app import Host, create_app, open_host, start_sweeper
+from vrm.app import create_app
 from vrm.errors import SettingsError
+from vrm.host import Host, open_host, start_sweeper
 from vrm.sandbox import people, routes
 from vrm.sandbox.stage import Stage, TravelClock
 from vrm.settings import LOOPBACK, Settings

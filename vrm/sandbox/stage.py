@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from vrm.app import Host
 from vrm.clock import SystemClock, rfc3339, today
 from vrm.consent.requests import Choices
 from vrm.errors import ValidationError
+from vrm.host import Host
 from vrm.sandbox.people import NAMES, PASSPHRASE
 from vrm.vault.vault import Vault
 

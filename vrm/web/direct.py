@@ -18,7 +18,8 @@ from flask import Flask
 from werkzeug.http import dump_cookie, parse_cookie
 from werkzeug.utils import redirect
 
-from vrm.plain import Environ, Naming, Plain, form_pairs
+from vrm.plain import Environ, Naming, Plain
+from vrm.posted import form_pairs
 from vrm.vault.engine import Work
 from vrm.vault.vault import Vault
 from vrm.web import forms, headers, session

@@ -15,9 +15,7 @@ from vrm import meters
 from vrm.consent.counting import Counting, Limited, Permits
 from vrm.consent.counting import network as network_of
 from vrm.errors import RateLimitedError
-from vrm.vault.engine import Schema
 
-SCHEMA: Final = Schema("web-limits", 2, (), steps={2: ("DROP TABLE tries",)})  # since then among `counts`
 WINDOW: Final = 15 * 60  # seconds
 
 

@@ -12,7 +12,8 @@ from typing import IO, Any
 from flask import Request
 from werkzeug.formparser import FormDataParser
 
-from vrm.plain import FORM, form_pairs
+from vrm.plain import FORM
+from vrm.posted import form_pairs
 
 FORM_BYTES = 768 * 1024  # a form without files; the longest catalog text fits many times
 FORM_PARTS = 2_000

@@ -11,7 +11,7 @@ from vrm.vault import catalog
 from vrm.vault.vault import Vaults
 from vrm.web import again, faults, forms, gate, headers, language, session, wording
 from vrm.web.desk import EXTENSION, Desk, desk, web
-from vrm.web.limits import SCHEMA, Limits
+from vrm.web.limits import Limits
 from vrm.web.pages import (
     companies,
     connecting,
@@ -80,7 +80,6 @@ __all__ = ["PAGES", "register"]
 
 def register(app: Flask, vaults: Vaults, consent: Consent, settings: Settings, clock: Clock) -> None:
     """Serve the customer's pages from `app`."""
-    vaults.engine.install([SCHEMA])
     limits = Limits(consent.counting, consent.permits)
     app.extensions[EXTENSION] = Desk(vaults, consent, settings, clock, limits)
     app.request_class = InMemoryRequest

@@ -19,9 +19,10 @@ from tests.conftest import SettableClock
 from tests.outside import Page, Site, site, way_out
 from vrm import jose
 from vrm.api.oauth.assertion import ASSERTION_TYPE
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
 from vrm.consent.vendors import Vendor
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

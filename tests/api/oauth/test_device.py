@@ -15,9 +15,11 @@ from werkzeug.test import TestResponse
 from tests.api.actors import Customer, Shop, connect, problem, refused, sent_back
 from tests.conftest import PASSPHRASE, SettableClock
 from vrm.api import openapi
-from vrm.api.oauth.device import DEVICE, OF_ONE, TOOL
-from vrm.app import Host, create_app
+from vrm.api.oauth.device import OF_ONE
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.device import DEVICE, TOOL
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault import pairing, tools
 from vrm.vault.sqlite import SqliteEngine

@@ -21,10 +21,11 @@ from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.api.oauth.test_par import push
 from tests.conftest import SettableClock
 from tests.outside import Page, Site, scripted, site, way_out
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent import documents, fetching
 from vrm.consent.service import Consent
 from vrm.errors import BusyError, RateLimitedError, VendorNotFoundError
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

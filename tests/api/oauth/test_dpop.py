@@ -15,10 +15,11 @@ from tests.api.actors import Customer, Shop, connect, handle_of, problem, refuse
 from tests.api.proving import ABSENT, TOKEN, URL, Prover, b64, hash_of, public
 from tests.conftest import SettableClock
 from vrm import jose
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.credentials import read_token
 from vrm.consent.proofs import AROUND, NONCE_STRETCH
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault, Vaults

@@ -16,10 +16,11 @@ from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.api.oauth.test_par import bring, push, pushed
 from tests.conftest import SettableClock
 from vrm.api.oauth.profile import PROFILES
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.clock import Clock
 from vrm.consent.service import Consent
 from vrm.errors import SettingsError
+from vrm.host import Host
 from vrm.settings import PROFILES as NAMES
 from vrm.settings import Settings, load
 from vrm.vault.sqlite import SqliteEngine

@@ -16,9 +16,10 @@ from tests.api.actors import CALLBACK, Customer, Shop, connect, handle_of, refus
 from tests.api.oauth.test_assertion import KEY, Signing, public
 from tests.api.oauth.test_par import push
 from tests.conftest import SettableClock
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent import registrations
 from vrm.consent.service import SCHEMA, Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

@@ -16,10 +16,11 @@ from bookshop.catalogue import load
 from bookshop.desk import Desk
 from bookshop.vaults import MOST, Anywhere, Vaults, kept_key
 from bookshop.visitors import Visitors
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.clock import SystemClock
 from vrm.consent.requests import Choices
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.outbound import Outbound
 from vrm.settings import Settings
 from vrm_client import PublicTransport, SigningKey, Vendor, VrmClientError

@@ -8,8 +8,9 @@ import pytest
 
 from tests.api.actors import Shop, problem
 from tests.conftest import SettableClock
-from vrm.app import Host, create_app
+from vrm.app import create_app
 from vrm.consent.service import Consent
+from vrm.host import Host
 from vrm.settings import Settings
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults

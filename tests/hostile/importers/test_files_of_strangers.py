@@ -27,7 +27,7 @@ from tests.hostile.importers.files import (
     plain,
     zip_of,
 )
-from vrm.app import open_host
+from vrm.host import open_host
 from vrm.settings import Settings
 
 USUAL = 48 * 2**20  # bytes that refusing a file may take

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from vrm.app import open_host
 from vrm.errors import VrmError
+from vrm.host import open_host
 from vrm.settings import Settings
 from vrm.vault.intake import bring_in
 from vrm.vault.vault import Vault

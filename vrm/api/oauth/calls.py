@@ -23,7 +23,8 @@ from vrm.api.oauth.parameters import MAX_REQUEST, Parameters, StrictRequest, fro
 from vrm.api.oauth.server import OAuthServer
 from vrm.api.oauth.token import TOKEN, Answer
 from vrm.consent.documents import is_address
-from vrm.plain import Environ, Naming, Plain, Wsgi, form_pairs
+from vrm.plain import Environ, Naming, Plain, Wsgi
+from vrm.posted import form_pairs
 from vrm.vault import compact
 from vrm.vault.engine import Work, one_by_one
 

@@ -28,16 +28,13 @@ from vrm.api.oauth.polling import AuthorizationPendingError, ExpiredTokenError, 
 from vrm.api.oauth.token import Answer
 from vrm.consent.counting import Counting, network
 from vrm.consent.credentials import read_token, write_token
+from vrm.device import DEVICE, MANAGE, TOOL
 from vrm.errors import PairingError
 from vrm.vault import pairing
 from vrm.vault.engine import Work
 from vrm.vault.pacing import INTERVAL
 from vrm.vault.pairing import Pairings, shown
 
-DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-DEVICE_AUTHORIZATION = "/oauth/device_authorization"
-TOOL = "vrm-tool"  # the client id of every program of the customer's own
-MANAGE = "vault:manage"
 PAGE = "/device"  # where she types the code
 OF_ONE = 30  # questions of one network in an hour
 _PROOFS = frozenset({"client_secret", "client_assertion", "client_assertion_type"})

@@ -10,7 +10,6 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from vrm import jose
 from vrm.api.oauth.clients import GRANT_TYPES, METHODS
-from vrm.api.oauth.device import DEVICE, DEVICE_AUTHORIZATION
 from vrm.api.oauth.dpop import ALGORITHMS
 from vrm.api.oauth.introspect import INTROSPECT, PROVING
 from vrm.api.oauth.management import ACTIONS, GRANTS
@@ -18,6 +17,7 @@ from vrm.api.oauth.par import PAR
 from vrm.api.oauth.profile import Profile
 from vrm.api.oauth.registration import REGISTER
 from vrm.consent.scopes import MANAGEMENT
+from vrm.device import DEVICE, DEVICE_AUTHORIZATION
 
 DETAILS_TYPES = ["vrm_access"]
 

@@ -19,7 +19,8 @@ from authlib.oauth2.rfc6749 import InsecureTransportError, InvalidRequestError, 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from vrm.plain import FORM, form_pairs
+from vrm.plain import FORM
+from vrm.posted import form_pairs
 
 MAX_REQUEST = 16 * 1024  # bytes of a query or a form
 REPEATABLE = frozenset({"resource"})  # RFC 8707 section 2: one for each resource

@@ -20,7 +20,7 @@ from vrm.api.failures import one_too_many
 from vrm.api.leaf import note
 from vrm.api.oauth import calls, metadata
 from vrm.api.oauth.authorize import CheckedRequest, checked_request, is_vouched_for
-from vrm.api.oauth.device import DEVICE_AUTHORIZATION, Asking
+from vrm.api.oauth.device import Asking
 from vrm.api.oauth.issuer import answer_address
 from vrm.api.oauth.management import GRANTS, Management
 from vrm.api.oauth.par import PAR, InvalidRequestUriError, TooManyWaitError, bring, is_reference, push
@@ -33,6 +33,7 @@ from vrm.consent.asking import StoredRequest
 from vrm.consent.counting import network
 from vrm.consent.notices import Signer
 from vrm.consent.service import Consent
+from vrm.device import DEVICE_AUTHORIZATION
 from vrm.errors import BusyError, VrmError
 from vrm.settings import LOOPBACK, Settings
 from vrm.vault.vault import Vaults

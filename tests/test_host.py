@@ -1,4 +1,4 @@
-"""What the wiring adds of its own: a word about a lost server key, a sweep that goes on whatever happens."""
+"""What stands with every host: a word about a lost server key, a sweep that goes on whatever happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import CHEAP, PASSPHRASE
 from tests.descriptors import held_below
-from vrm import app, cli
+from vrm import cli
+from vrm import host as hosts
 from vrm.clock import SystemClock
 from vrm.errors import DataNewerError, StorageError
 from vrm.settings import Settings
@@ -34,7 +35,7 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., None]]:
             settings=Settings(data_dir=tmp_path),
             clock=SystemClock(),
         )
-        started.append(app.start_sweeper(cast(app.Host, host), ended))
+        started.append(hosts.start_sweeper(cast(hosts.Host, host), ended))
 
     yield start
     ended.set()
@@ -47,15 +48,15 @@ def test_the_first_sweep_comes_at_once(sweep: Callable[..., None], caplog: pytes
     """What a server deleted before it was killed may still stand in the write-ahead log."""
     swept, whole = threading.Event(), threading.Event()
     sweep(swept.set, whole.set)
-    assert swept.wait(app.SWEEP_EVERY / 2)
-    assert whole.wait(app.SWEEP_EVERY / 2)
+    assert swept.wait(hosts.SWEEP_EVERY / 2)
+    assert whole.wait(hosts.SWEEP_EVERY / 2)
     assert not caplog.records
 
 
 def test_no_session_is_deleted_by_a_clock_that_jumped(
     sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "SWEEP_EVERY", 0.001)
+    monkeypatch.setattr(hosts, "SWEEP_EVERY", 0.001)
     sweeps, again, sessions = list[int](), threading.Event(), list[int]()
 
     def consent_sweep() -> None:
@@ -72,7 +73,7 @@ def test_no_session_is_deleted_by_a_clock_that_jumped(
 def test_the_sweep_goes_on_after_any_trouble(
     sweep: Callable[..., None], trouble: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "SWEEP_EVERY", 0.001)
+    monkeypatch.setattr(hosts, "SWEEP_EVERY", 0.001)
     sessions: list[int] = []
     again = threading.Event()
 
@@ -89,14 +90,14 @@ def test_a_lost_server_key_is_said_and_records_still_open(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", public_url="http://127.0.0.1:8600")
-    host = app.open_host(settings, limits=CHEAP)
+    host = hosts.open_host(settings, limits=CHEAP)
     vault, _ = host.vaults.create("alice", PASSPHRASE)
     record = vault.records("purchases").put({"item": {"title": "Kindred"}})
     host.engine.close()
     assert not [told for told in caplog.records if told.name == "vrm.host"]
     settings.server_key_path.unlink()
     with caplog.at_level(logging.WARNING):
-        host = app.open_host(settings, limits=CHEAP)
+        host = hosts.open_host(settings, limits=CHEAP)
     assert "a new server key was made" in caplog.text
     opened = host.vaults.unlock("alice", PASSPHRASE)
     assert opened.records("purchases").get(record)["item"] == {"title": "Kindred"}
@@ -108,7 +109,7 @@ def test_a_vault_with_two_ways_in_of_a_kind_is_named_and_not_taken_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", public_url="http://127.0.0.1:8600")
-    host = app.open_host(settings, limits=CHEAP)
+    host = hosts.open_host(settings, limits=CHEAP)
     host.vaults.create("alice", PASSPHRASE)
     host.vaults.create("bob", PASSPHRASE)
     with host.engine.write() as transaction:
@@ -141,8 +142,8 @@ def test_data_that_cannot_be_opened_is_let_go_of_at_once(
             super().close()
             closed.append(True)
 
-    monkeypatch.setattr(app, "SqliteEngine", Newer)
+    monkeypatch.setattr(hosts, "SqliteEngine", Newer)
     with pytest.raises(DataNewerError):
-        app.open_host(Settings(data_dir=tmp_path), limits=CHEAP)
+        hosts.open_host(Settings(data_dir=tmp_path), limits=CHEAP)
     assert closed == [True]
     assert held_below(tmp_path) == []
