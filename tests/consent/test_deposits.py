@@ -15,6 +15,7 @@ from vrm.consent.deposits import ONCE_LIFE, Deposits, Quota
 from vrm.consent.grants import DAY
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
+from vrm.consent.writers import taken, validated
 from vrm.errors import (
     ConditionError,
     GrantInactiveError,
@@ -90,6 +91,8 @@ def test_a_deposit_stands_in_her_log(vendor: Vendor, tokens: TokenSet, customer:
         ({"item": {"title": "A"}, "order": {"learned_from": "her"}}, "order.learned_from"),
         ({"item": {"title": "A"}, "order": {"line": 1}}, "order.line"),
         ({"item": {"title": "A"}, "price": {"total": "much"}}, "price.total"),
+        ({"item": {"title": "A"}, "price": {"total": "9.90", "currency": "€"}}, "price.currency"),
+        ({"item": {"title": "A", "isbn": "9780140449137"}}, "item.isbn"),
         ({"item": {"title": "A", "colour": "red"}}, "item.colour"),
         ({"item": {"title": "A"}, "wishes": {}}, "wishes"),
         ({"order": {"order_number": "R-1"}}, "item.title"),
@@ -103,6 +106,13 @@ def test_only_what_is_the_sellers_to_say_is_taken(
         vendor.leave(tokens.access_token, wrong)
     assert list(refused.value.fields) == [field]
     assert size(engine, customer.vault.id) == 0
+
+
+def test_what_waited_before_codes_were_judged_is_filed_as_it_came() -> None:
+    waiting = {"item": {"title": "A"}, "price": {"total": "9.90", "currency": "€"}}
+    with pytest.raises(ValidationError):
+        taken("purchases", waiting)
+    assert validated("purchases", waiting)["price"] == waiting["price"]
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 7, True])

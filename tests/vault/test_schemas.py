@@ -8,7 +8,7 @@ import pytest
 
 from vrm.errors import ValidationError
 from vrm.vault.catalog import CATALOG
-from vrm.vault.schemas import facet_schema, schema, validate
+from vrm.vault.schemas import facet_schema, schema, strange, validate
 
 
 def reasons(collection: str, document: Any) -> dict[str, list[str]]:
@@ -198,6 +198,48 @@ def test_addresses(value: str) -> None:
 )
 def test_what_is_no_address(value: Any) -> None:
     assert "item.url" in reasons("purchases", {"item": {"url": value}})
+
+
+@pytest.mark.parametrize(
+    ("facet", "field", "given", "stored"),
+    [
+        ("price", "currency", "EUR", "EUR"),
+        ("price", "currency", " eur ", "EUR"),
+        ("item", "isbn", "9780140449136", "9780140449136"),
+        ("item", "isbn", "978-0-14-044913-6", "9780140449136"),
+        ("item", "isbn", "0 14 044913 2", "9780140449136"),
+        ("item", "isbn", "026253892x", "9780262538923"),
+    ],
+)
+def test_codes_of_others_have_one_spelling(facet: str, field: str, given: str, stored: str) -> None:
+    assert kept(facet, field, given) == kept(facet, field, stored) == stored
+    assert strange("purchases", validate("purchases", {facet: {field: given}})) == {}
+
+
+@pytest.mark.parametrize(
+    ("facet", "field", "value"),
+    [
+        ("price", "currency", "€"),
+        ("price", "currency", "EU"),
+        ("price", "currency", "U5D"),
+        ("price", "currency", "ſek"),
+        ("item", "isbn", "9780140449137"),
+        ("item", "isbn", "0140449133"),
+        ("item", "isbn", "140449132"),
+        ("item", "isbn", "9790001138895"),
+        ("item", "isbn", "hello"),
+    ],
+)
+def test_what_is_no_such_code_is_named_and_what_stands_already_stays(
+    facet: str, field: str, value: str
+) -> None:
+    given = {facet: {field: value}}
+    (reason,) = strange("purchases", given)[f"{facet}.{field}"]
+    assert reason.startswith("must be ")
+    stored = validate("purchases", given)
+    assert stored[facet] == {field: value}, "stored by an older version, it can be stored again"
+    assert strange("purchases", given, stored) == {}
+    assert strange("purchases", given, {facet: {field: "other"}}) != {}
 
 
 def test_lists_are_short_texts() -> None:

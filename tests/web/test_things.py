@@ -111,6 +111,28 @@ def test_a_wrong_value_is_named_at_its_field_and_nothing_typed_is_lost(
     assert opened.records("purchases").count() == 0
 
 
+def test_a_code_that_is_none_is_named_when_it_is_typed_and_stays_where_it_stood(
+    alice: Customer, opened: Vault
+) -> None:
+    form = alice.get("/things/new").form("/things/new")
+    page = alice.submit(
+        form, **{"item.title": "Odyssey", "item.isbn": "9780140449137", "price.currency": "€"}
+    )
+    assert page.status == 400
+    assert {given["name"] for _, given in page.tags if given.get("aria-invalid")} == {
+        "item.isbn",
+        "price.currency",
+    }
+    assert "check digit" in page.text
+    assert "such as EUR" in page.text
+    record = opened.records("purchases").put(purchase("Odyssey", price={"total": "9.90", "currency": "€"}))
+    path = f"/things/{record}"
+    assert alice.submit(alice.get(path).form(record), **{"item.title": "Iliad"}).path == "/things"
+    assert opened.records("purchases").get(record)["price"]["currency"] == "€"
+    assert alice.submit(alice.get(path).form(record), **{"price.currency": "eur"}).path == "/things"
+    assert opened.records("purchases").get(record)["price"]["currency"] == "EUR"
+
+
 def test_an_empty_form_adds_nothing(alice: Customer, opened: Vault) -> None:
     page = alice.submit(alice.get("/preferences/new").form("/preferences/new"))
     assert page.status == 400

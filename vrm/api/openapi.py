@@ -64,6 +64,8 @@ def field_shape(converter: object, field: Any, ret: Node) -> Node:  # noqa: ARG0
     match field:
         case schemas.UrlField():
             return {"type": "string", "format": "uri", "maxLength": field.most}
+        case schemas.CodeField():
+            return {"type": "string", "maxLength": field.most, "description": field.reason}
         case schemas.TextField():
             return {"type": "string", "maxLength": field.most}
         case schemas.DateField():

@@ -24,7 +24,7 @@ from vrm.consent.policy import Agreement
 from vrm.consent.scopes import WRITES, write_scope
 from vrm.consent.tokens import Tokens
 from vrm.consent.views import agreement_cipher
-from vrm.consent.writers import PENDING, WITHDRAWN, Pen, State, validated
+from vrm.consent.writers import PENDING, WITHDRAWN, Pen, State, taken
 from vrm.errors import (
     ConditionError,
     GrantInactiveError,
@@ -102,7 +102,7 @@ class Deposits:
         Raises InsufficientScopeError, ValidationError, KeyReusedError, QuotaError, GrantInactiveError.
         """
         pen = self._pen(access, collection)
-        document = validated(collection, given)
+        document = taken(collection, given)
         body = json.dumps(document, sort_keys=True)
         with self._entered(access, pen) as transaction:
             known = self._repeated(transaction, pen, once, body)
@@ -129,7 +129,7 @@ class Deposits:
         Raises as `submit`, and NotInViewError, ConditionError.
         """
         pen = self._pen(access, collection)
-        document = validated(collection, given)
+        document = taken(collection, given)
         with self._entered(access, pen) as transaction:
             before = self._require(pen, item, tags)
             self._mailbox.withdraw(transaction, access.vault, pen.grant_id, before.item)

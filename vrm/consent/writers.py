@@ -100,6 +100,17 @@ class Pen:
         return crypto.mac(key, Purpose.DEPOSIT_ONCE, *parts)[:16]
 
 
+def taken(collection: str, given: object) -> Document:
+    """What comes in now: `validated`, and every code in it is one. What waits was promised a place."""
+    from vrm.vault import schemas
+
+    document = validated(collection, given)
+    wrong = schemas.strange(collection, document)
+    if wrong:
+        raise ValidationError(fields=wrong)
+    return document
+
+
 def validated(collection: str, given: object) -> Document:
     """What was sent, as it may be filed; ValidationError names what is not valid or not theirs to say."""
     from vrm.vault import schemas

@@ -11,7 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "longtext", "date", "money", "integer", "choice", "boolean", "url", "list"]
+# A currency and an ISBN are judged where somebody says one anew, at forms and deposits; importers leave out
+# what is none. What an older version stored stays, readable and editable, until somebody says another.
+Kind = Literal[
+    "text", "longtext", "date", "money", "integer", "choice", "boolean", "url", "list", "currency", "isbn"
+]
 Author = Literal["customer", "seller", "vault"]
 
 
@@ -114,7 +118,7 @@ PURCHASES = Collection(
                 Field("category", "text", N_("Category"), max=60, by="seller"),
                 Field("category_path", "text", N_("Category in the seller's words"), by="seller"),
                 Field("category_basis", "choice", N_("How the category is known"), BASIS, by="vault"),
-                Field("isbn", "text", N_("ISBN"), max=17, by="seller"),
+                Field("isbn", "isbn", N_("ISBN"), max=17, by="seller", hint=N_("Ten or thirteen digits.")),
                 Field("asin", "text", N_("Seller's item number"), max=40, by="seller"),
                 Field("gtin", "text", N_("Barcode number"), max=14, by="seller"),
                 Field("url", "url", N_("Web address"), max=2000, by="seller"),
@@ -143,7 +147,7 @@ PURCHASES = Collection(
                 Field("quantity", "integer", N_("How many"), max=1_000_000, by="seller"),
                 Field("total", "money", N_("Total"), by="seller"),
                 Field("tax", "money", N_("Tax"), by="seller"),
-                Field("currency", "text", N_("Currency"), max=3, by="seller"),
+                Field("currency", "currency", N_("Currency"), max=3, by="seller", hint=N_("Such as EUR.")),
             ),
             bucket=128,
         ),

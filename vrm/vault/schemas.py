@@ -1,8 +1,8 @@
 """marshmallow schemas derived from the catalog: page, API, SDK deposit and command validate alike.
 
 The only module that touches `marshmallow`. A document that passed has every facet present, text in NFC
-without control or direction-changing characters, dates and money in one spelling. Whoever validates loads it
-then: a server starts a tenth sooner without marshmallow.
+without control or direction-changing characters, dates, money and codes in one spelling. Whoever validates
+loads it then: a server starts a tenth sooner without marshmallow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from marshmallow.exceptions import SCHEMA
 
 from vrm import errors
 from vrm.vault.catalog import CATALOG_BY_NAME, Facet, Field, Kind
+from vrm.vault.importers import categories, values
 
 # C0 and C1 controls, and the direction overrides and isolates that make text look like another
 _BAD_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -122,6 +123,23 @@ class UrlField(TextField):
         return text
 
 
+class CodeField(TextField):
+    """A code of others as importers spell it; what is none stays as it is, for `strange` to name."""
+
+    def __init__(self, most: int, spelt: Callable[[str], str], reason: str, **rest: Any) -> None:
+        super().__init__(most, **rest)
+        self.spelt, self.reason = spelt, reason
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> str:
+        text = super()._deserialize(value, attr, data, **rest)
+        return self.spelt(text) or text
+
+
+def _whole_isbn(text: str) -> str:
+    """Thirteen digits; typed by hand, no ISBN lost zeros to a spreadsheet."""
+    return categories.isbn(text) if len(re.sub("[ -]", "", text)) in (10, 13) else ""
+
+
 class TextsField(fields.Field[list[str]]):
     """Short texts, at most `most` of them."""
 
@@ -157,6 +175,12 @@ _MADE: dict[Kind, Callable[[Field, dict[str, str]], fields.Field[Any]]] = {
     "choice": lambda spec, title: ChoiceField(tuple(value for value, _ in spec.choices), metadata=title),
     "boolean": lambda _, title: FlagField(metadata=title),
     "list": lambda spec, title: TextsField(spec.max, metadata=title),
+    "currency": lambda spec, title: CodeField(
+        spec.max, values.parse_currency, "must be a currency of three letters such as EUR", metadata=title
+    ),
+    "isbn": lambda spec, title: CodeField(
+        spec.max, _whole_isbn, "must be an ISBN of 10 or 13 digits, the last of which fits", metadata=title
+    ),
 }
 
 
@@ -193,6 +217,31 @@ def clean(collection: str, facet: str, name: str, value: Any) -> Any:
         return facet_schema(collection, facet).fields[name].deserialize(value, name, {})
     except ValidationError as error:
         raise errors.ValidationError(fields={name: [str(text) for text in error.messages]}) from None
+
+
+def strange(
+    collection: str,
+    document: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, list[str]]:
+    """Codes of a valid document that are none and do not stand in `known`; {"facet.field": [reason]}."""
+    return {
+        f"{facet}.{name}": [field.reason]
+        for facet, name, field in _codes(collection)
+        if (value := document.get(facet, {}).get(name))
+        and not field.spelt(value)
+        and value != (known or {}).get(facet, {}).get(name)
+    }
+
+
+@cache
+def _codes(collection: str) -> tuple[tuple[str, str, CodeField], ...]:
+    return tuple(
+        (facet.name, name, field)
+        for facet in CATALOG_BY_NAME[collection].facets
+        for name, field in facet_schema(collection, facet.name).fields.items()
+        if isinstance(field, CodeField)
+    )
 
 
 @cache

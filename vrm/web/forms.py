@@ -157,14 +157,17 @@ def _inputs(collection: str) -> tuple[tuple[str, Field, str], ...]:
     )
 
 
-def checked(collection: Collection, document: Document) -> tuple[Document, dict[str, list[str]]]:
-    """The validated document, and the reasons why it is not valid, by `facet.field`."""
+def checked(
+    collection: Collection, document: Document, before: Document | None = None
+) -> tuple[Document, dict[str, list[str]]]:
+    """The validated document, and the reasons why it is not valid beside `before`, by `facet.field`."""
     from vrm.vault import schemas
 
     try:
-        return schemas.validate(collection.name, document), {}
+        valid = schemas.validate(collection.name, document)
     except ValidationError as refused:
         return document, refused.fields
+    return valid, schemas.strange(collection.name, valid, before)
 
 
 def typed(form: Mapping[str, str]) -> dict[str, str]:

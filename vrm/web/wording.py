@@ -140,6 +140,8 @@ REASONS: Final = (
     (r"must be an amount.*", N_("Please give an amount, such as 12.99.")),
     (r"must be one of .*", N_("Please choose one of the answers.")),
     (r"must be true or false", N_("Please choose yes or no.")),
+    (r"must be a currency.*", N_("A currency has three letters, such as EUR.")),
+    (r"must be an ISBN.*", N_("An ISBN has ten or thirteen digits; its last is a check digit.")),
     (r"must start with http.*", N_("A web address starts with http:// or https://.")),
     (r"needs a title", N_("Please give a title.")),
     (r"needs a topic", N_("Please give a topic.")),

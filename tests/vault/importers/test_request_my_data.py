@@ -80,6 +80,12 @@ def test_words_instead_of_values_mean_not_said(word):
     assert line.currency == ""
 
 
+@pytest.mark.parametrize(("cell", "currency"), [("EUR", "EUR"), ("usd", "USD"), ("€", ""), ("14.99", "")])
+def test_a_currency_is_a_code_or_not_said_and_takes_no_line_with_it(cell, currency):
+    (line,) = lines_of(retail({"Currency": cell}))
+    assert (line.currency, line.total != "") == (currency, True)
+
+
 @pytest.mark.parametrize(
     ("order", "shipment", "shipped", "expected"),
     [

@@ -35,7 +35,7 @@ _SIGNS = re.compile(r"['\"$€£¥₹\s\xa0\u202f]")
 _WHOLE = re.compile(r"\d{1,6}(\.0+)?", re.ASCII)
 _INSTRUMENT = re.compile(r"(.*?)\s*-\s*(\d{4})", re.ASCII)
 _DOMAIN = re.compile(r"(?:https?://)?(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)/?")
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 
 _JOINERS = "\u200c\u200d"  # invisible, but part of how Persian and some emoji are written
@@ -129,8 +129,8 @@ def parse_quantity(text: str) -> int | None:
 
 
 def parse_currency(text: str) -> str:
-    """A three-letter code, or nothing."""
-    return text if _CURRENCY.fullmatch(text) else ""
+    """The three capital letters of ISO 4217, or nothing; which codes there are changes every few years."""
+    return text.upper() if _CURRENCY.fullmatch(text) else ""
 
 
 def parse_payment(text: str) -> tuple[str, str]:

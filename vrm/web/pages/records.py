@@ -264,7 +264,7 @@ def _form(
 def _store(
     at: Place, record: str, revision: int, written: forms.Document, before: forms.Document, done: str
 ) -> Page:
-    document, wrong = forms.checked(at.spec, written)
+    document, wrong = forms.checked(at.spec, written, before)
     if not wrong and not any(document.values()):
         first = f"{at.spec.facets[0].name}.{at.spec.facets[0].fields[0].name}"
         wrong = {first: [forms.NEEDED.get(first, forms.EMPTY)]}
