@@ -14,6 +14,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.routing import BaseConverter
 
 from vrm import strict_json
 from vrm.api import guards
@@ -27,6 +28,22 @@ from vrm.errors import ConditionMissingError, ParameterError
 BODY_MOST = 64 * 1024  # bytes
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _JSON = "application/json"
+
+
+class Written(BaseConverter):
+    """A collection that vendors may write: an address elsewhere takes no such method, and says so."""
+
+    regex = "|".join(WRITES)
+
+
+class Left(BaseConverter):
+    """What follows a collection, but for the feed, which is nobody's to write."""
+
+    regex = "(?!changes$)[^/]+"
+    part_isolating = True  # it holds no slash
+
+
+CONVERTERS: Mapping[str, type[BaseConverter]] = {"written": Written, "left": Left}
 
 
 class Writings:
