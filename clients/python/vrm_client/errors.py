@@ -8,7 +8,7 @@
        ├─ DeclinedError       the customer shares nothing
        ├─ RevokedError        the grant has ended: delete what you read
        ├─ NotGrantedError     403 insufficient-scope: the grant does not reach that far
-       └─ NotFoundError       404: absent, filtered out and not granted look alike
+       └─ NotFoundError       404 not-in-view: absent, filtered out and not granted look alike
 
 `EventError` (vrm_client.events) hangs below the root, too: what somebody posted is no event of the vault.
 

@@ -34,6 +34,7 @@ TIMEOUT = 15.0  # seconds for one exchange
 MAX_BYTES = 16 * 1024 * 1024  # of one answer, after decompression
 CHUNK = 64 * 1024
 PROBLEM = "application/problem+json"  # RFC 9457
+_TOLD = {(403, "insufficient-scope"): NotGrantedError, (404, "not-in-view"): NotFoundError}
 _NONE: Mapping[str, str] = {}
 
 
@@ -241,7 +242,5 @@ def require_success(answer: Answer, status: int = 200) -> Answer:
             status=answer.status,
             retry_after=int(wait) if wait.isascii() and wait.isdigit() else None,
         )
-    kind = NotFoundError if answer.status == 404 else RefusedError
-    if answer.status == 403 and told_by_vault(answer) == "insufficient-scope":
-        kind = NotGrantedError
+    kind = _TOLD.get((answer.status, told_by_vault(answer)), RefusedError)
     raise kind(message, code=code, status=answer.status, problem=problem)

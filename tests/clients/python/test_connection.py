@@ -159,8 +159,33 @@ def test_a_record_shows_granted_facets_only_and_hides_its_content(scripted, conn
     assert "Book 1" not in repr(one)
 
 
+def test_what_is_not_in_view_is_the_vaults_word(scripted, connect, said):
+    problem = {"type": "/problems/not-in-view", "status": 404}
+    scripted.says(BOOKS + "/r1", said(problem, 404, {"Content-Type": "application/problem+json"}))
+    with pytest.raises(NotFoundError) as told:
+        connect().record("purchases", "r1")
+    assert (told.value.code, told.value.status) == ("not-in-view", 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<h1>Not Found", "text/html"),
+        ({"type": "/problems/not-in-view"}, "application/json"),
+        ({"type": "/problems/no-such-path"}, "application/problem+json"),
+        ({"type": "about:blank"}, "application/problem+json"),
+    ],
+)
+def test_a_404_of_somebody_in_between_says_nothing_about_a_record(scripted, connect, said, body, kind):
+    scripted.says(BOOKS + "/r1", said(body, 404, {"Content-Type": kind}))
+    with pytest.raises(RefusedError) as told:
+        connect().record("purchases", "r1")
+    assert told.value.status == 404
+    assert not isinstance(told.value, NotFoundError)
+
+
 def test_an_id_cannot_leave_its_place_in_the_path(scripted, connect):
-    with pytest.raises(NotFoundError):
+    with pytest.raises(RefusedError):
         connect().record("purchases", "../grant?x=#")
     assert scripted.calls[-1].path == "/api/v1/purchases/..%2Fgrant%3Fx%3D%23"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vrm_client import NotFoundError, ProtocolError, Transport, Vendor, discover
+from vrm_client import ProtocolError, RefusedError, Transport, Vendor, discover
 from vrm_client.discovery import Vault
 
 
@@ -110,5 +110,6 @@ def test_an_address_to_which_no_secret_may_go_is_refused(address):
 
 def test_a_host_without_a_vault_is_told_as_such(scripted, vendor, said):
     scripted.says("/.well-known/oauth-protected-resource", said({}, 404))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(RefusedError) as told:
         vendor.discover()
+    assert told.value.status == 404
