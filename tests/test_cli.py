@@ -145,6 +145,7 @@ def test_a_check_of_a_folder_without_a_database_makes_none(
         ("vault", "delete", "alice"),
         ("vendor", "list"),
         ("vendor", "block", "vrm_client_1"),
+        ("worker",),
         ("worker", "--once"),
         ("worker", "--test", "vrm_client_1"),
         ("backup", "there"),

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from vrm import logs, worker
-from vrm.cli.frame import add_json, command, host_of, new_host_of, show
+from vrm.cli.frame import add_json, command, host_of, show
 from vrm.consent import outbox
 from vrm.host import Host, forbid_core_dumps
 
@@ -33,8 +33,7 @@ def add(commands: Any) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    passing = chosen.once or chosen.test is not None
-    host = host_of(chosen) if passing else new_host_of(chosen)  # a service may be the first that starts
+    host = host_of(chosen)  # who only sends begins no host: its folder would be a mistyped one
     forbid_core_dumps()
     logs.setup(host.settings.log_level, host.settings.log_format)
     if chosen.test is not None:
