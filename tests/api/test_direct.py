@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +13,14 @@ from flask.testing import FlaskClient
 
 from tests.api.actors import Customer, Shop, connect, problem
 from tests.api.proving import Prover
+from tests.beside import beside, only_sqlite
 from tests.conftest import SettableClock
 from vrm.api.direct import Direct
 from vrm.consent.counting import Permits
 from vrm.consent.proofs import NONCE_STRETCH
 from vrm.consent.service import Consent
 from vrm.observed import SERIES
+from vrm.vault.sqlite import SqliteEngine
 
 
 def direct_of(app: Flask) -> Direct:
@@ -252,3 +257,29 @@ def test_the_rule_is_named_and_not_the_path(app: Flask, shop: Shop, tokens: dict
     one = ids(shop, tokens["access_token"])[0]
     shop.read(f"/purchases/{one}", tokens["access_token"])
     assert [series.rule for series in found] == ["/api/v1/<collection>", "/api/v1/<collection>/<id>"]
+
+
+@only_sqlite
+def test_readings_that_find_the_database_taken_are_all_told_when_to_come_again(
+    app: Flask, shop: Shop, customer: Customer, purchases: list[str], engine: SqliteEngine, folder: Path
+) -> None:
+    token = connect(shop, customer)["access_token"]
+    assert shop.read("/purchases", token).status_code == 200
+    assert engine._works
+    engine._works.raw.execute("PRAGMA busy_timeout=500")
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def read(_: int) -> Any:
+        return app.test_client().get("/api/v1/purchases", headers=headers)
+
+    with beside(folder) as stranger, ThreadPoolExecutor(9) as pool:
+        stranger.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        answers = list(pool.map(read, range(9)))
+        took = time.monotonic() - began
+        stranger.execute("ROLLBACK")
+    for answer in answers:
+        problem(answer, 503, "storage-unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert took < 6 * 0.5, "who waited together was told together"
+    assert shop.read("/purchases", token).status_code == 200

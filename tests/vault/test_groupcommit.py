@@ -1,6 +1,7 @@
 """Acts of several threads in one transaction: who gets what, and what is on the disk."""
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +254,30 @@ def test_who_cannot_begin_is_told_and_the_next_one_leads(engine: SqliteEngine, t
     blocker.close()
     engine.together(insert(2))
     assert ids(engine) == [0, 2]
+
+
+def test_who_waits_for_another_programs_lock_is_refused_with_the_others_at_once(
+    engine: SqliteEngine, tmp_path: Path
+) -> None:
+    engine.together(insert(0))
+    assert engine._works
+    engine._works.raw.execute("PRAGMA busy_timeout=500")
+    stranger = sqlite3.connect(tmp_path / "data" / "vrm.db", isolation_level=None)
+    stranger.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    with ThreadPoolExecutor(9) as pool:
+        _, *refused = gather(engine, [insert(number) for number in range(1, 9)], pool)
+    took = time.monotonic() - began
+    assert [type(future.exception()) for future in refused] == [StorageError] * 8
+    assert {str(future.exception()) for future in refused} == {
+        "another program keeps the database to itself; nothing was changed"
+    }
+    assert took < 5 * 0.5, "they waited together, not one after the other"
+    stranger.execute("ROLLBACK")
+    stranger.close()
+    assert ids(engine) == [0]
+    engine.together(insert(9))
+    assert ids(engine) == [0, 9]
 
 
 def test_works_of_several_steps_share_each_of_their_transactions(engine: SqliteEngine) -> None:

@@ -6,7 +6,7 @@ interpreter in turns, which costs more than most works ("flat combining": Hendle
 SPAA 2010). Promises: `run` returns what a work returned once its steps are durable, or raises what it raised;
 a step that raises takes nobody else's with it; what works share is gone with the leader who did them. Where
 the shared transaction itself fails, each step is done once more, alone: so an act may run twice, and its
-first run left nothing.
+first run left nothing. Where it cannot even begin, as nobody's could then, all are refused with it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,16 @@ class GroupCommit:
         do: Callable[[Act, Sequence[str]], object],
         at_work: Callable[[], AbstractContextManager[object]] = nullcontext,
         turn: Callable[[], AbstractContextManager[object]] = nullcontext,
+        *,
+        begins_alike: bool = False,
     ) -> None:
         """`do` does an act in a durable transaction, for works of these vaults; `turn` waits until it can.
 
-        `at_work` is around what a leader does.
+        `at_work` is around what a leader does. With `begins_alike`, what keeps one transaction from beginning
+        keeps each from it, and may take its time: it is found out once.
         """
         self._do, self._at_work, self._turn = do, at_work, turn
+        self._begins_alike = begins_alike
         self._guard = threading.Lock()  # held for moments: of who leads and who waits
         self._leader = 0  # identity of the thread that leads; 0: none does
         self._led = False
@@ -143,17 +147,19 @@ class GroupCommit:
         return tasks
 
     def _commit(self, tasks: list[_Task[Any]]) -> None:
+        begun: list[Counted] = []
         try:
-            self._do(partial(_do_all, tasks), [task.step.of for task in tasks])
+            self._do(partial(_do_all, tasks, begun), [task.step.of for task in tasks])
         except UncertainError as error:  # perhaps it was done: nobody does it again
             for task in tasks:
                 task.fail(error)
-        except Exception as error:  # noqa: BLE001 - raised in the work that it belongs to
-            if len(tasks) > 1:
+        except Exception as error:  # noqa: BLE001 - raised in the works that it belongs to
+            if len(tasks) > 1 and (begun or not self._begins_alike):
                 for task in tasks:
                     self._commit([task])
             else:
-                tasks[0].fail(error)
+                for task in tasks:
+                    task.fail(error)
 
     def _alone(self, step: Step) -> Any:
         return self._do(step.done, [step.of])
@@ -168,11 +174,13 @@ class GroupCommit:
                 self._waiting[0].wake()
 
 
-def _do_all(tasks: list[_Task[Any]], transaction: Counted) -> None:
+def _do_all(tasks: list[_Task[Any]], begun: list[Counted], transaction: Counted) -> None:
     """The step of each, in their order; what those ask that follow each other is asked at once.
 
-    So a step that asks for nothing stands between what was asked before it and after it.
+    So a step that asks for nothing stands between what was asked before it and after it. Once it is there,
+    the transaction is noted in `begun`.
     """
+    begun.append(transaction)
     for _, few in groupby(tasks, lambda task: task.step.asks is None):
         asked = [(task, task.step.asks() if task.step.asks else ()) for task in few]
         answers = transaction.ask([ask for _, asks in asked for ask in asks])

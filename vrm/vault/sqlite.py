@@ -94,6 +94,7 @@ class SqliteEngine:
             lambda act, _: own._done(act),  # noqa: SLF001
             lambda: own._at_work(),  # noqa: PLW0108, SLF001
             lambda: own._turn(),  # noqa: PLW0108, SLF001
+            begins_alike=True,  # one file, one lock: whoever waits for it in vain waits for all
         )
 
     def _lock_path(self, name: str) -> Path:
