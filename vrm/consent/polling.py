@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from vrm.clock import Clock
 from vrm.consent.credentials import challenge_of, read_token, write_token
-from vrm.consent.proofs import Proof
+from vrm.consent.proofs import Proof, jkt_of
 from vrm.consent.scopes import Part
-from vrm.consent.tokens import Tokens, TokenSet, jkt_of
+from vrm.consent.tokens import Tokens, TokenSet
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys
 from vrm.errors import CodeError, TamperedError

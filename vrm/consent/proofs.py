@@ -64,6 +64,11 @@ class Proof:
         self.spent = False
 
 
+def jkt_of(proof: Proof | None) -> str:
+    """The thumbprint of the key that was proved, "" for none."""
+    return "" if proof is None else proof.jkt
+
+
 class Proofs:
     """Checks proofs for one host."""
 

@@ -21,10 +21,10 @@ from vrm.consent.credentials import bound_to, carried_keys, read_token, split, w
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.pages import NOTHING, Kept, Pages, State
 from vrm.consent.policy import Agreement
-from vrm.consent.proofs import Proof
+from vrm.consent.proofs import Proof, jkt_of
 from vrm.consent.scopes import ANSWERS, Part, scopes_of
 from vrm.consent.selection import Found, PageQuery, Selection
-from vrm.consent.tokens import Tokens, jkt_of
+from vrm.consent.tokens import Tokens
 from vrm.consent.views import agreement_cipher
 from vrm.errors import (
     GrantInactiveError,

@@ -30,7 +30,7 @@ from vrm.consent.credentials import (
 from vrm.consent.disclosures import Disclosures
 from vrm.consent.endings import ELSEWHERE
 from vrm.consent.policy import HERE, Agreement
-from vrm.consent.proofs import Proof
+from vrm.consent.proofs import Proof, jkt_of
 from vrm.consent.scopes import Part
 from vrm.consent.vendors import Vendor
 from vrm.consent.views import GrantKeys, agreement_cipher
@@ -242,7 +242,8 @@ class Tokens:
         """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
         The same client may fetch a lost answer again, by the same key, while `grace` lasts and the new pair
-        is unused; any other use of a spent token ends the grant. `proof` as in `redeem`.
+        is unused; any other use of a spent token ends the grant, unless all that lacks is the proof, and the
+        vendor proved itself otherwise. `proof` as in `redeem`.
         """
         self._require_proof(vendor, proof)
         while True:
@@ -320,10 +321,14 @@ class Tokens:
             raise CodeError()
         bound, given = bound_to("refresh", carried), jkt_of(proof)
         if bound and (bound != given if vendor.public else not given):
-            with self._engine.write(found.vault) as transaction:
-                self._log.note_refusal(transaction, found.vault, found.grant_id, "no key", vendor.client_id)
-            raise CodeError() if vendor.public else ProofError("this refresh token needs a proof (DPoP)")
+            raise self._without_key(found, vendor)
         return carried
+
+    def _without_key(self, found: _Found, vendor: Vendor) -> CodeError | ProofError:
+        """What a vendor is told that came without its key, once it is noted."""
+        with self._engine.write(found.vault) as transaction:
+            self._log.note_refusal(transaction, found.vault, found.grant_id, "no key", vendor.client_id)
+        return CodeError() if vendor.public else ProofError("this refresh token needs a proof (DPoP)")
 
     def _kept(self, found: _Found, wrapping: Key, wanted: _For) -> tuple[bytes, int]:
         """(wrap, end) of a refresh token that lives on for as long as a new one would."""
@@ -340,7 +345,10 @@ class Tokens:
             lost = Cipher(wrapping, Purpose.REPLAY, found.lookup).unseal(found.replay)
             client, text = unpack(lost)
             answer = TokenSet(**compact.loads(text))
-            if crypto.equal(client, vendor.client_id.encode()) and answer.jkt == jkt_of(proof):
+            is_its = crypto.equal(client, vendor.client_id.encode())
+            if is_its and answer.jkt and proof is None and not vendor.public:
+                raise self._without_key(found, vendor)  # its credentials say who asks, and nothing is given
+            if is_its and answer.jkt == jkt_of(proof):
                 had = (answer.audience, answer.scope.split(), answer.authorization_details)
                 narrowing.require_same(*had, *asked)
                 return answer
@@ -484,11 +492,6 @@ def _opened(keys: GrantKeys, sealed: bytes) -> Agreement:
 
 def _named(vendor: Vendor) -> dict[str, str]:
     return {"client_id": vendor.client_id, "vendor_name": vendor.name}
-
-
-def jkt_of(proof: Proof | None) -> str:
-    """The thumbprint of the key that was proved, "" for none."""
-    return "" if proof is None else proof.jkt
 
 
 def _spend_proof(proof: Proof | None, transaction: Transaction | None) -> None:

@@ -550,6 +550,38 @@ def test_a_lost_answer_is_given_again_to_the_same_key_only(
     refused(prover.refresh(app_shop, first["refresh_token"]), 400, "invalid_grant")  # the grant has ended
 
 
+def test_a_lost_answer_asked_for_without_a_proof_by_who_proves_itself_otherwise_ends_nothing(
+    prover: Prover, shop: Shop, bound: dict[str, Any], consent: Consent, vault: Vault
+) -> None:
+    first = prover.refresh(shop, bound["refresh_token"]).get_json()
+    refused(shop.refresh(bound["refresh_token"]), 400, "invalid_dpop_proof")
+    assert notes(consent, vault) == ["no key"]
+    assert prover.refresh(shop, bound["refresh_token"]).get_json() == first
+    assert prover.read(shop, "/purchases", first["access_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["used", "after-the-time"])
+def test_a_spent_token_without_a_proof_ends_the_grant_once_its_answer_was_used_or_its_time_is_over(
+    prover: Prover, shop: Shop, bound: dict[str, Any], clock: SettableClock, late: bool
+) -> None:
+    first = prover.refresh(shop, bound["refresh_token"]).get_json()
+    if late:
+        clock.forward(21)
+    else:
+        assert prover.read(shop, "/purchases", first["access_token"]).status_code == 200
+    refused(shop.refresh(bound["refresh_token"]), 400, "invalid_grant")
+    refused(prover.refresh(shop, first["refresh_token"]), 400, "invalid_grant")
+
+
+def test_a_public_vendors_spent_token_without_its_key_ends_the_grant(
+    prover: Prover, app_shop: Shop, customer: Customer
+) -> None:
+    given = prover.connect(app_shop, customer)
+    first = prover.refresh(app_shop, given["refresh_token"]).get_json()
+    refused(app_shop.refresh(given["refresh_token"]), 400, "invalid_grant")
+    refused(prover.refresh(app_shop, first["refresh_token"]), 400, "invalid_grant")
+
+
 # ---- vendors and hosts that ask for it -------------------------------------------------------------
 
 
