@@ -137,7 +137,51 @@ def test_what_has_ended_is_not_asked_about_again(
     alice.log_in()
     page = alice.get(f"/companies/{sharing().id}/stop")
     assert page.path == f"/companies/{sharing().id}"
-    assert "That permission had ended already." in page.text
+    assert "That permission had ended already (" in page.text
+
+
+def test_stopping_what_has_ended_says_that_it_had_and_when(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    form = alice.get(f"/companies/{sharing().id}/stop").form("/stop")
+    assert "Stopped." in alice.submit(form).text
+    clock.forward(600)
+    page = alice.submit(form)
+    assert "That permission had ended already (today, " in page.text
+    assert "Stopped." not in page.text
+
+
+def test_stopping_what_ran_out_a_moment_ago_is_no_stop_either(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    clock.forward(91 * 86_400)
+    alice.log_in()
+    token = alice.get("/me").form("/logout").value("csrf_token")
+    alice.post(f"/companies/{sharing().id}/stop", {"csrf_token": token})
+    page = alice.get(f"/companies/{sharing().id}")
+    assert "That permission had ended already" in page.text
+    assert "The time ran out" in page.text
+    assert "You stopped it" not in page.text
+    assert sharing().state == "expired"
+
+
+def test_stopping_what_was_changed_since_says_that_another_is_in_force(
+    alice: Customer, sharing: Sharing, ask: Ask
+) -> None:
+    before = sharing()
+    form = alice.get(f"/companies/{before.id}/stop").form("/stop")
+    handle = ask(action="replace", grant_id=before.id)
+    alice.submit(alice.get(f"/requests/{handle}").form(handle), ("decision", "approve"), follow=False)
+    page = alice.submit(form)
+    assert "Nothing was stopped: that permission was changed" in page.text
+    assert "Stopped." not in page.text
+    assert "Nothing was stopped" in alice.get(f"/companies/{before.id}/stop").text
+
+
+@pytest.mark.parametrize("made_up", ["ended.", "ended.x", "ended.99999999999999999", "ended.-1", "saved.5"])
+def test_a_notice_that_was_made_up_is_said_without_its_time(alice: Customer, made_up: str) -> None:
+    alice.client.set_cookie("vrm-notice", made_up)
+    assert alice.get("/").status == 200
 
 
 def test_an_expired_grant_is_shown_as_ended(alice: Customer, sharing: Sharing, clock: SettableClock) -> None:

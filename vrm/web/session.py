@@ -140,9 +140,9 @@ def _form_secret() -> str:
 # ---- notices: one code, shown on the next page --------------------------------------------------
 
 
-def notify(code: str) -> None:
-    """Say `code` (a row of wording.NOTICES) on the next page."""
-    keep(NOTICE, code, seconds=NOTICE_SECONDS)
+def notify(code: str, at: int = 0) -> None:
+    """Say `code` (a row of wording.NOTICES) on the next page, with a time where it names one."""
+    keep(NOTICE, f"{code}.{at}" if at else code, seconds=NOTICE_SECONDS)
 
 
 def notice() -> str:

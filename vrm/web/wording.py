@@ -60,7 +60,14 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
         "todo",
         N_("Without these parts nothing would be left for them: that is to stop. Nothing was changed yet."),
     ),
-    "ended": ("todo", N_("That permission had ended already.")),
+    "ended": ("todo", N_("That permission had ended already (%(time)s).")),
+    "replaced": (
+        "todo",
+        N_(
+            "Nothing was stopped: that permission was changed (%(time)s). "
+            "What is in force since then stands under Companies."
+        ),
+    ),
     "discarded": ("", N_("Thrown away.")),
     "gone": ("todo", N_("That is not there any more.")),
     "language": ("", N_("Language changed.")),
@@ -160,8 +167,11 @@ def reason_text(reason: str) -> str:
 
 def notice() -> tuple[str, str] | None:
     """Tone and text of what the page before this one wanted to say."""
-    code = session.notice()
-    return (NOTICES[code][0], gettext(NOTICES[code][1])) if code in NOTICES else None
+    code, _, at = session.notice().partition(".")
+    if code not in NOTICES:
+        return None
+    tone, text = NOTICES[code]
+    return tone, gettext(text, time=moment(int(at) if at.isdecimal() and len(at) < 12 else None))
 
 
 def withheld_text(reason: str, count: int) -> str:

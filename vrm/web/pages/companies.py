@@ -128,8 +128,7 @@ def ask_stop(grant_id: str) -> Page:
     """Say what stopping does, once, and ask whether they should delete what they have."""
     grant = desk().consent.grants.get(vault(), grant_id)
     if grant.state != LIVE:
-        session.notify("ended")
-        return _back(grant_id)
+        return _had_ended(grant)
     return render_template(
         "stop.html",
         grant=grant,
@@ -141,7 +140,8 @@ def ask_stop(grant_id: str) -> Page:
 @web.post("/companies/<grant_id>/stop")
 def stop(grant_id: str) -> Page:
     """Stop: the next reading is refused."""
-    desk().consent.grants.revoke(vault(), grant_id, erase=request.form.get("erase") == "yes")
+    if not desk().consent.grants.revoke(vault(), grant_id, erase=request.form.get("erase") == "yes"):
+        return _had_ended(desk().consent.grants.get(vault(), grant_id))
     session.notify("stopped")
     return _back(grant_id)
 
@@ -185,6 +185,12 @@ def _scope(name: str) -> str:
 
 def _back(grant_id: str) -> Response:
     return redirect(url_for("web.company", grant_id=grant_id), 303)
+
+
+def _had_ended(grant: GrantView) -> Response:
+    """Say so, and when; what was changed lives on as another permission, which she may want to stop."""
+    session.notify("replaced" if grant.state == "replaced" else "ended", grant.ended or grant.expires)
+    return _back(grant.id)
 
 
 def _company_page(grant_id: str, *, wider: bool = False) -> str:
