@@ -1,19 +1,21 @@
 """Companies and the log: what they can see, narrowing, stopping, and what nobody else may do."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 from flask import Flask
 
 from tests.conftest import SettableClock
-from tests.web.actors import Customer
-from tests.web.conftest import Ask
+from tests.web.actors import Customer, Page
+from tests.web.conftest import Ask, part, purchase
 from vrm.consent import disclosures
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
 from vrm.errors import GrantNotFoundError
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
+from vrm.web.pages import companies
 
 Sharing = Callable[[], GrantView]
 
@@ -64,6 +66,32 @@ def test_a_company_page_says_what_why_since_until_and_shows_the_rows(
     ):
         assert words in page.text
     assert "A Gift Indeed" not in page.text
+
+
+def listed(page: Page) -> list[str]:
+    """The titles of the rows on a page, in their order."""
+    return re.findall(r'<span class="what"><strong><bdi>([^<]*)</bdi></strong>', page.html)
+
+
+def test_rows_stand_newest_first_and_then_by_name_as_they_did_when_she_agreed(
+    alice: Customer, opened: Vault, ask: Ask, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = opened.records("purchases")
+    for title in ("Emma", "beloved", "Dracula", "Carmilla", "Axel"):
+        records.put(purchase(title, "self", "2026-03-01"))
+    records.put(purchase("Newest", "self", "2026-04-01"))
+    records.put({"item": {"title": "No day"}, "context": {"for": "self"}})
+    for topic in ("tea", "jazz"):
+        opened.records("preferences").put({"statement": {"topic": topic, "strength": "like"}})
+    handle = ask(part("purchases.item"), part("preferences.statement"))
+    page = alice.get(f"/requests/{handle}")
+    order = ["jazz", "tea", "Newest", "Axel", "beloved", "Carmilla", "Dracula", "Emma", "No day"]
+    assert listed(page) == order
+    alice.submit(page.form(handle), ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    assert listed(alice.get(f"/companies/{grant.id}")) == order
+    monkeypatch.setattr(companies, "ROWS", 4)
+    assert listed(alice.get(f"/companies/{grant.id}?start=4")) == order[4:8]
 
 
 def test_a_row_is_taken_out_at_once(

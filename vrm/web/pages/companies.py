@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from vrm.consent import policy
+from vrm.consent import policy, showing
 from vrm.consent.grants import DAY, GrantView
 from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
+from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.pages.inbox import count_messages
@@ -34,6 +34,7 @@ LIVE: Final = "live"
 class Leaving:
     """A row of a view: its name for the customer, and exactly what leaves of it."""
 
+    stream: str
     record_id: str
     title: str
     ordered: str
@@ -197,7 +198,8 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
     grant = desk().consent.grants.get(vault(), grant_id)
     start = request.args.get("start", "")
     offset = int(start) if start.isdecimal() and len(start) < 8 else 0
-    rows = _rows(grant_id, offset) if grant.state == LIVE else []
+    leaving = _leaving(grant_id) if grant.state == LIVE else []
+    rows = leaving[offset : offset + ROWS]
     told = desk().consent.outbox.told(grant_id)
     return render_template(
         "company.html",
@@ -205,10 +207,10 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         purpose=PURPOSES.get(grant.purpose),
         manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
         places=[place for place in grant.agreement.resources if place != policy.HERE],
-        rows=rows[:ROWS],
-        more=offset + ROWS if len(rows) > ROWS else None,
+        rows=rows,
+        more=offset + ROWS if len(leaving) > offset + ROWS else None,
         before=max(0, offset - ROWS) if offset else None,
-        json_text=json.dumps([row.document for row in rows[:ROWS]], ensure_ascii=False, indent=1),
+        json_text=json.dumps([row.document for row in rows], ensure_ascii=False, indent=1),
         days=[days for days, _ in wording.DAYS if desk().clock.now() + days * DAY < grant.expires],
         periods=[period for period in consenting.periods(grant.agreement.parts) if period],
         history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
@@ -227,12 +229,21 @@ def _stricter(rule: str, grant: GrantView) -> bool:
     return buys and policy.FRESH.index(rule) > policy.FRESH.index(grant.reserve.fresh)
 
 
-def _rows(grant_id: str, offset: int) -> list[Leaving]:
-    """One page of what leaves now, and one row more if there is more."""
+def _leaving(grant_id: str) -> list[Leaving]:
+    """What leaves now, in the order in which she saw it when she agreed."""
+    names: dict[str, dict[str, tuple[str, str]]] = {}
     found = []
-    leaving = desk().consent.grants.leaving(vault(), grant_id)
-    for stream, record, document in islice(leaving, offset, offset + ROWS + 1):
-        kept = vault().records(source_of(stream)).get(record)
-        title = kept.get("item", {}).get("title") or kept.get("statement", {}).get("topic") or ""
-        found.append(Leaving(record, title, kept.get("order", {}).get("ordered", ""), document))
-    return found
+    for stream, record, document in desk().consent.grants.leaving(vault(), grant_id):
+        source = source_of(stream)
+        if source not in names:
+            names[source] = _names(source)
+        found.append(Leaving(stream, record, *names[source].get(record, ("", "")), document))
+    return showing.in_order(found)
+
+
+def _names(collection: str) -> dict[str, tuple[str, str]]:
+    """Record → title and day."""
+    facets = showing.NAMED_BY.intersection(facet.name for facet in CATALOG_BY_NAME[collection].facets)
+    if not facets:
+        return {}
+    return {record: showing.name_of(kept) for record, kept in vault().records(collection).scan(facets)}
