@@ -94,6 +94,29 @@ def test_rows_stand_newest_first_and_then_by_name_as_they_did_when_she_agreed(
     assert listed(alice.get(f"/companies/{grant.id}?start=4")) == order[4:8]
 
 
+def test_all_that_they_promised_can_be_read_again_and_what_she_did_not_take_is_not_there(
+    alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    handle = ask(
+        part("purchases.item", retention="P90D", terms="SD-BASE", response_channel="none"),
+        part("purchases.order", purpose="ResearchAndDevelopment", retention="P30D"),
+        part("purchases.price", purpose="DirectMarketing", necessity="optional"),
+    )
+    said = ["To recommend products to you.", "For research. They learn from it for new products."]
+    said += ["They keep it 90 days, 30 days", "Their terms", "SD-BASE", "How they answer Not at all."]
+    page = alice.get(f"/requests/{handle}")
+    assert "To send you advertising" in page.text
+    assert [words for words in said if words not in page.text] == []
+    alice.submit(page.form(handle), ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    page = alice.get(f"/companies/{grant.id}")
+    assert [words for words in said if words not in page.text] == []
+    assert "To send you advertising" not in page.text
+    alice.submit(alice.get(f"/companies/{grant.id}/stop").form("/stop"))
+    page = alice.get(f"/companies/{grant.id}")
+    assert [words for words in said if words not in page.text] == []
+
+
 def test_a_row_is_taken_out_at_once(
     alice: Customer, sharing: Sharing, shelf: dict[str, str], consent: Consent, opened: Vault
 ) -> None:

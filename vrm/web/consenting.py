@@ -180,17 +180,26 @@ class Promised:
     retention: list[str]
     by_inbox: bool | None  # None: it says nothing of how it answers
 
+    @property
+    def more(self) -> bool:
+        """Whether it says anything beside its purposes."""
+        return bool(self.terms or self.retention) or self.by_inbox is not None
+
 
 def promised(parts: Iterable[Mapping[str, Any]]) -> Promised:
-    """The words of all parts together."""
+    """The words of all parts together; a purpose that is known no more is called by its id."""
     asked = list(parts)
     channels = {part["response_channel"] for part in asked if "response_channel" in part}
     return Promised(
-        [PURPOSES[name] for name in dict.fromkeys(part["purpose"] for part in asked)],
-        [TERMS[name] for name in dict.fromkeys(part["terms"] for part in asked if "terms" in part)],
+        [PURPOSES.get(name, Purpose(name, name, "")) for name in dict.fromkeys(map(_purpose, asked))],
+        [TERMS[name] for name in dict.fromkeys(part.get("terms") for part in asked) if name in TERMS],
         list(dict.fromkeys(part["retention"] for part in asked if "retention" in part)),
         INBOX in channels if channels else None,
     )
+
+
+def _purpose(part: Mapping[str, Any]) -> str:
+    return str(part["purpose"])
 
 
 def host_of(redirect_uri: str) -> str:

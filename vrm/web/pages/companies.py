@@ -14,7 +14,6 @@ from werkzeug.wrappers import Response
 
 from vrm.consent import policy, showing
 from vrm.consent.grants import DAY, GrantView
-from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
 from vrm.vault.catalog import CATALOG_BY_NAME
@@ -204,7 +203,7 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
     return render_template(
         "company.html",
         grant=grant,
-        purpose=PURPOSES.get(grant.purpose),
+        promised=consenting.promised(grant.agreement.parts),
         manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
         places=[place for place in grant.agreement.resources if place != policy.HERE],
         rows=rows,
