@@ -94,6 +94,57 @@ def test_rows_stand_newest_first_and_then_by_name_as_they_did_when_she_agreed(
     assert listed(alice.get(f"/companies/{grant.id}?start=4")) == order[4:8]
 
 
+@pytest.fixture
+def long(alice: Customer, opened: Vault, ask: Ask, consent: Consent, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A page of a company on which seven rows stand two by two; its address."""
+    records = opened.records("purchases")
+    for number in range(1, 8):
+        records.put(purchase(f"Book {number}", "self"))
+    handle = ask(part("purchases.item"))
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), follow=False)
+    monkeypatch.setattr(companies, "ROWS", 2)
+    (grant,) = consent.grants.listing(opened)
+    return f"/companies/{grant.id}"
+
+
+def test_ticks_go_along_to_the_next_page_of_rows_and_back(
+    alice: Customer, long: str, consent: Consent, opened: Vault
+) -> None:
+    first = alice.get(long).form("/narrow")
+    one, _ = first.offers("exclude")
+    page = alice.submit(first, ("start", "2"), tick=[("exclude", one)])
+    assert listed(page) == ["Book 3", "Book 4"]
+    assert "1 ticked on other pages" in page.text
+    form = page.form("/narrow")
+    other, _ = form.offers("exclude")
+    page = alice.submit(form, ("start", "0"), tick=[("exclude", other)])
+    form = page.form("/narrow")
+    assert sorted(form.values("exclude")) == sorted([one, other]), "the own one ticked, the other one along"
+    assert form.offers("exclude").count(one) == 1
+    page = alice.submit(form, ("start", "2"), untick=[("exclude", one)])
+    assert "ticked on other pages" not in page.text
+    page = alice.submit(page.form("/narrow"))
+    assert "They see less from now on" in page.text
+    (grant,) = consent.grants.listing(opened)
+    left = shared_titles(consent, opened, grant)
+    assert left == {"Book 1", "Book 2", "Book 4", "Book 5", "Book 6", "Book 7"}
+
+
+def test_looking_at_another_page_of_rows_changes_nothing(
+    alice: Customer, long: str, consent: Consent, opened: Vault
+) -> None:
+    form = alice.get(long).form("/narrow")
+    page = alice.submit(form, ("start", "2"), tick=[("exclude", form.offers("exclude")[0])], days="1")
+    assert page.status == 200
+    (grant,) = consent.grants.listing(opened)
+    assert (grant.rows, grant.state) == (7, "live")
+    for start in ("-1", "x", "999999999", "7"):
+        page = alice.submit(form, ("start", start), tick=[("exclude", "no such record")])
+        assert page.status == 200
+        assert "ticked on other pages" not in page.text, "what is no row of theirs is not carried"
+
+
 def test_all_that_they_promised_can_be_read_again_and_what_she_did_not_take_is_not_there(
     alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
 ) -> None:

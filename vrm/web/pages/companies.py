@@ -67,6 +67,8 @@ def company(grant_id: str) -> Page:
 def narrow(grant_id: str) -> Page:
     """Let them see less, from this moment; nothing here can widen."""
     form = request.form
+    if "start" in form:  # only another page of the rows
+        return _company_page(grant_id, form)
     days, period = form.get("days", ""), form.get("period", "")
     exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
     drop = frozenset(_scope(name) for name in form.getlist("drop"))
@@ -161,9 +163,9 @@ def stop_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the t
 
 
 @again.page_for("web.narrow")
-def narrow_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the templates ask for it
+def narrow_again(form: again.Form, grant_id: str) -> Page:
     """What she was about to take from them."""
-    return _company_page(grant_id)
+    return _company_page(grant_id, form)
 
 
 @again.page_for("web.answer_arrivals")
@@ -193,12 +195,14 @@ def _had_ended(grant: GrantView) -> Response:
     return _back(grant.id)
 
 
-def _company_page(grant_id: str, *, wider: bool = False) -> str:
+def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool = False) -> str:
+    """`form`: which rows were ticked before she looked at others, and where those start."""
     grant = desk().consent.grants.get(vault(), grant_id)
-    start = request.args.get("start", "")
-    offset = int(start) if start.isdecimal() and len(start) < 8 else 0
     leaving = _leaving(grant_id) if grant.state == LIVE else []
+    offset = _offset((form or request.args).get("start", ""), len(leaving))
     rows = leaving[offset : offset + ROWS]
+    ticked = set(form.getlist("exclude")[: consenting.EXCLUDE_MOST]) if form else set()
+    elsewhere = leaving[:offset] + leaving[offset + ROWS :]
     told = desk().consent.outbox.told(grant_id)
     return render_template(
         "company.html",
@@ -207,6 +211,8 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
         places=[place for place in grant.agreement.resources if place != policy.HERE],
         rows=rows,
+        ticked=ticked,
+        ticked_elsewhere=[row.record_id for row in elsewhere if row.record_id in ticked],
         more=offset + ROWS if len(leaving) > offset + ROWS else None,
         before=max(0, offset - ROWS) if offset else None,
         json_text=json.dumps([row.document for row in rows], ensure_ascii=False, indent=1),
@@ -220,6 +226,12 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
         waiting=len(desk().consent.arrivals.waiting_for(vault(), grant_id)),
         stricter=[(rule, label) for rule, label in wording.FRESH if _stricter(rule, grant)],
     )
+
+
+def _offset(start: str, rows: int) -> int:
+    """Where a page of the rows starts; at the first where there is none so far down."""
+    found = int(start) if start.isdecimal() and len(start) < 8 else 0
+    return found if found < rows else 0
 
 
 def _stricter(rule: str, grant: GrantView) -> bool:
