@@ -30,22 +30,25 @@ SEEN_MOST: Final = 500  # rows that a form remembers, to say what changed
 EXCLUDE_MOST: Final = 20_000
 
 
-def first_choices(stored: StoredRequest) -> Choices:
+def first_choices(stored: StoredRequest, taken_out: frozenset[str] = frozenset()) -> Choices:
     """What is chosen before the customer chose: the least. Optional parts off, only her own things.
 
-    Where a grant is to be changed, what she chose for that one.
+    `taken_out`: what she took out for this company before stays out. Where a grant is to be changed, what
+    she chose for that one.
     """
     if stored.earlier is not None:
         period = longest_period(stored.earlier.agreement.parts)
         period = period if period in offered(stored) else ""
         return amending.earlier_choices(stored, stored.earlier, period)
-    return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as))
+    return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as), exclude=taken_out)
 
 
-def read_choices(form: MultiDict[str, str], stored: StoredRequest) -> Choices:
+def read_choices(
+    form: MultiDict[str, str], stored: StoredRequest, taken_out: frozenset[str] = frozenset()
+) -> Choices:
     """What the customer chose; a form without answers (`days` always has one) leaves the first choices."""
     if "days" not in form:
-        return first_choices(stored)
+        return first_choices(stored, taken_out)
     days, period = form.get("days", ""), form.get("period", "")
     return Choices(
         optional=frozenset(form.getlist("optional")),
