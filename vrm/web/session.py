@@ -29,6 +29,7 @@ FORM: Final = "form"
 NOTICE: Final = "notice"
 WAITING: Final = "waiting"
 LANGUAGE: Final = "language"
+SEARCHES: Final = "searches"
 
 NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser
@@ -67,6 +68,7 @@ def end() -> None:
         g.vault.close_session(g.secret)
     g.vault, g.secret = None, ""
     forget(SESSION)
+    forget(SEARCHES)
 
 
 # ---- form tokens ------------------------------------------------------------------------------
