@@ -81,7 +81,9 @@ def search(run: Run) -> Outcome:
 def _asked(server: Server, headers: dict[str, str], body: str) -> tuple[float, float]:
     processes = server.processes()
     used, begun = machine.cpu_seconds(processes), time.perf_counter()
-    status, _, text = server.ask("POST", "/things", headers, body)
+    _, told, _ = server.ask("POST", "/things", headers, body)
+    cookies = f"{headers['Cookie']}; {told['set-cookie'].partition(';')[0]}"
+    status, _, text = server.ask("GET", told["location"], {"Cookie": cookies})
     waited = time.perf_counter() - begun
     if status != 200 or "Patient" not in text:
         raise RuntimeError(f"the search answered {status}")

@@ -223,6 +223,18 @@ def test_stopping_is_in_force_when_it_returns_and_twice_is_once(
     assert customer.consent.problems(customer.vault) == []
 
 
+def test_stopping_says_whether_it_did_and_what_ran_out_was_not_stopped(
+    customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock
+) -> None:
+    grants, (one, other) = customer.consent.grants, [vendor.connect(customer) for _ in range(2)]
+    assert grants.revoke(customer.vault, one.grant_id)
+    assert not grants.revoke(customer.vault, one.grant_id)
+    clock.forward(366 * DAY)
+    assert not grants.revoke(customer.vault, other.grant_id)
+    assert grants.get(customer.vault, other.grant_id).state == "expired"
+    assert [customer.events().count(event) for event in ("revoked", "expired")] == [1, 1]
+
+
 def test_a_code_of_a_grant_that_was_stopped_is_worth_nothing(
     customer: Customer, vendor: Vendor, books: list[str]
 ) -> None:

@@ -259,8 +259,8 @@ def test_purchases_are_shown_newest_first_after_all_that_is_none(customer: Custo
     assert [(row.title, row.ordered) for row in rows] == [
         ("tea", ""),
         ("", ""),
-        ("C", "2026-03-01"),
         ("A", "2026-03-01"),
+        ("C", "2026-03-01"),
         ("B", "2026-01-01"),
     ]
 

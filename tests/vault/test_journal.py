@@ -51,6 +51,34 @@ def test_entries_of_similar_changes_have_one_length(engine: SqliteEngine, journa
     assert len({len(row[0]) for row in engine.all("SELECT sealed FROM journal")}) == 1
 
 
+def test_changes_between_two_positions_are_found(engine: SqliteEngine, journal: Journal) -> None:
+    append(engine, journal, notes(501))
+    append(engine, journal, notes(2, start=600))
+    append(engine, journal, notes(1, start=700))
+    assert journal.between(0, 2) == notes(501)
+    assert journal.between(2, 3) == notes(2, start=600)
+    assert journal.between(1, 99) == [*notes(1, start=500), *notes(2, start=600), *notes(1, start=700)]
+    assert journal.between(3, 3) == journal.between(4, 9) == journal.between(3, 1) == []
+
+
+def test_between_positions_harm_is_found_as_well(engine: SqliteEngine, journal: Journal) -> None:
+    for start in range(3):
+        append(engine, journal, notes(1, start=start))
+    with engine.write() as transaction:
+        transaction.execute("DELETE FROM journal WHERE seq = 2")
+    with pytest.raises(TamperedError):
+        journal.between(1, 3)
+
+
+def test_what_was_noted_before_a_chain_began_anew_is_gone(engine: SqliteEngine, journal: Journal) -> None:
+    append(engine, journal, notes(2))
+    append(engine, journal, notes(1, start=5))
+    with engine.write() as transaction:
+        journal.renew(transaction, notes(3))
+    assert journal.between(0, 2) == journal.between(1, 9) == []
+    assert journal.between(2, 3) == notes(3)
+
+
 def test_an_undone_change_leaves_no_trace(engine: SqliteEngine, journal: Journal) -> None:
     append(engine, journal, notes(1))
 

@@ -1,19 +1,21 @@
 """Companies and the log: what they can see, narrowing, stopping, and what nobody else may do."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 from flask import Flask
 
 from tests.conftest import SettableClock
-from tests.web.actors import Customer
-from tests.web.conftest import Ask
+from tests.web.actors import Customer, Page
+from tests.web.conftest import Ask, part, purchase
 from vrm.consent import disclosures
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
 from vrm.errors import GrantNotFoundError
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vault
+from vrm.web.pages import companies
 
 Sharing = Callable[[], GrantView]
 
@@ -64,6 +66,106 @@ def test_a_company_page_says_what_why_since_until_and_shows_the_rows(
     ):
         assert words in page.text
     assert "A Gift Indeed" not in page.text
+
+
+def listed(page: Page) -> list[str]:
+    """The titles of the rows on a page, in their order."""
+    return re.findall(r'<span class="what"><strong><bdi>([^<]*)</bdi></strong>', page.html)
+
+
+def test_rows_stand_newest_first_and_then_by_name_as_they_did_when_she_agreed(
+    alice: Customer, opened: Vault, ask: Ask, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = opened.records("purchases")
+    for title in ("Emma", "beloved", "Dracula", "Carmilla", "Axel"):
+        records.put(purchase(title, "self", "2026-03-01"))
+    records.put(purchase("Newest", "self", "2026-04-01"))
+    records.put({"item": {"title": "No day"}, "context": {"for": "self"}})
+    for topic in ("tea", "jazz"):
+        opened.records("preferences").put({"statement": {"topic": topic, "strength": "like"}})
+    handle = ask(part("purchases.item"), part("preferences.statement"))
+    page = alice.get(f"/requests/{handle}")
+    order = ["jazz", "tea", "Newest", "Axel", "beloved", "Carmilla", "Dracula", "Emma", "No day"]
+    assert listed(page) == order
+    alice.submit(page.form(handle), ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    assert listed(alice.get(f"/companies/{grant.id}")) == order
+    monkeypatch.setattr(companies, "ROWS", 4)
+    assert listed(alice.get(f"/companies/{grant.id}?start=4")) == order[4:8]
+
+
+@pytest.fixture
+def long(alice: Customer, opened: Vault, ask: Ask, consent: Consent, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A page of a company on which seven rows stand two by two; its address."""
+    records = opened.records("purchases")
+    for number in range(1, 8):
+        records.put(purchase(f"Book {number}", "self"))
+    handle = ask(part("purchases.item"))
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), follow=False)
+    monkeypatch.setattr(companies, "ROWS", 2)
+    (grant,) = consent.grants.listing(opened)
+    return f"/companies/{grant.id}"
+
+
+def test_ticks_go_along_to_the_next_page_of_rows_and_back(
+    alice: Customer, long: str, consent: Consent, opened: Vault
+) -> None:
+    first = alice.get(long).form("/narrow")
+    one, _ = first.offers("exclude")
+    page = alice.submit(first, ("start", "2"), tick=[("exclude", one)])
+    assert listed(page) == ["Book 3", "Book 4"]
+    assert "1 ticked on other pages" in page.text
+    form = page.form("/narrow")
+    other, _ = form.offers("exclude")
+    page = alice.submit(form, ("start", "0"), tick=[("exclude", other)])
+    form = page.form("/narrow")
+    assert sorted(form.values("exclude")) == sorted([one, other]), "the own one ticked, the other one along"
+    assert form.offers("exclude").count(one) == 1
+    page = alice.submit(form, ("start", "2"), untick=[("exclude", one)])
+    assert "ticked on other pages" not in page.text
+    page = alice.submit(page.form("/narrow"))
+    assert "They see less from now on" in page.text
+    (grant,) = consent.grants.listing(opened)
+    left = shared_titles(consent, opened, grant)
+    assert left == {"Book 1", "Book 2", "Book 4", "Book 5", "Book 6", "Book 7"}
+
+
+def test_looking_at_another_page_of_rows_changes_nothing(
+    alice: Customer, long: str, consent: Consent, opened: Vault
+) -> None:
+    form = alice.get(long).form("/narrow")
+    page = alice.submit(form, ("start", "2"), tick=[("exclude", form.offers("exclude")[0])], days="1")
+    assert page.status == 200
+    (grant,) = consent.grants.listing(opened)
+    assert (grant.rows, grant.state) == (7, "live")
+    for start in ("-1", "x", "999999999", "7"):
+        page = alice.submit(form, ("start", start), tick=[("exclude", "no such record")])
+        assert page.status == 200
+        assert "ticked on other pages" not in page.text, "what is no row of theirs is not carried"
+
+
+def test_all_that_they_promised_can_be_read_again_and_what_she_did_not_take_is_not_there(
+    alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    handle = ask(
+        part("purchases.item", retention="P90D", terms="SD-BASE", response_channel="none"),
+        part("purchases.order", purpose="ResearchAndDevelopment", retention="P30D"),
+        part("purchases.price", purpose="DirectMarketing", necessity="optional"),
+    )
+    said = ["To recommend products to you.", "For research. They learn from it for new products."]
+    said += ["They keep it 90 days, 30 days", "Their terms", "SD-BASE", "How they answer Not at all."]
+    page = alice.get(f"/requests/{handle}")
+    assert "To send you advertising" in page.text
+    assert [words for words in said if words not in page.text] == []
+    alice.submit(page.form(handle), ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    page = alice.get(f"/companies/{grant.id}")
+    assert [words for words in said if words not in page.text] == []
+    assert "To send you advertising" not in page.text
+    alice.submit(alice.get(f"/companies/{grant.id}/stop").form("/stop"))
+    page = alice.get(f"/companies/{grant.id}")
+    assert [words for words in said if words not in page.text] == []
 
 
 def test_a_row_is_taken_out_at_once(
@@ -137,7 +239,51 @@ def test_what_has_ended_is_not_asked_about_again(
     alice.log_in()
     page = alice.get(f"/companies/{sharing().id}/stop")
     assert page.path == f"/companies/{sharing().id}"
-    assert "That permission had ended already." in page.text
+    assert "That permission had ended already (" in page.text
+
+
+def test_stopping_what_has_ended_says_that_it_had_and_when(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    form = alice.get(f"/companies/{sharing().id}/stop").form("/stop")
+    assert "Stopped." in alice.submit(form).text
+    clock.forward(600)
+    page = alice.submit(form)
+    assert "That permission had ended already (today, " in page.text
+    assert "Stopped." not in page.text
+
+
+def test_stopping_what_ran_out_a_moment_ago_is_no_stop_either(
+    alice: Customer, sharing: Sharing, clock: SettableClock
+) -> None:
+    clock.forward(91 * 86_400)
+    alice.log_in()
+    token = alice.get("/me").form("/logout").value("csrf_token")
+    alice.post(f"/companies/{sharing().id}/stop", {"csrf_token": token})
+    page = alice.get(f"/companies/{sharing().id}")
+    assert "That permission had ended already" in page.text
+    assert "The time ran out" in page.text
+    assert "You stopped it" not in page.text
+    assert sharing().state == "expired"
+
+
+def test_stopping_what_was_changed_since_says_that_another_is_in_force(
+    alice: Customer, sharing: Sharing, ask: Ask
+) -> None:
+    before = sharing()
+    form = alice.get(f"/companies/{before.id}/stop").form("/stop")
+    handle = ask(action="replace", grant_id=before.id)
+    alice.submit(alice.get(f"/requests/{handle}").form(handle), ("decision", "approve"), follow=False)
+    page = alice.submit(form)
+    assert "Nothing was stopped: that permission was changed" in page.text
+    assert "Stopped." not in page.text
+    assert "Nothing was stopped" in alice.get(f"/companies/{before.id}/stop").text
+
+
+@pytest.mark.parametrize("made_up", ["ended.", "ended.x", "ended.99999999999999999", "ended.-1", "saved.5"])
+def test_a_notice_that_was_made_up_is_said_without_its_time(alice: Customer, made_up: str) -> None:
+    alice.client.set_cookie("vrm-notice", made_up)
+    assert alice.get("/").status == 200
 
 
 def test_an_expired_grant_is_shown_as_ended(alice: Customer, sharing: Sharing, clock: SettableClock) -> None:

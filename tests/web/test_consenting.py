@@ -23,6 +23,12 @@ def read(*pairs: tuple[str, str]) -> Any:
     return consenting.read_choices(MultiDict(pairs), STORED)
 
 
+def test_a_purpose_or_terms_that_are_known_no_more_keep_no_page_from_being_shown() -> None:
+    promised = consenting.promised([{"purpose": "Teleportation", "terms": "SD-OLD"}])
+    assert [purpose.label for purpose in promised.purposes] == ["Teleportation"]
+    assert promised.terms == []
+
+
 def test_a_form_without_answers_leaves_the_first_choices() -> None:
     assert read(("decision", "approve")) == consenting.first_choices(STORED)
     assert consenting.first_choices(STORED).for_whom == {"self"}

@@ -170,6 +170,62 @@ def test_what_was_taken_out_stays_out_however_much_it_is(
     assert seen_by_vendor(consent, opened) == []
 
 
+MARK = "you took it out before"
+
+
+def test_what_she_took_out_before_stays_out_when_they_ask_anew_and_the_page_says_so(
+    alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    page = alice.submit(
+        alice.get(f"/requests/{handle}").form(handle), LOOK, tick=[("exclude", shelf["Piranesi"])]
+    )
+    assert MARK not in page.text, "only now"
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    (first,) = consent.grants.listing(opened)
+    consent.grants.narrow(opened, first.id, exclude=frozenset({shelf["The Hobbit"]}))
+    consent.grants.revoke(opened, first.id)
+    handle = ask(part("purchases.item"))
+    page = alice.get(f"/requests/{handle}")
+    assert set(page.form(handle).values("exclude")) == {shelf["Piranesi"], shelf["The Hobbit"]}
+    assert page.text.count(MARK) == 2
+    assert "Share 1 thing" in page.text, "the one that is too old for what they asked before"
+    page = alice.submit(page.form(handle), LOOK, untick=[("exclude", shelf["Piranesi"])])
+    assert f"Piranesi {MARK}" in page.text, "put in again it is marked still"
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    grant = next(grant for grant in consent.grants.listing(opened) if grant.state == "live")
+    titles = {document["item"]["title"] for _, _, document in consent.grants.leaving(opened, grant.id)}
+    assert titles == {"Piranesi", "Long Ago"}
+
+
+def test_what_she_took_out_of_one_companys_view_is_no_choice_for_another(
+    alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    page = alice.submit(form, LOOK, tick=[("exclude", shelf["Piranesi"])])
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    other, _ = consent.vendors.add("Other Books", [CALLBACK], purpose=RECOMMEND)
+    handle = ask(vendor=other)
+    page = alice.get(f"/requests/{handle}")
+    assert page.form(handle).values("exclude") == []
+    assert MARK not in page.text
+    handle = ask(part("profile.sizes"))
+    assert alice.get(f"/requests/{handle}").form(handle).values("exclude") == [], "not asked for now"
+
+
+def test_what_she_took_out_before_stays_out_behind_the_page_for_delicate_things(
+    alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    page = alice.submit(form, LOOK, tick=[("exclude", shelf["Piranesi"])])
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    handle = ask(part("purchases.item"), part("purchases.context"))
+    page = alice.submit(alice.get(f"/requests/{handle}").form(handle), ("aware", "yes"))
+    assert page.form(handle).values("exclude") == [shelf["Piranesi"]]
+
+
 def test_wider_choices_are_shown_before_they_are_shared(
     alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
 ) -> None:

@@ -91,6 +91,51 @@ def test_the_last_answer_can_be_taken_back(alice: Customer, opened: Vault, bough
 
 
 @pytest.mark.parametrize("tick", [[], [("not_taste", "yes")]])
+def test_an_answer_for_any_number_of_things_can_be_taken_back(
+    alice: Customer, opened: Vault, bought: dict[str, str], tick: list[tuple[str, str]]
+) -> None:
+    records = opened.records("purchases")
+    contexts = [{}, {"use_for_taste": True}, {"use_for_taste": False}, {"occasion": "rain"}]
+    many = {
+        records.new_id(): records.check(purchase(f"Thing {n}", context=contexts[n % 4])) for n in range(5_100)
+    }
+    records.apply(many)
+    page = alice.get("/sort")
+    page = alice.submit(page.forms[-1], ("whom", "self"), tick=tick)
+    assert "5105 sorted." in page.text
+    assert len(page.html) < 50_000, "it is not a list of all of them that takes it back"
+    page = press(alice, page, ("undo", "self"))
+    assert "5,105 unsorted" in page.text or "5105 unsorted" in page.text
+    assert {record: document["context"] for record, document in records.scan() if record in many} == {
+        record: document["context"] for record, document in many.items()
+    }
+    assert whom(opened, bought)["Desk"] == "work"
+
+
+def test_an_answer_that_cannot_be_found_any_more_is_not_said_to_be_taken_back(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "self"))
+    press(alice, page, ("undo", "self"))
+    page = press(alice, page, ("undo", "self"))
+    assert "Taken back." not in page.text
+    assert "Nothing was changed." in page.text
+
+
+@pytest.mark.parametrize(
+    "changed", ["", "1", "1.2", "x.2.", "1.2.?", "1.2.AAAA", "9" * 40 + ".1.", "5.1.", "0.99999."]
+)
+def test_what_is_no_answer_takes_nothing_back(
+    alice: Customer, opened: Vault, bought: dict[str, str], changed: str
+) -> None:
+    before = whom(opened, bought)
+    token = alice.get("/sort").form("/sort").value("csrf_token")
+    page = alice.post("/sort", {"csrf_token": token, "undo": "gift", "changed": changed})
+    assert page.status in {200, 400}
+    assert whom(opened, bought) == before
+
+
+@pytest.mark.parametrize("tick", [[], [("not_taste", "yes")]])
 @pytest.mark.parametrize("said", [True, False])
 def test_taking_back_leaves_what_was_said_of_taste_before(
     alice: Customer, opened: Vault, bought: dict[str, str], said: bool, tick: list[tuple[str, str]]

@@ -339,29 +339,35 @@ class Grants:
             self._views.apply(transaction, vault.keyring, grant, batch)
         self._views.drop_other_shelves(transaction, grant)
 
-    def revoke(self, vault: Vault, grant_id: str, *, erase: bool = False) -> None:
-        """Stop: in force when this returns. GrantNotFoundError; stopping twice changes nothing.
+    def revoke(self, vault: Vault, grant_id: str, *, erase: bool = False) -> bool:
+        """Stop: in force when this returns. False where it had ended before. GrantNotFoundError.
 
         `erase`: its vendor is asked to delete what it has read (`ask_to_erase`).
         """
         try:
             with self._engine.write(of=vault.id) as transaction:
                 agreement = self.open(vault, grant_id).agreement
-                self._revoke(transaction, vault, grant_id, agreement)
+                stopped = self._revoke(transaction, vault, grant_id, agreement)
                 if erase:
                     self._ask_to_erase(transaction, vault, grant_id, agreement)
         except TamperedError:  # grant, roster or log were altered: that must not keep it alive
             with self._engine.write(of=vault.id) as transaction:
-                endings.end(transaction, grant_id, "revoked", self._clock.now())
+                stopped = endings.end(transaction, grant_id, "revoked", self._clock.now())
                 if erase:
                     events.note_erasure(transaction, grant_id, self._clock.now())
         self._engine.purge()
+        return stopped
 
-    def _revoke(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> None:
-        if endings.end(transaction, grant_id, "revoked", self._clock.now()):
+    def _revoke(self, transaction: Transaction, vault: Vault, grant_id: str, agreement: Agreement) -> bool:
+        """End it as what it is: one whose time is over ran out, although the sweep has not come by yet."""
+        now = self._clock.now()
+        end = "expired" if now >= agreement.expires else "revoked"
+        ended = endings.end(transaction, grant_id, end, now)
+        if ended:
             self._views.keep(transaction, vault.keyring)
             self._set_roster(transaction, vault)
-            self._note(transaction, vault.id, "revoked", agreement.vendor, agreement.vendor_name, grant_id)
+            self._note(transaction, vault.id, end, agreement.vendor, agreement.vendor_name, grant_id)
+        return ended and end == "revoked"
 
     def ask_to_erase(self, vault: Vault, grant_id: str) -> None:
         """Ask the vendor of a grant that has ended to delete what it has read; once. GrantNotFoundError."""

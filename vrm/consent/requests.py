@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vrm.clock import Clock, today
-from vrm.consent import amendments, policy
+from vrm.consent import amendments, policy, showing
 from vrm.consent.amendments import Amendments
 from vrm.consent.asking import Asking, StoredRequest
 from vrm.consent.disclosures import Disclosures
@@ -45,7 +45,6 @@ from vrm.vault.vault import Vault
 
 DAYS = (1, 365)  # how long a grant may last, in days
 _WORDS = frozenset(value for value, _ in FOR_WHOM)
-_NAMED_BY = {"item", "order", "statement"}  # facets by which the page names a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ class Requests(Asking):
         answers: list[dict[str, Any]] = []
         withheld: Counter[str] = Counter()
         sellers: Counter[str] = Counter()
-        for stream, record, document, verdict in self._decided(vault, agreement, reserve, _NAMED_BY):
+        for stream, record, document, verdict in self._decided(vault, agreement, reserve, showing.NAMED_BY):
             if stream == CORRECTIONS and document.get("order", {}).get("seller"):
                 sellers[document["order"]["seller"]] += 1
             if not verdict.scopes:
@@ -180,10 +179,9 @@ class Requests(Asking):
                 answers += [json.loads(text) for text in verdict.scopes.values()]
             else:
                 rows.append(_row(stream, record, document, verdict))
-        rows.sort(key=_shown_first, reverse=True)
         return Preview(
             request.vendor,
-            rows,
+            showing.in_order(rows),
             {reason: count for reason, count in withheld.items() if count},
             _parts(request, choices),
             answers,
@@ -384,12 +382,5 @@ def _parts(request: StoredRequest, choices: Choices) -> list[PartView]:
     ]
 
 
-def _shown_first(row: PreviewRow) -> tuple[bool, str, str, str]:
-    """The few rows about her stand before any number of purchases: a list that ends early has them."""
-    return row.stream != "purchases", row.stream, row.ordered, row.title
-
-
 def _row(stream: str, record: str, document: policy.Document, verdict: Verdict) -> PreviewRow:
-    item, statement = document.get("item", {}), document.get("statement", {})
-    title = item.get("title") or statement.get("topic") or ""
-    return PreviewRow(record, title, document.get("order", {}).get("ordered", ""), verdict.scopes, stream)
+    return PreviewRow(record, *showing.name_of(document), verdict.scopes, stream)

@@ -159,6 +159,24 @@ class Journal:
         """A number that grows with every entry: the same number means that no record has changed."""
         return self._head().seq
 
+    def between(self, since: int, until: int) -> list[Noted]:
+        """The changes noted after position `since`, up to `until`; none where they are gone for good.
+
+        TamperedError where one of them does not follow from the entry before it.
+        """
+        with self._engine.read():
+            base = self._head().base
+            rows = self._engine.all(
+                "SELECT seq, sealed FROM journal WHERE vault = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+                (self._vault, max(since, base), until),
+            )
+        link, found = _FIRST, []
+        for seq, sealed in rows if since >= base else ():
+            if seq > since:
+                found += [Noted(*one) for one in compact.loads(self._entries.unseal(sealed, seq, link))]
+            link = crypto.digest(sealed)
+        return found
+
     def check_head(self) -> bool:
         """Whether the newest entry is the one the head names (one row read)."""
         with self._engine.read():

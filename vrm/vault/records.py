@@ -201,6 +201,10 @@ class Records(Facets):
         """
         self._engine.perform(self.applying(changes, expected or {}, fingerprints or {}))
 
+    def changed(self, since: int, until: int) -> list[str]:
+        """The records that changed between these positions of the vault, in the order of their changes."""
+        return [one.record for one in self._journal.between(since, until) if one.collection == self.name]
+
     def applying(
         self,
         changes: Mapping[str, Document | None],

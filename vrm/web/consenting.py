@@ -30,22 +30,25 @@ SEEN_MOST: Final = 500  # rows that a form remembers, to say what changed
 EXCLUDE_MOST: Final = 20_000
 
 
-def first_choices(stored: StoredRequest) -> Choices:
+def first_choices(stored: StoredRequest, taken_out: frozenset[str] = frozenset()) -> Choices:
     """What is chosen before the customer chose: the least. Optional parts off, only her own things.
 
-    Where a grant is to be changed, what she chose for that one.
+    `taken_out`: what she took out for this company before stays out. Where a grant is to be changed, what
+    she chose for that one.
     """
     if stored.earlier is not None:
         period = longest_period(stored.earlier.agreement.parts)
         period = period if period in offered(stored) else ""
         return amending.earlier_choices(stored, stored.earlier, period)
-    return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as))
+    return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as), exclude=taken_out)
 
 
-def read_choices(form: MultiDict[str, str], stored: StoredRequest) -> Choices:
+def read_choices(
+    form: MultiDict[str, str], stored: StoredRequest, taken_out: frozenset[str] = frozenset()
+) -> Choices:
     """What the customer chose; a form without answers (`days` always has one) leaves the first choices."""
     if "days" not in form:
-        return first_choices(stored)
+        return first_choices(stored, taken_out)
     days, period = form.get("days", ""), form.get("period", "")
     return Choices(
         optional=frozenset(form.getlist("optional")),
@@ -180,17 +183,26 @@ class Promised:
     retention: list[str]
     by_inbox: bool | None  # None: it says nothing of how it answers
 
+    @property
+    def more(self) -> bool:
+        """Whether it says anything beside its purposes."""
+        return bool(self.terms or self.retention) or self.by_inbox is not None
+
 
 def promised(parts: Iterable[Mapping[str, Any]]) -> Promised:
-    """The words of all parts together."""
+    """The words of all parts together; a purpose that is known no more is called by its id."""
     asked = list(parts)
     channels = {part["response_channel"] for part in asked if "response_channel" in part}
     return Promised(
-        [PURPOSES[name] for name in dict.fromkeys(part["purpose"] for part in asked)],
-        [TERMS[name] for name in dict.fromkeys(part["terms"] for part in asked if "terms" in part)],
+        [PURPOSES.get(name, Purpose(name, name, "")) for name in dict.fromkeys(map(_purpose, asked))],
+        [TERMS[name] for name in dict.fromkeys(part.get("terms") for part in asked) if name in TERMS],
         list(dict.fromkeys(part["retention"] for part in asked if "retention" in part)),
         INBOX in channels if channels else None,
     )
+
+
+def _purpose(part: Mapping[str, Any]) -> str:
+    return str(part["purpose"])
 
 
 def host_of(redirect_uri: str) -> str:

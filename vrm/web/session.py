@@ -29,6 +29,7 @@ FORM: Final = "form"
 NOTICE: Final = "notice"
 WAITING: Final = "waiting"
 LANGUAGE: Final = "language"
+SEARCHES: Final = "searches"
 
 NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser
@@ -67,6 +68,7 @@ def end() -> None:
         g.vault.close_session(g.secret)
     g.vault, g.secret = None, ""
     forget(SESSION)
+    forget(SEARCHES)
 
 
 # ---- form tokens ------------------------------------------------------------------------------
@@ -140,9 +142,9 @@ def _form_secret() -> str:
 # ---- notices: one code, shown on the next page --------------------------------------------------
 
 
-def notify(code: str) -> None:
-    """Say `code` (a row of wording.NOTICES) on the next page."""
-    keep(NOTICE, code, seconds=NOTICE_SECONDS)
+def notify(code: str, at: int = 0) -> None:
+    """Say `code` (a row of wording.NOTICES) on the next page, with a time where it names one."""
+    keep(NOTICE, f"{code}.{at}" if at else code, seconds=NOTICE_SECONDS)
 
 
 def notice() -> str:

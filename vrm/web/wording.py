@@ -60,7 +60,14 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
         "todo",
         N_("Without these parts nothing would be left for them: that is to stop. Nothing was changed yet."),
     ),
-    "ended": ("todo", N_("That permission had ended already.")),
+    "ended": ("todo", N_("That permission had ended already (%(time)s).")),
+    "replaced": (
+        "todo",
+        N_(
+            "Nothing was stopped: that permission was changed (%(time)s). "
+            "What is in force since then stands under Companies."
+        ),
+    ),
     "discarded": ("", N_("Thrown away.")),
     "gone": ("todo", N_("That is not there any more.")),
     "language": ("", N_("Language changed.")),
@@ -162,8 +169,11 @@ def reason_text(reason: str) -> str:
 
 def notice() -> tuple[str, str] | None:
     """Tone and text of what the page before this one wanted to say."""
-    code = session.notice()
-    return (NOTICES[code][0], gettext(NOTICES[code][1])) if code in NOTICES else None
+    code, _, at = session.notice().partition(".")
+    if code not in NOTICES:
+        return None
+    tone, text = NOTICES[code]
+    return tone, gettext(text, time=moment(int(at) if at.isdecimal() and len(at) < 12 else None))
 
 
 def withheld_text(reason: str, count: int) -> str:
@@ -388,42 +398,57 @@ def row_title(row: Any) -> str:
 
 NUMBERS: Final = {"isbn", "asin", "gtin", "url", "order_number"}  # last: they tell a person least
 SAID_ELSEWHERE: Final = {"title", "topic", "ordered", "category_path"}
+_FIELDS: Final = {
+    (facet.name, field.name): field
+    for collection in CATALOG_BY_NAME.values()
+    for facet in collection.facets
+    for field in facet.fields
+}
+_SPEAKS: Final = re.compile(r"[^\W\d_].*[^\W\d_].*[^\W\d_]", re.DOTALL)  # at least three letters
 
 
 def rest_text(document: Mapping[str, Any]) -> str:
     """A row that leaves, in a line: without title and date, and without what only machines want.
 
-    The page says beside it which facts leave, and shows every byte on demand.
+    What does not tell by itself what it is, as a number, stands with its name. The page says beside it which
+    facts leave, and shows every byte on demand.
     """
     said: list[str] = []
     numbers: list[str] = []
-    for values in document.values():
+    for facet, values in document.items():
         if not isinstance(values, Mapping):
             continue
+        amounts = any((field := _FIELDS.get((facet, name))) and field.kind == "money" for name in values)
         for name, value in values.items():
-            field = _FIELDS.get(name)
+            field = _FIELDS.get((facet, name))
             if name in SAID_ELSEWHERE or value in (None, "", []) or (field and field.by == "vault"):
                 continue
-            told = category_text(str(value)) if name == "category" else _brief(field, value)
+            if name == "currency" and amounts:  # it stands behind each of them
+                continue
+            told = _brief(field, value, values.get("currency", "")) if field else str(value)
             (numbers if name in NUMBERS else said).append(told)
     return " · ".join(said + numbers)
 
 
-_FIELDS: Final = {
-    field.name: field
-    for collection in CATALOG_BY_NAME.values()
-    for facet in collection.facets
-    for field in facet.fields
-}
-
-
-def _brief(field: Field | None, value: Any) -> str:
-    if isinstance(value, bool):
-        label = lower_first(gettext(field.label)) if field else ""
-        return f"{label}: {gettext('yes') if value else gettext('no')}"
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return choice_text(field, value) if field and field.choices else str(value)
+def _brief(field: Field, value: Any, currency: str) -> str:
+    """A value of a row; with the name of its field where it needs one."""
+    if field.name == "category":
+        return category_text(str(value))
+    if field.choices:
+        return choice_text(field, value)
+    text = str(value)
+    match field.kind:
+        case "boolean":
+            text = gettext("yes") if value else gettext("no")
+        case "list":
+            text = ", ".join(str(item) for item in value)
+        case "money":
+            text = f"{value} {currency}".rstrip()
+        case "date":
+            text = day(value)
+        case _ if field.name not in NUMBERS - {"url"} and _SPEAKS.search(text):
+            return text
+    return gettext("%(name)s: %(value)s", name=lower_first(gettext(field.label)), value=text)
 
 
 def initials(name: str) -> str:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from vrm.consent import policy
+from vrm.consent import policy, showing
 from vrm.consent.grants import DAY, GrantView
-from vrm.consent.purposes import PURPOSES
 from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
+from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.pages.inbox import count_messages
@@ -34,6 +33,7 @@ LIVE: Final = "live"
 class Leaving:
     """A row of a view: its name for the customer, and exactly what leaves of it."""
 
+    stream: str
     record_id: str
     title: str
     ordered: str
@@ -67,6 +67,8 @@ def company(grant_id: str) -> Page:
 def narrow(grant_id: str) -> Page:
     """Let them see less, from this moment; nothing here can widen."""
     form = request.form
+    if "start" in form:  # only another page of the rows
+        return _company_page(grant_id, form)
     days, period = form.get("days", ""), form.get("period", "")
     exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
     drop = frozenset(_scope(name) for name in form.getlist("drop"))
@@ -128,8 +130,7 @@ def ask_stop(grant_id: str) -> Page:
     """Say what stopping does, once, and ask whether they should delete what they have."""
     grant = desk().consent.grants.get(vault(), grant_id)
     if grant.state != LIVE:
-        session.notify("ended")
-        return _back(grant_id)
+        return _had_ended(grant)
     return render_template(
         "stop.html",
         grant=grant,
@@ -141,7 +142,8 @@ def ask_stop(grant_id: str) -> Page:
 @web.post("/companies/<grant_id>/stop")
 def stop(grant_id: str) -> Page:
     """Stop: the next reading is refused."""
-    desk().consent.grants.revoke(vault(), grant_id, erase=request.form.get("erase") == "yes")
+    if not desk().consent.grants.revoke(vault(), grant_id, erase=request.form.get("erase") == "yes"):
+        return _had_ended(desk().consent.grants.get(vault(), grant_id))
     session.notify("stopped")
     return _back(grant_id)
 
@@ -161,9 +163,9 @@ def stop_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the t
 
 
 @again.page_for("web.narrow")
-def narrow_again(form: again.Form, grant_id: str) -> Page:  # noqa: ARG001 - the templates ask for it
+def narrow_again(form: again.Form, grant_id: str) -> Page:
     """What she was about to take from them."""
-    return _company_page(grant_id)
+    return _company_page(grant_id, form)
 
 
 @again.page_for("web.answer_arrivals")
@@ -187,22 +189,33 @@ def _back(grant_id: str) -> Response:
     return redirect(url_for("web.company", grant_id=grant_id), 303)
 
 
-def _company_page(grant_id: str, *, wider: bool = False) -> str:
+def _had_ended(grant: GrantView) -> Response:
+    """Say so, and when; what was changed lives on as another permission, which she may want to stop."""
+    session.notify("replaced" if grant.state == "replaced" else "ended", grant.ended or grant.expires)
+    return _back(grant.id)
+
+
+def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool = False) -> str:
+    """`form`: which rows were ticked before she looked at others, and where those start."""
     grant = desk().consent.grants.get(vault(), grant_id)
-    start = request.args.get("start", "")
-    offset = int(start) if start.isdecimal() and len(start) < 8 else 0
-    rows = _rows(grant_id, offset) if grant.state == LIVE else []
+    leaving = _leaving(grant_id) if grant.state == LIVE else []
+    offset = _offset((form or request.args).get("start", ""), len(leaving))
+    rows = leaving[offset : offset + ROWS]
+    ticked = set(form.getlist("exclude")[: consenting.EXCLUDE_MOST]) if form else set()
+    elsewhere = leaving[:offset] + leaving[offset + ROWS :]
     told = desk().consent.outbox.told(grant_id)
     return render_template(
         "company.html",
         grant=grant,
-        purpose=PURPOSES.get(grant.purpose),
+        promised=consenting.promised(grant.agreement.parts),
         manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
         places=[place for place in grant.agreement.resources if place != policy.HERE],
-        rows=rows[:ROWS],
-        more=offset + ROWS if len(rows) > ROWS else None,
+        rows=rows,
+        ticked=ticked,
+        ticked_elsewhere=[row.record_id for row in elsewhere if row.record_id in ticked],
+        more=offset + ROWS if len(leaving) > offset + ROWS else None,
         before=max(0, offset - ROWS) if offset else None,
-        json_text=json.dumps([row.document for row in rows[:ROWS]], ensure_ascii=False, indent=1),
+        json_text=json.dumps([row.document for row in rows], ensure_ascii=False, indent=1),
         days=[days for days, _ in wording.DAYS if desk().clock.now() + days * DAY < grant.expires],
         periods=[period for period in consenting.periods(grant.agreement.parts) if period],
         history=desk().consent.grants.history(vault(), grant_id)[:HISTORY],
@@ -215,18 +228,33 @@ def _company_page(grant_id: str, *, wider: bool = False) -> str:
     )
 
 
+def _offset(start: str, rows: int) -> int:
+    """Where a page of the rows starts; at the first where there is none so far down."""
+    found = int(start) if start.isdecimal() and len(start) < 8 else 0
+    return found if found < rows else 0
+
+
 def _stricter(rule: str, grant: GrantView) -> bool:
     """Whether this rule for new purchases lets out less than the grant's."""
     buys = any(facet.startswith("purchases.") for facet in grant.facets)
     return buys and policy.FRESH.index(rule) > policy.FRESH.index(grant.reserve.fresh)
 
 
-def _rows(grant_id: str, offset: int) -> list[Leaving]:
-    """One page of what leaves now, and one row more if there is more."""
+def _leaving(grant_id: str) -> list[Leaving]:
+    """What leaves now, in the order in which she saw it when she agreed."""
+    names: dict[str, dict[str, tuple[str, str]]] = {}
     found = []
-    leaving = desk().consent.grants.leaving(vault(), grant_id)
-    for stream, record, document in islice(leaving, offset, offset + ROWS + 1):
-        kept = vault().records(source_of(stream)).get(record)
-        title = kept.get("item", {}).get("title") or kept.get("statement", {}).get("topic") or ""
-        found.append(Leaving(record, title, kept.get("order", {}).get("ordered", ""), document))
-    return found
+    for stream, record, document in desk().consent.grants.leaving(vault(), grant_id):
+        source = source_of(stream)
+        if source not in names:
+            names[source] = _names(source)
+        found.append(Leaving(stream, record, *names[source].get(record, ("", "")), document))
+    return showing.in_order(found)
+
+
+def _names(collection: str) -> dict[str, tuple[str, str]]:
+    """Record → title and day."""
+    facets = showing.NAMED_BY.intersection(facet.name for facet in CATALOG_BY_NAME[collection].facets)
+    if not facets:
+        return {}
+    return {record: showing.name_of(kept) for record, kept in vault().records(collection).scan(facets)}

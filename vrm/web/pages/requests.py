@@ -16,8 +16,9 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from vrm.consent.asking import StoredRequest
+from vrm.consent.grants import GrantView
 from vrm.consent.requests import Choices, Decision, PartView, Preview
-from vrm.consent.scopes import writes
+from vrm.consent.scopes import source_of, stream_of, writes
 from vrm.errors import (
     ConflictError,
     GrantNotFoundError,
@@ -71,7 +72,7 @@ def show_request(handle: str) -> Page:
     except GrantNotFoundError:
         return _astray(handle, stored)
     typed = again.choices_for(handle, vault())
-    choices = consenting.first_choices(stored) if typed is None else consenting.read_choices(typed, stored)
+    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _taken_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
         return _sensitive_page(handle, stored, sensitive, typed or request.form)
@@ -94,7 +95,7 @@ def decide_request(handle: str) -> Page:
 
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
-    choices = consenting.read_choices(request.form, stored)
+    choices = consenting.read_choices(request.form, stored, _taken_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
@@ -146,17 +147,16 @@ def _consent_page(
         number="" if wrong_number else request.form.get("number", "")[:20],
         wrong_number=wrong_number,
         choices=choices,
-        known=_known(stored.vendor.client_id),
+        known=bool(_dealings(stored.vendor.client_id)),
         books=consenting.categories(stored.parts) == {"books"},
         purchases=consenting.asks_for(stored.parts, "purchases"),
         asks_corrections=consenting.asks_for(stored.parts, "answers"),
         periods=consenting.offered(stored),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
+        taken_out_before=_taken_out(stored),
         taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
-        kept=[
-            (reason, preview.withheld[reason]) for reason in wording.WITHHELD if preview.withheld.get(reason)
-        ],
+        kept=[(why, preview.withheld[why]) for why in wording.WITHHELD if why in preview.withheld],
         shared=_subjects(part for part in preview.parts if part.ticked and not writes(part.part)),
         put_in=_subjects(part for part in preview.parts if part.ticked and writes(part.part)),
         reads=any(not writes(part) for part in stored.parts),
@@ -220,9 +220,16 @@ def _taken(stored: StoredRequest, choices: Choices) -> list[dict[str, Any]]:
     ]
 
 
-def _known(client_id: str) -> bool:
-    """Whether she ever shared something with this company."""
-    return any(grant.client_id == client_id for grant in desk().consent.grants.listing(vault()))
+def _dealings(client_id: str) -> list[GrantView]:
+    """What she ever agreed to with this company."""
+    return [grant for grant in desk().consent.grants.listing(vault()) if grant.client_id == client_id]
+
+
+def _taken_out(stored: StoredRequest) -> frozenset[str]:
+    """What she once took out of what this company sees, among that which it asks for now."""
+    before = {record for grant in _dealings(stored.vendor.client_id) for record in grant.reserve.exclude}
+    asked = {source_of(stream_of(part["datatypes"][0])) for part in stored.parts if not writes(part)}
+    return frozenset(record for name in asked if before for record in vault().records(name).ids()) & before
 
 
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:

@@ -1,12 +1,16 @@
 """Sorting: one question at a time, by destination, then theme, then line; few decisions for many things.
 
 A suggestion is shown with its reason and never taken for the customer's word. An answer sorts only what
-is unsorted, and the last answer can be taken back. Which group is asked about travels in the posted form,
-never in an address.
+is unsorted, and the last answer can be taken back, however many things it sorted: the page names its place in
+the vault's journal. Which group is asked about travels in the posted form, never in an address.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,9 +30,11 @@ Documents = dict[str, dict[str, dict[str, Any]]]
 
 LINES: Final = 20  # asked about on one page
 LATER_MOST: Final = 200
-UNDO_MOST: Final = 5_000  # ids that the page holds out for taking an answer back
 EVERYTHING: Final = "everything"
-_TASTE: Final[dict[str, dict[str, bool]]] = {"unsaid": {}, "yes": {"use_for_taste": True}}
+_ANSWER: Final = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([\w=-]*)", re.ASCII)
+_TASTE: Final[dict[str, dict[str, bool]]] = {"u": {}, "y": {"use_for_taste": True}}
+_SAME: Final = "-"
+_MARKS_MOST: Final = 1_000_000  # things in one answer
 
 
 @dataclass(slots=True)
@@ -62,8 +68,8 @@ def answer() -> str:
     """Take an answer, or go nearer or further, and ask the next question."""
     asked, form, held = Asked.from_form(request.form), request.form, _Held()
     if "undo" in form:
-        held.take_back(form.getlist("changed"), form.get("undo", ""))
-        return _question(held, asked, said="undone")
+        undone = held.take_back(form.get("changed", ""), form.get("undo", ""))
+        return _question(held, asked, said="undone" if undone else "unchanged")
     if "near" in form:
         asked.level = form["near"] if form["near"] in {"places", "themes", "lines"} else "places"
         return _question(held, asked)
@@ -94,6 +100,8 @@ class _Held:
         self.records = vault().records("purchases")
         self.documents: Documents = {}
         self.revisions: dict[str, int] = {}
+        self.place = 0, 0  # in the journal: where what was stored last begins and ends
+        self.answered = ""
         for record, revision, body in self.records.stored():
             self.documents[record] = self.records.unseal(record, revision, body)
             self.revisions[record] = revision
@@ -114,11 +122,14 @@ class _Held:
         return ()
 
     def sort(self, ids: Iterable[str], whom: str, use_for_taste: bool | None) -> list[str]:
-        """Sort what is unsorted among `ids`; what changed, as `take_back` wants it."""
+        """Sort what is unsorted among `ids`; the ones that changed. `answered` is then for `take_back`."""
         pairs = [(record, self.documents[record]) for record in ids if record in self.documents]
         before = {record: document["context"].get("use_for_taste") for record, document in pairs}
         stored = self._store(dict(sorting.answer(pairs, whom, use_for_taste)))
-        return [record + _replaced(before[record], use_for_taste) for record in stored]
+        marks = "".join(_replaced(before[record], use_for_taste) for record in stored)
+        packed = base64.urlsafe_b64encode(zlib.compress(marks.encode())).decode()
+        self.answered = ".".join([*map(str, self.place), packed])
+        return stored
 
     def sort_lines(self, posted: Iterable[tuple[str, str]]) -> list[str]:
         """Sort single lines: `for.<id>` and `taste.<id>`, each an answer without the other.
@@ -143,13 +154,14 @@ class _Held:
         """How many of these have no answer still."""
         return sum(not sorting.for_whom(self.documents[record]) for record in ids)
 
-    def take_back(self, answered: Iterable[str], whom: str) -> None:
-        """Make those unsorted again that still have the answer `whom`.
+    def take_back(self, answered: str, whom: str) -> list[str]:
+        """Make those unsorted again that still have the answer `whom`; which these were.
 
         What they said of taste before that answer is said again; what the answer did not touch stays.
         """
         changed: Documents = {}
-        for record, _, before in (one.partition(".") for one in answered):
+        since, until, marks = _read(answered)
+        for record, before in zip(self.records.changed(since, until), marks, strict=False):
             document = self.documents.get(record)
             if document and document["context"].get("for") == whom:
                 rest = {name: value for name, value in document["context"].items() if name != "for"}
@@ -157,24 +169,28 @@ class _Held:
                     del rest["use_for_taste"]
                     rest |= _TASTE[before]
                 changed[record] = {**document, "context": rest}
-        self._store(changed)
+        return self._store(changed)
 
     def _store(self, changed: Documents) -> list[str]:
         if not changed:
             return []
-        expected = {record: self.revisions[record] for record in changed}
         try:
-            self.records.apply(dict(changed), expected=expected)
+            self._apply(changed)
         except ConflictError:  # another window was faster with one of them: what it said stays
             changed = self._unchanged_since(changed)
             if changed:
-                self.records.apply(
-                    dict(changed), expected={record: self.revisions[record] for record in changed}
-                )
+                self._apply(changed)
         self.documents.update(changed)
         for record in changed:
             self.revisions[record] += 1
         return list(changed)
+
+    def _apply(self, changed: Documents) -> None:
+        expected = {record: self.revisions[record] for record in changed}
+        with self.records.transaction():  # so that between the two places stands nothing else
+            before = vault().position()
+            self.records.apply(dict(changed), expected=expected)
+            self.place = before, vault().position()
 
     def _unchanged_since(self, changed: Documents) -> Documents:
         now = {record: revision for record, revision, _ in self.records.stored()}
@@ -196,8 +212,20 @@ def _of_taste(document: dict[str, dict[str, Any]], ticked: bool, before: bool) -
 def _replaced(before: bool | None, use_for_taste: bool | None) -> str:
     """What an answer put another word about taste in place of, as the form to take it back carries it."""
     if use_for_taste is None or before is use_for_taste:
-        return ""
-    return ".unsaid" if before is None else ".yes"
+        return _SAME
+    return "u" if before is None else "y"
+
+
+def _read(answered: str) -> tuple[int, int, str]:
+    """Where an answer stands in the journal, and for each thing that it sorted what it replaced."""
+    found = _ANSWER.fullmatch(answered)
+    if found is None:
+        raise BadRequest
+    try:
+        marks = zlib.decompressobj().decompress(base64.urlsafe_b64decode(found[3]), _MARKS_MOST)
+    except (binascii.Error, zlib.error):
+        raise BadRequest from None
+    return int(found[1]), int(found[2]), marks.decode("ascii", "replace")
 
 
 def _question(
@@ -228,7 +256,7 @@ def _question(
         lines=_lines(held, place, asked) if asked.level == "lines" and place else [],
         done=done,
         left=left,
-        changed=(changed or [])[:UNDO_MOST] if whom and len(changed or []) <= UNDO_MOST else [],
+        answered=held.answered if changed else "",
         count=len(changed or []) - noted,
         noted=noted,
         whom=whom,

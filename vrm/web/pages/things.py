@@ -1,17 +1,19 @@
 """Purchases: find them, page through them.
 
-A search is posted, so that what somebody looks for stands in no address, history or log.
+A search is posted, so that what somebody looks for stands in no address, history or log; the list that it
+finds has an address of its own (`vrm.web.searches`), to which the browser's Back leads.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any, Final
 
-from flask import render_template, request
+from flask import redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
 
-from vrm.web import forms
+from vrm.web import forms, searches
 from vrm.web.desk import readable, web
 
 PAGE: Final = 50  # purchases on a page
@@ -74,17 +76,26 @@ class Menus:
             self.unsorted += 1
 
 
-@web.route("/things", methods=["GET", "POST"])
+@web.get("/things")
 def things() -> str:
-    """The purchases, newest first; posted: those that are wanted."""
-    posted = request.form if request.method == "POST" else {}
-    wanted = Wanted(
-        words=forms.one_line(posted.get("words", "")),
-        category=forms.one_line(posted.get("category", "")),
-        for_whom=forms.one_line(posted.get("for_whom", "")),
-        seller=forms.one_line(posted.get("seller", "")),
-        year=forms.one_line(posted.get("year", "")),
-    )
+    """The purchases, newest first; of a search, those that are wanted."""
+    wanted = Wanted(*searches.find(request.args.get("search", "")))
+    return _listed(wanted, request.args.get("page", ""))
+
+
+@web.post("/things")
+def search() -> Response | str:
+    """Keep what is wanted, and go to the list of it."""
+    wanted = Wanted(*(forms.one_line(request.form.get(field.name, "")) for field in fields(Wanted)))
+    page = request.form.get("page", "")
+    name = searches.keep(astuple(wanted)) if wanted.anything else ""
+    if wanted.anything and not name:
+        return _listed(wanted, page)
+    at = page if _is_number(page) else None
+    return redirect(url_for("web.things", search=name or None, page=at), 303)
+
+
+def _listed(wanted: Wanted, at: str) -> str:
     menus = Menus(Counter(), Counter(), Counter())
     found, total = [], 0
     for record, document in readable("purchases", () if wanted.words else LISTED):
@@ -93,7 +104,7 @@ def things() -> str:
         if wanted.fits(document):
             found.append((document["order"].get("ordered", ""), record, document))
     found.sort(key=lambda entry: (entry[0], entry[1]), reverse=True)
-    page = page_number(posted.get("page") or request.args.get("page", ""), len(found), PAGE)
+    page = page_number(at, len(found), PAGE)
     return render_template(
         "things.html",
         rows=found[(page - 1) * PAGE : page * PAGE],
@@ -110,4 +121,8 @@ def things() -> str:
 def page_number(text: str, count: int, size: int) -> int:
     """A page that exists, whatever was asked for."""
     last = max(1, -(-count // size))
-    return min(max(1, int(text)), last) if text.isdecimal() and len(text) < 8 else 1
+    return min(max(1, int(text)), last) if _is_number(text) else 1
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 8

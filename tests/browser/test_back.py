@@ -1,0 +1,35 @@
+"""Back, in a real browser: it leads to the list that a search found, and after the log-out nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.browser.test_pages import PHONE, Place, Walk, bring_in, create, place, walk
+
+__all__ = ["place", "walk"]  # the fixtures
+
+
+def test_back_from_a_found_thing_leads_to_the_list_and_after_the_log_out_to_nothing_of_hers(
+    walk: Callable[..., Walk], place: Place, tmp_path: Path
+) -> None:
+    alice = walk(PHONE)
+    create(alice, place)
+    bring_in(alice, place, tmp_path)
+    alice.go(f"{place.vault}/things")
+    alice.page.fill("#words", "hobbit")
+    alice.press("form[role=search] button")
+    assert "1 found" in alice.page.inner_text("main")
+    assert "hobbit" not in alice.page.url
+    alice.press("text=The Hobbit")
+    assert alice.page.inner_text("h1") == "The Hobbit"
+    alice.page.go_back()
+    assert "1 found" in alice.page.inner_text("main")
+    assert alice.page.input_value("#words") == "hobbit"
+    alice.look()
+    alice.go(f"{place.vault}/me")
+    alice.press("form[action$='/logout'] button")
+    for _ in range(2):
+        alice.page.go_back()
+        assert alice.page.url == f"{place.vault}/login"
+        assert "obbit" not in alice.page.content()
