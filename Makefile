@@ -21,7 +21,7 @@ types: ## mypy --strict
 layers: ## import-linter: who may import whom
 	@scripts/layers
 
-fast: ## the unit tests only
+fast: ## the everyday tests: all but browsers, faults, older versions and judges from outside
 	@scripts/fast
 
 demo: ## the one story over real HTTP, then vault on 8600 and bookshop on 8601 (FILE=your export, ONCE=1 to end after the story)
