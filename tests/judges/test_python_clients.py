@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -90,7 +91,8 @@ class TestRequestsOAuthlib:
 
 class TestHttpxOAuth:
     def test_it_goes_all_the_way(self, town: Town) -> None:
-        asyncio.run(self.whole(town))
+        with ThreadPoolExecutor(1) as own:  # a browser's tests, run before, leave a loop in this thread
+            own.submit(lambda: asyncio.run(self.whole(town))).result()
 
     async def whole(self, town: Town) -> None:
         given = confidential(town)
