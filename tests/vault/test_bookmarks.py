@@ -12,8 +12,8 @@ from vrm.vault.vault import Vault
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bookmarks after three changes, in parts of two, drawn anew above eight."""
-    for name, value in (("_FAR", 3), ("_FEW", 2), ("_MANY", 8)):
+    """Bookmarks after three changes, in parts of two, drawn anew above what chance brings together."""
+    for name, value in (("_FAR", 3), ("_FEW", 2), ("_MANY", 16)):
         monkeypatch.setattr(bookmarks, name, value)
 
 
