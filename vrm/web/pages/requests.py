@@ -15,6 +15,7 @@ from flask import g, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
+from vrm.consent import showing
 from vrm.consent.asking import StoredRequest
 from vrm.consent.grants import GrantView
 from vrm.consent.requests import Choices, Decision, PartView, Preview
@@ -26,6 +27,7 @@ from vrm.errors import (
     RequestNotFoundError,
     ValidationError,
 )
+from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, amending, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
@@ -233,15 +235,13 @@ def _taken_out(stored: StoredRequest) -> frozenset[str]:
 
 
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
-    """What was taken out, by name, so that it can be put back."""
-    found = []
-    purchases, preferences = vault().records("purchases"), vault().records("preferences")
-    for record in sorted(records)[:ROWS_MOST]:
-        if purchases.contains(record):
-            found.append((record, str(purchases.get(record)["item"].get("title", ""))))
-        elif preferences.contains(record):
-            found.append((record, str(preferences.get(record)["statement"].get("topic", ""))))
-    return found
+    """What was taken out, each by a name, so that it can be put back; what the form left out would leave."""
+    collections = [vault().records(name) for name in CATALOG_BY_NAME]
+    return [
+        (record, wording.title_text(showing.name_of(document)[0], document))
+        for record in sorted(records)[:ROWS_MOST]
+        for document in [held.get(record) for held in collections if held.contains(record)]
+    ]
 
 
 def _answer_titles() -> dict[tuple[str, str], str]:
