@@ -409,6 +409,11 @@ _FIELDS: Final = {
     for facet in collection.facets
     for field in facet.fields
 }
+_ANSWERED: Final = {  # what an answer tells of a purchase
+    ("corrections", "order"): _FIELDS["order", "order_number"],
+    ("corrections", "item"): _FIELDS["item", "asin"],
+    ("corrections", "use_for_taste"): _FIELDS["context", "use_for_taste"],
+}
 _SPEAKS: Final = re.compile(r"[^\W\d_].*[^\W\d_].*[^\W\d_]", re.DOTALL)  # at least three letters
 
 
@@ -425,7 +430,7 @@ def rest_text(document: Mapping[str, Any]) -> str:
             continue
         amounts = any((field := _FIELDS.get((facet, name))) and field.kind == "money" for name in values)
         for name, value in values.items():
-            field = _FIELDS.get((facet, name))
+            field = _FIELDS.get((facet, name)) or _ANSWERED.get((facet, name))
             if name in SAID_ELSEWHERE or value in (None, "", []) or (field and field.by == "vault"):
                 continue
             if name == "currency" and amounts:  # it stands behind each of them
