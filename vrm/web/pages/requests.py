@@ -74,7 +74,7 @@ def show_request(handle: str) -> Page:
     except GrantNotFoundError:
         return _astray(handle, stored)
     typed = again.choices_for(handle, vault())
-    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _taken_out(stored))
+    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _stays_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
         return _sensitive_page(handle, stored, sensitive, typed or request.form)
@@ -97,7 +97,7 @@ def decide_request(handle: str) -> Page:
 
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
-    choices = consenting.read_choices(request.form, stored, _taken_out(stored))
+    choices = consenting.read_choices(request.form, stored, _stays_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
@@ -232,6 +232,13 @@ def _taken_out(stored: StoredRequest) -> frozenset[str]:
     before = {record for grant in _dealings(stored.vendor.client_id) for record in grant.reserve.exclude}
     asked = {source_of(stream_of(part["datatypes"][0])) for part in stored.parts if not writes(part)}
     return frozenset(record for name in asked if before for record in vault().records(name).ids()) & before
+
+
+def _stays_out(stored: StoredRequest) -> frozenset[str]:
+    """Of that, what this company does not see today by the grant that it wants to change."""
+    earlier = stored.earlier
+    today = () if earlier is None else desk().consent.grants.leaving(vault(), earlier.grant_id)
+    return _taken_out(stored).difference(record for _, record, _ in today)
 
 
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
