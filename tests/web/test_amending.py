@@ -81,6 +81,22 @@ def test_what_she_chose_before_stands_chosen(
         assert form.value("days") == "30"
 
 
+def test_what_she_took_out_of_another_grant_stays_out_unless_they_see_it_today(
+    alice: Customer, ask: Ask, live: GrantView, books: list[str], consent: Consent, opened: Vault
+) -> None:
+    consent.grants.narrow(opened, live.id, exclude=frozenset({books[1]}))
+    decide(alice, ask(part("preferences.statement")))
+    (other,) = [grant for grant in consent.grants.listing(opened) if grant.id != live.id]
+    page, handle = asked(alice, ask, other, "merge", ITEM)
+    assert set(page.form(handle).values("exclude")) == {books[0], books[1]}
+    hers = {"tick": [("for_whom", "self")], "untick": [("exclude", books[1])]}
+    page = alice.submit(page.form(handle), LOOK, **hers)
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    handle = ask(PRICE, action="merge", grant_id=other.id)
+    page = alice.get(f"/requests/{handle}")
+    assert page.form(handle).values("exclude") == [books[0]], "the other one she has put in again"
+
+
 def test_an_extra_that_she_had_taken_stands_ticked_and_a_new_one_does_not(
     alice: Customer, books: list[str], ask: Ask, consent: Consent, opened: Vault
 ) -> None:

@@ -8,7 +8,7 @@ from flask import Flask
 
 from tests.conftest import SettableClock
 from tests.web.actors import Customer, Page
-from tests.web.conftest import Ask, part, purchase
+from tests.web.conftest import CALLBACK, RECOMMEND, Ask, part, purchase
 from vrm.consent import disclosures
 from vrm.consent.grants import GrantView
 from vrm.consent.service import Consent
@@ -129,6 +129,24 @@ def test_ticks_go_along_to_the_next_page_of_rows_and_back(
     (grant,) = consent.grants.listing(opened)
     left = shared_titles(consent, opened, grant)
     assert left == {"Book 1", "Book 2", "Book 4", "Book 5", "Book 6", "Book 7"}
+
+
+def test_a_purchase_that_leaves_twice_can_be_unticked_where_it_was_ticked(
+    alice: Customer, opened: Vault, ask: Ask, consent: Consent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, _ = consent.vendors.add("Big Shop", [CALLBACK], purpose=RECOMMEND, sells_as=["amazon.com"])
+    bought = purchase("Emma", "self", context={"for": "self", "use_for_taste": False})
+    record = opened.records("purchases").put(bought)
+    handle = ask(part("purchases.item"), part("answers.corrections"), vendor=shop)
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    monkeypatch.setattr(companies, "ROWS", 1)
+    form = alice.get(f"/companies/{grant.id}").form("/narrow")
+    form = alice.submit(form, ("start", "1"), tick=[("exclude", record)]).form("/narrow")
+    assert form.values("exclude") == [record], "the other row of it is ticked, and nothing goes along"
+    form = alice.submit(form, ("start", "0"), untick=[("exclude", record)]).form("/narrow")
+    assert form.values("exclude") == []
 
 
 def test_looking_at_another_page_of_rows_changes_nothing(

@@ -226,6 +226,22 @@ def test_what_she_took_out_before_stays_out_behind_the_page_for_delicate_things(
     assert page.form(handle).values("exclude") == [shelf["Piranesi"]]
 
 
+def test_what_she_took_out_of_what_she_says_of_herself_stays_out_when_she_agrees(
+    alice: Customer, ask: Ask, opened: Vault, consent: Consent
+) -> None:
+    diet = opened.records("profile").put({"diet": {"allergies": ["peanuts"]}})
+    for taken_out in ([("exclude", diet)], []):  # the second time they ask, it is out already
+        handle = ask(part("profile.diet"))
+        page = alice.submit(alice.get(f"/requests/{handle}").form(handle), ("aware", "yes"))
+        page = alice.submit(page.form(handle), LOOK, tick=taken_out)
+        assert "peanuts" not in page.text
+        assert page.form(handle).values("exclude") == [diet]
+        assert "Taken out by you" in page.text
+        alice.submit(page.form(handle), APPROVE, follow=False)
+    first, second = consent.grants.listing(opened)
+    assert not [*consent.grants.leaving(opened, first.id), *consent.grants.leaving(opened, second.id)]
+
+
 def test_wider_choices_are_shown_before_they_are_shared(
     alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
 ) -> None:

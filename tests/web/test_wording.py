@@ -34,6 +34,10 @@ LINES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"diet": {"kinds": ["halal"], "allergies": ["nuts", "milk"]}}, "I eat: halal · allergies: nuts, milk"),
     ({"demographics": {"birth_year": 1980}}, "year of birth: 1980"),
+    (
+        {"corrections": {"order": "11-2", "item": "B01", "use_for_taste": False}},
+        "order number: 11-2 · seller's item number: B01 · says something about my taste: no",
+    ),
     ({"order": {"of another catalog": "x", "seller": ""}, "no facet": "y"}, "x"),
 ]
 

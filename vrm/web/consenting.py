@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -34,12 +34,13 @@ def first_choices(stored: StoredRequest, taken_out: frozenset[str] = frozenset()
     """What is chosen before the customer chose: the least. Optional parts off, only her own things.
 
     `taken_out`: what she took out for this company before stays out. Where a grant is to be changed, what
-    she chose for that one.
+    she chose for that one, too.
     """
     if stored.earlier is not None:
         period = longest_period(stored.earlier.agreement.parts)
         period = period if period in offered(stored) else ""
-        return amending.earlier_choices(stored, stored.earlier, period)
+        before = amending.earlier_choices(stored, stored.earlier, period)
+        return replace(before, exclude=before.exclude | taken_out)
     return Choices(days=DAYS_USUAL, sellers=tuple(stored.vendor.sells_as), exclude=taken_out)
 
 

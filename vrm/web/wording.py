@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from vrm.clock import today
 from vrm.consent import policy
 from vrm.consent.disclosures import Entry
 from vrm.consent.scopes import WRITES, is_reading, subject_of
+from vrm.consent.showing import NAMED_BY
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM, N_, Field
 from vrm.vault.importers.categories import LABELS
 from vrm.web import session
@@ -389,11 +390,15 @@ def thing_title(document: Mapping[str, Any]) -> str:
 
 
 def row_title(row: Any) -> str:
-    """What a row that leaves is called; the profile's has no title of its own."""
-    if row.title:
-        return str(row.title)
-    named = {"item", "order", "statement"} & set(row.document)
-    return gettext("(no title)") if named else gettext("About you")
+    """What a row that leaves is called."""
+    return title_text(row.title, row.document)
+
+
+def title_text(title: str, facets: Collection[str]) -> str:
+    """What a record of these facets is called; the profile's has no title of its own."""
+    if title:
+        return title
+    return gettext("About you") if NAMED_BY.isdisjoint(facets) else gettext("(no title)")
 
 
 NUMBERS: Final = {"isbn", "asin", "gtin", "url", "order_number"}  # last: they tell a person least
@@ -403,6 +408,11 @@ _FIELDS: Final = {
     for collection in CATALOG_BY_NAME.values()
     for facet in collection.facets
     for field in facet.fields
+}
+_ANSWERED: Final = {  # what an answer tells of a purchase
+    ("corrections", "order"): _FIELDS["order", "order_number"],
+    ("corrections", "item"): _FIELDS["item", "asin"],
+    ("corrections", "use_for_taste"): _FIELDS["context", "use_for_taste"],
 }
 _SPEAKS: Final = re.compile(r"[^\W\d_].*[^\W\d_].*[^\W\d_]", re.DOTALL)  # at least three letters
 
@@ -420,7 +430,7 @@ def rest_text(document: Mapping[str, Any]) -> str:
             continue
         amounts = any((field := _FIELDS.get((facet, name))) and field.kind == "money" for name in values)
         for name, value in values.items():
-            field = _FIELDS.get((facet, name))
+            field = _FIELDS.get((facet, name)) or _ANSWERED.get((facet, name))
             if name in SAID_ELSEWHERE or value in (None, "", []) or (field and field.by == "vault"):
                 continue
             if name == "currency" and amounts:  # it stands behind each of them

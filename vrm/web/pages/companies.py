@@ -202,7 +202,7 @@ def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool 
     offset = _offset((form or request.args).get("start", ""), len(leaving))
     rows = leaving[offset : offset + ROWS]
     ticked = set(form.getlist("exclude")[: consenting.EXCLUDE_MOST]) if form else set()
-    elsewhere = leaving[:offset] + leaving[offset + ROWS :]
+    elsewhere = {row.record_id for row in leaving} - {row.record_id for row in rows}
     told = desk().consent.outbox.told(grant_id)
     return render_template(
         "company.html",
@@ -212,7 +212,7 @@ def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool 
         places=[place for place in grant.agreement.resources if place != policy.HERE],
         rows=rows,
         ticked=ticked,
-        ticked_elsewhere=[row.record_id for row in elsewhere if row.record_id in ticked],
+        ticked_elsewhere=sorted(ticked & elsewhere),
         more=offset + ROWS if len(leaving) > offset + ROWS else None,
         before=max(0, offset - ROWS) if offset else None,
         json_text=json.dumps([row.document for row in rows], ensure_ascii=False, indent=1),

@@ -15,6 +15,7 @@ from flask import g, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
+from vrm.consent import showing
 from vrm.consent.asking import StoredRequest
 from vrm.consent.grants import GrantView
 from vrm.consent.requests import Choices, Decision, PartView, Preview
@@ -26,6 +27,7 @@ from vrm.errors import (
     RequestNotFoundError,
     ValidationError,
 )
+from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, amending, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
@@ -72,7 +74,7 @@ def show_request(handle: str) -> Page:
     except GrantNotFoundError:
         return _astray(handle, stored)
     typed = again.choices_for(handle, vault())
-    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _taken_out(stored))
+    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _stays_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
         return _sensitive_page(handle, stored, sensitive, typed or request.form)
@@ -95,7 +97,7 @@ def decide_request(handle: str) -> Page:
 
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
-    choices = consenting.read_choices(request.form, stored, _taken_out(stored))
+    choices = consenting.read_choices(request.form, stored, _stays_out(stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
@@ -232,16 +234,21 @@ def _taken_out(stored: StoredRequest) -> frozenset[str]:
     return frozenset(record for name in asked if before for record in vault().records(name).ids()) & before
 
 
+def _stays_out(stored: StoredRequest) -> frozenset[str]:
+    """Of that, what this company does not see today by the grant that it wants to change."""
+    earlier = stored.earlier
+    today = () if earlier is None else desk().consent.grants.leaving(vault(), earlier.grant_id)
+    return _taken_out(stored).difference(record for _, record, _ in today)
+
+
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
-    """What was taken out, by name, so that it can be put back."""
-    found = []
-    purchases, preferences = vault().records("purchases"), vault().records("preferences")
-    for record in sorted(records)[:ROWS_MOST]:
-        if purchases.contains(record):
-            found.append((record, str(purchases.get(record)["item"].get("title", ""))))
-        elif preferences.contains(record):
-            found.append((record, str(preferences.get(record)["statement"].get("topic", ""))))
-    return found
+    """What was taken out, each by a name, so that it can be put back; what the form left out would leave."""
+    collections = [vault().records(name) for name in CATALOG_BY_NAME]
+    return [
+        (record, wording.title_text(showing.name_of(document)[0], document))
+        for record in sorted(records)[:ROWS_MOST]
+        for document in [held.get(record) for held in collections if held.contains(record)]
+    ]
 
 
 def _answer_titles() -> dict[tuple[str, str], str]:
