@@ -326,6 +326,17 @@ def test_hostile_choices_are_read_as_the_narrow_ones(
     assert form.values("optional") == []
 
 
+def test_however_much_is_taken_out_all_of_it_stays_out(
+    alice: Customer, ask: Ask, shelf: dict[str, str]
+) -> None:
+    handle = ask()
+    token = alice.get(f"/requests/{handle}").form(handle).value("csrf_token")
+    chosen = [("csrf_token", token), ("days", "30"), ("for_whom", "self"), ("decision", "look")]
+    many = [("exclude", str(number)) for number in range(20_000)]
+    page = alice.post(f"/requests/{handle}", [*chosen, *many, ("exclude", shelf["Piranesi"])])
+    assert shelf["Piranesi"] in page.form(handle).values("exclude")
+
+
 @pytest.mark.parametrize("days", ["0", "-1", "1e9", "", "9" * 400, "٣"])
 def test_days_that_are_none_never_fail(alice: Customer, ask: Ask, shelf: object, days: str) -> None:
     handle = ask()

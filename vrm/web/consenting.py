@@ -27,7 +27,6 @@ PERIODS: Final = ("P1Y", "P2Y", "P5Y")
 DAYS_MOST: Final = 365
 DAYS_USUAL: Final = 90
 SEEN_MOST: Final = 500  # rows that a form remembers, to say what changed
-EXCLUDE_MOST: Final = 20_000
 
 
 def first_choices(stored: StoredRequest, taken_out: frozenset[str] = frozenset()) -> Choices:
@@ -55,10 +54,10 @@ def read_choices(
         optional=frozenset(form.getlist("optional")),
         for_whom=frozenset(form.getlist("for_whom")) & {value for value, _ in FOR_WHOM},
         unsorted=form.get("unsorted") == "share",
-        exclude=frozenset(form.getlist("exclude")[:EXCLUDE_MOST]),
+        exclude=frozenset(form.getlist("exclude")),
         period=period if period in PERIODS else "",
         days=min(max(1, int(days)), DAYS_MOST) if days.isdecimal() and len(days) < 6 else 1,
-        sellers=tuple(form.getlist("sellers")[:EXCLUDE_MOST]),
+        sellers=tuple(form.getlist("sellers")),
         fresh=policy.LATER if form.get("fresh") == policy.LATER else policy.ASK,
     )
 

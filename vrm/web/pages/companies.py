@@ -70,7 +70,7 @@ def narrow(grant_id: str) -> Page:
     if "start" in form:  # only another page of the rows
         return _company_page(grant_id, form)
     days, period = form.get("days", ""), form.get("period", "")
-    exclude = frozenset(form.getlist("exclude")[: consenting.EXCLUDE_MOST])
+    exclude = frozenset(form.getlist("exclude"))
     drop = frozenset(_scope(name) for name in form.getlist("drop"))
     fresh = form.get("fresh") or None
     if not (exclude or drop or days or period or fresh):
@@ -113,7 +113,7 @@ def arrivals(grant_id: str) -> Page:
 @web.post("/companies/<grant_id>/new")
 def answer_arrivals(grant_id: str) -> Page:
     """Share the ticked ones now, or keep them back for good."""
-    ticked = frozenset(request.form.getlist("record")[: consenting.EXCLUDE_MOST])
+    ticked = frozenset(request.form.getlist("record"))
     if not ticked:
         session.notify("unchanged")
     elif request.form.get("answer") == "share":
@@ -201,7 +201,7 @@ def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool 
     leaving = _leaving(grant_id) if grant.state == LIVE else []
     offset = _offset((form or request.args).get("start", ""), len(leaving))
     rows = leaving[offset : offset + ROWS]
-    ticked = set(form.getlist("exclude")[: consenting.EXCLUDE_MOST]) if form else set()
+    ticked = set(form.getlist("exclude")) if form else set()
     elsewhere = {row.record_id for row in leaving} - {row.record_id for row in rows}
     told = desk().consent.outbox.told(grant_id)
     return render_template(
