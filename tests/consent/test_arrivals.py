@@ -126,6 +126,29 @@ def test_what_she_does_in_another_window_while_she_logs_in_counts(
     assert in_step(customer)
 
 
+@pytest.mark.parametrize("rule", [policy.ASK, policy.LATER])
+def test_one_that_was_altered_keeps_no_other_from_its_day(
+    customer: Customer,
+    vendor: Vendor,
+    books: list[str],
+    clock: SettableClock,
+    engine: SqliteEngine,
+    rule: str,
+) -> None:
+    tokens = vendor.connect(customer, fresh=rule)
+    altered = customer.buy("Middlemarch")
+    customer.buy("Villette")
+    with engine.write() as transaction:
+        transaction.execute("UPDATE records SET body = ? WHERE record = ?", (b"nonsense", altered))
+    assert waiting(customer) == {tokens.grant_id: ["Villette"]}
+    clock.forward(14 * DAY)
+    unlock(customer)
+    let_in = [*OLD, "Villette"] if rule == policy.LATER else OLD
+    assert vendor.titles(vendor.refresh(tokens.refresh_token).access_token) == let_in
+    admitted = customer.consent.arrivals.admit(customer.vault, tokens.grant_id, frozenset({altered}))
+    assert admitted == 0
+
+
 def test_an_unsorted_or_given_purchase_does_not_even_wait(
     customer: Customer, vendor: Vendor, books: list[str], clock: SettableClock
 ) -> None:

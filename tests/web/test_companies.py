@@ -382,6 +382,23 @@ def test_an_altered_record_opens_nothing_and_says_whom_to_ask(
     assert "vrm check" in page.text
 
 
+def test_an_altered_record_keeps_no_list_from_being_shown(
+    alice: Customer, shelf: dict[str, str], sharing: Sharing, opened: Vault, engine: SqliteEngine
+) -> None:
+    grant = sharing()
+    disliked, _ = (
+        opened.records("preferences").put({"statement": {"topic": topic}}) for topic in ("perfume", "tea")
+    )
+    with engine.write() as transaction:
+        transaction.execute(
+            "UPDATE records SET body = zeroblob(length(body)) WHERE record IN (?, ?)",
+            (shelf["Piranesi"], disliked),
+        )
+    for path in ("/things", f"/companies/{grant.id}", f"/companies/{grant.id}/new", "/preferences"):
+        assert alice.get(path).status == 200
+    assert "tea" in alice.get("/preferences").text
+
+
 def test_the_log_comes_in_pages(
     alice: Customer, sharing: Sharing, consent: Consent, opened: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,11 @@ from vrm.clock import Clock, today
 from vrm.consent import policy
 from vrm.consent.grants import Grants, arrived_since, stamped
 from vrm.consent.views import OpenGrant, Views
-from vrm.errors import GrantNotFoundError
+from vrm.errors import GrantNotFoundError, TamperedError
 from vrm.vault.catalog import STAMPED
 from vrm.vault.changes import Change
 from vrm.vault.engine import Engine
+from vrm.vault.records import Records
 from vrm.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Arrivals:
         with self._engine.write(of=vault.id) as transaction:
             for grant in self._views.keep(transaction, vault.keyring):
                 there = [record for record in ripe.get(grant.grant_id, ()) if records.contains(record)]
-                changes = [Change(STAMPED, record, records.get(record)) for record in there]
+                changes = [Change(STAMPED, *one) for one in _intact(records, there)]
                 self._views.apply(transaction, vault.keyring, grant, changes)
 
     def _ripe(self, grant: OpenGrant, arrived: Iterable[tuple[str, int]]) -> list[str]:
@@ -109,10 +110,20 @@ class Arrivals:
     def _of(self, vault: Vault, grant: OpenGrant, arrived: Iterable[tuple[str, int]]) -> Iterator[Waiting]:
         day, records = today(self._clock), vault.records(STAMPED)
         now = replace(grant.reserve, fresh=policy.AT_ONCE)
-        for record, moment in arrived:
-            document = records.get(record)
+        since = dict(arrived)
+        for record, document in _intact(records, since):
             if policy.decide(STAMPED, record, document, grant.agreement, grant.reserve, day).scopes:
                 continue
             if policy.decide(STAMPED, record, document, grant.agreement, now, day).scopes:
                 later = grant.reserve.fresh == policy.LATER
-                yield Waiting(record, document, policy.leaves_on(moment).isoformat() if later else "")
+                yield Waiting(record, document, policy.leaves_on(since[record]).isoformat() if later else "")
+
+
+def _intact(records: Records, wanted: Iterable[str]) -> Iterator[tuple[str, Document]]:
+    """These (id, purchase), without what was altered: it leaves to nobody, and keeps no other back."""
+    for record in wanted:
+        try:
+            document = records.get(record)
+        except TamperedError:
+            continue
+        yield record, document

@@ -458,9 +458,9 @@ def _ripened(grant: OpenGrant, record: str, document: policy.Document) -> bool:
 
 def stamped(vault: Vault) -> Iterator[tuple[str, int]]:
     """(record, when it came in) of every purchase that came in while any grant lived."""
-    for record, notes in vault.records(STAMPED).facets("notes"):
-        if "arrived" in notes:
-            yield record, notes["arrived"]
+    for record, document in vault.records(STAMPED).readable(("notes",)):
+        if "arrived" in document["notes"]:
+            yield record, document["notes"]["arrived"]
 
 
 def arrived_since(vault: Vault, agreement: Agreement) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -150,16 +150,19 @@ class Records(Facets):
         """Every (id, document), opened some at a time from one state of the database (`opener`)."""
         return self.unseal_each(self.stored(), facets)
 
+    def readable(self, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
+        """The same without what was altered: one record must not keep the others from being seen."""
+        unseal = self.opener(facets)
+        for record, revision, body in self.stored():
+            with suppress(TamperedError):
+                yield record, unseal(record, revision, body)
+
     def stored(self) -> Iterator[tuple[str, int, bytes]]:
         """(id, revision, sealed body) of every record, a few in memory at a time; to be used up at once."""
         with self._engine.read() as transaction:
             yield from transaction.each(
                 f"SELECT record, revision, body FROM records WHERE {_VISIBLE}", (self._vault, self.name)
             )
-
-    def facets(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every (id, values of one facet)."""
-        return ((record, document[name]) for record, document in self.scan((name,)))
 
     def put(
         self, document: Mapping[str, Any], record: str | None = None, *, revision: int | None = None

@@ -7,7 +7,6 @@ and nowhere else, so that it is gone when the answer is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +15,6 @@ from flask import Blueprint, current_app, g
 
 from vrm.clock import Clock
 from vrm.consent.service import Consent
-from vrm.errors import TamperedError
 from vrm.settings import Settings
 from vrm.vault.vault import Vault, Vaults
 from vrm.web.limits import Limits
@@ -76,8 +74,4 @@ def readable(collection: str, facets: Collection[str] = ()) -> Iterator[tuple[st
 
     With `facets`, documents of these only: opening is what costs.
     """
-    held = vault().records(collection)
-    unseal = held.opener(facets)
-    for record, revision, body in held.stored():
-        with suppress(TamperedError):
-            yield record, unseal(record, revision, body)
+    return vault().records(collection).readable(facets)

@@ -18,7 +18,7 @@ from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, consenting, session, telling, wording
-from vrm.web.desk import desk, vault, web
+from vrm.web.desk import desk, readable, vault, web
 from vrm.web.pages.inbox import count_messages
 
 Page = Response | str | tuple[str, int]
@@ -257,4 +257,4 @@ def _names(collection: str) -> dict[str, tuple[str, str]]:
     facets = showing.NAMED_BY.intersection(facet.name for facet in CATALOG_BY_NAME[collection].facets)
     if not facets:
         return {}
-    return {record: showing.name_of(kept) for record, kept in vault().records(collection).scan(facets)}
+    return {record: showing.name_of(kept) for record, kept in readable(collection, facets)}

@@ -24,7 +24,7 @@ from vrm.vault.catalog import Collection, collection
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.records import Records
 from vrm.web import again, forms, session
-from vrm.web.desk import desk, vault, web
+from vrm.web.desk import desk, readable, vault, web
 
 Page = Response | str | tuple[str, int]
 
@@ -138,9 +138,7 @@ def save_profile() -> Page:
 @web.get("/preferences")
 def preferences() -> Page:
     """What she likes and does not."""
-    rows = sorted(
-        vault().records("preferences").scan(), key=lambda row: row[1]["statement"].get("topic", "").casefold()
-    )
+    rows = sorted(readable("preferences"), key=lambda row: row[1]["statement"].get("topic", "").casefold())
     return render_template("preferences.html", rows=rows, strength=_strength())
 
 
