@@ -16,6 +16,7 @@ from vrm.clock import day_of
 from vrm.consent import policy
 from vrm.consent.grants import DAY
 from vrm.errors import ConflictError, GrantNotFoundError, ValidationError
+from vrm.vault.envelope import pack_named, unpack_named
 from vrm.vault.sqlite import SqliteEngine
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
@@ -127,6 +128,7 @@ def test_what_she_does_in_another_window_while_she_logs_in_counts(
 
 
 @pytest.mark.parametrize("rule", [policy.ASK, policy.LATER])
+@pytest.mark.parametrize("facet", ["notes", "item"])  # with the day on which it came in, and without
 def test_one_that_was_altered_keeps_no_other_from_its_day(
     customer: Customer,
     vendor: Vendor,
@@ -134,12 +136,17 @@ def test_one_that_was_altered_keeps_no_other_from_its_day(
     clock: SettableClock,
     engine: SqliteEngine,
     rule: str,
+    facet: str,
 ) -> None:
     tokens = vendor.connect(customer, fresh=rule)
     altered = customer.buy("Middlemarch")
     customer.buy("Villette")
+    row = engine.one("SELECT body FROM records WHERE record = ?", (altered,))
+    assert row is not None
+    parts = unpack_named(row[0])
+    parts[facet] = bytes(len(parts[facet]))
     with engine.write() as transaction:
-        transaction.execute("UPDATE records SET body = ? WHERE record = ?", (b"nonsense", altered))
+        transaction.execute("UPDATE records SET body = ? WHERE record = ?", (pack_named(parts), altered))
     assert waiting(customer) == {tokens.grant_id: ["Villette"]}
     clock.forward(14 * DAY)
     unlock(customer)
