@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -150,12 +150,18 @@ class Records(Facets):
         """Every (id, document), opened some at a time from one state of the database (`opener`)."""
         return self.unseal_each(self.stored(), facets)
 
-    def readable(self, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
-        """The same without what was altered: one record must not keep the others from being seen."""
+    def readable(
+        self, facets: Collection[str] = (), among: Container[str] | None = None
+    ) -> Iterator[tuple[str, Document]]:
+        """The same without what was altered: one record must not keep the others from being seen.
+
+        With `among`, these records only.
+        """
         unseal = self.opener(facets)
         for record, revision, body in self.stored():
-            with suppress(TamperedError):
-                yield record, unseal(record, revision, body)
+            if among is None or record in among:
+                with suppress(TamperedError):
+                    yield record, unseal(record, revision, body)
 
     def stored(self) -> Iterator[tuple[str, int, bytes]]:
         """(id, revision, sealed body) of every record, a few in memory at a time; to be used up at once."""

@@ -6,7 +6,7 @@ Pure, so that the rules can be tested without an app.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -44,11 +44,13 @@ def first_choices(stored: StoredRequest, taken_out: frozenset[str] = frozenset()
 
 
 def read_choices(
-    form: MultiDict[str, str], stored: StoredRequest, taken_out: frozenset[str] = frozenset()
+    form: MultiDict[str, str],
+    stored: StoredRequest,
+    taken_out: Callable[[], frozenset[str]] = frozenset,
 ) -> Choices:
     """What the customer chose; a form without answers (`days` always has one) leaves the first choices."""
     if "days" not in form:
-        return first_choices(stored, taken_out)
+        return first_choices(stored, taken_out())
     days, period = form.get("days", ""), form.get("period", "")
     return Choices(
         optional=frozenset(form.getlist("optional")),

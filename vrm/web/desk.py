@@ -6,7 +6,7 @@ and nowhere else, so that it is gone when the answer is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -69,9 +69,11 @@ def vault() -> Vault:
     return found
 
 
-def readable(collection: str, facets: Collection[str] = ()) -> Iterator[tuple[str, Document]]:
+def readable(
+    collection: str, facets: Collection[str] = (), among: Container[str] | None = None
+) -> Iterator[tuple[str, Document]]:
     """Every (id, document) that opens: one that was altered must not keep a page from being shown.
 
-    With `facets`, documents of these only: opening is what costs.
+    With `facets`, documents of these only, and with `among` these records only: opening is what costs.
     """
-    return vault().records(collection).readable(facets)
+    return vault().records(collection).readable(facets, among)

@@ -6,6 +6,7 @@ Stopping takes one page that says the consequence and one button, whatever else 
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -242,19 +243,20 @@ def _stricter(rule: str, grant: GrantView) -> bool:
 
 def _leaving(grant_id: str) -> list[Leaving]:
     """What leaves now, in the order in which she saw it when she agreed."""
-    names: dict[str, dict[str, tuple[str, str]]] = {}
-    found = []
-    for stream, record, document in desk().consent.grants.leaving(vault(), grant_id):
-        source = source_of(stream)
-        if source not in names:
-            names[source] = _names(source)
-        found.append(Leaving(stream, record, *names[source].get(record, ("", "")), document))
-    return showing.in_order(found)
+    leaving = list(desk().consent.grants.leaving(vault(), grant_id))
+    records = {record for _, record, _ in leaving}
+    names: dict[str, tuple[str, str]] = {}
+    for collection in {source_of(stream) for stream, _, _ in leaving}:
+        names |= _names(collection, records)
+    return showing.in_order(
+        Leaving(stream, record, *names.get(record, ("", "")), document)
+        for stream, record, document in leaving
+    )
 
 
-def _names(collection: str) -> dict[str, tuple[str, str]]:
+def _names(collection: str, records: Container[str]) -> dict[str, tuple[str, str]]:
     """Record → title and day."""
     facets = showing.NAMED_BY.intersection(facet.name for facet in CATALOG_BY_NAME[collection].facets)
     if not facets:
         return {}
-    return {record: showing.name_of(kept) for record, kept in readable(collection, facets)}
+    return {record: showing.name_of(kept) for record, kept in readable(collection, facets, records)}

@@ -9,6 +9,7 @@ what is approved is, row for row, what was shown, or the page is shown again wit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 from flask import g, render_template, request
@@ -74,7 +75,8 @@ def show_request(handle: str) -> Page:
     except GrantNotFoundError:
         return _astray(handle, stored)
     typed = again.choices_for(handle, vault())
-    choices = consenting.read_choices(MultiDict() if typed is None else typed, stored, _stays_out(stored))
+    form = MultiDict() if typed is None else typed
+    choices = consenting.read_choices(form, stored, partial(_stays_out, stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive:
         return _sensitive_page(handle, stored, sensitive, typed or request.form)
@@ -97,7 +99,7 @@ def decide_request(handle: str) -> Page:
 
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
-    choices = consenting.read_choices(request.form, stored, _stays_out(stored))
+    choices = consenting.read_choices(request.form, stored, partial(_stays_out, stored))
     sensitive = consenting.delicate(_taken(stored, choices))
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
@@ -135,6 +137,7 @@ def _consent_page(
     wrong_number: bool = False,
 ) -> str:
     preview = desk().consent.requests.preview(vault(), handle, choices)
+    dealings = _dealings(stored.vendor.client_id)
     if not stored.by_link:
         headers.let_forms_reach(stored.redirect_uri)
     return render_template(
@@ -149,14 +152,14 @@ def _consent_page(
         number="" if wrong_number else request.form.get("number", "")[:20],
         wrong_number=wrong_number,
         choices=choices,
-        known=bool(_dealings(stored.vendor.client_id)),
+        known=bool(dealings),
         books=consenting.categories(stored.parts) == {"books"},
         purchases=consenting.asks_for(stored.parts, "purchases"),
         asks_corrections=consenting.asks_for(stored.parts, "answers"),
         periods=consenting.offered(stored),
         asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
-        taken_out_before=_taken_out(stored),
+        taken_out_before=_taken_out(stored, dealings),
         taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
         kept=[(why, preview.withheld[why]) for why in wording.WITHHELD if why in preview.withheld],
         shared=_subjects(part for part in preview.parts if part.ticked and not writes(part.part)),
@@ -227,18 +230,18 @@ def _dealings(client_id: str) -> list[GrantView]:
     return [grant for grant in desk().consent.grants.listing(vault()) if grant.client_id == client_id]
 
 
-def _taken_out(stored: StoredRequest) -> frozenset[str]:
+def _taken_out(stored: StoredRequest, dealings: Iterable[GrantView]) -> frozenset[str]:
     """What she once took out of what this company sees, among that which it asks for now."""
-    before = {record for grant in _dealings(stored.vendor.client_id) for record in grant.reserve.exclude}
+    before = {record for grant in dealings for record in grant.reserve.exclude}
     asked = {source_of(stream_of(part["datatypes"][0])) for part in stored.parts if not writes(part)}
     return frozenset(record for name in asked if before for record in vault().records(name).ids()) & before
 
 
 def _stays_out(stored: StoredRequest) -> frozenset[str]:
     """Of that, what this company does not see today by the grant that it wants to change."""
-    earlier = stored.earlier
+    out, earlier = _taken_out(stored, _dealings(stored.vendor.client_id)), stored.earlier
     today = () if earlier is None else desk().consent.grants.leaving(vault(), earlier.grant_id)
-    return _taken_out(stored).difference(record for _, record, _ in today)
+    return out.difference(record for _, record, _ in today)
 
 
 def _titles(records: frozenset[str]) -> list[tuple[str, str]]:
