@@ -173,15 +173,19 @@ def test_what_was_taken_out_stays_out_however_much_it_is(
 MARK = "you took it out before"
 
 
+def agree_without(alice: Customer, handle: str, record: str) -> Page:
+    """Take this out and approve; the page on which it stood."""
+    form = alice.get(f"/requests/{handle}").form(handle)
+    page = alice.submit(form, LOOK, tick=[("exclude", record)])
+    alice.submit(page.form(handle), APPROVE, follow=False)
+    return page
+
+
 def test_what_she_took_out_before_stays_out_when_they_ask_anew_and_the_page_says_so(
     alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
 ) -> None:
-    handle = ask()
-    page = alice.submit(
-        alice.get(f"/requests/{handle}").form(handle), LOOK, tick=[("exclude", shelf["Piranesi"])]
-    )
+    page = agree_without(alice, ask(), shelf["Piranesi"])
     assert MARK not in page.text, "only now"
-    alice.submit(page.form(handle), APPROVE, follow=False)
     (first,) = consent.grants.listing(opened)
     consent.grants.narrow(opened, first.id, exclude=frozenset({shelf["The Hobbit"]}))
     consent.grants.revoke(opened, first.id)
@@ -201,10 +205,7 @@ def test_what_she_took_out_before_stays_out_when_they_ask_anew_and_the_page_says
 def test_what_she_took_out_of_one_companys_view_is_no_choice_for_another(
     alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
 ) -> None:
-    handle = ask()
-    form = alice.get(f"/requests/{handle}").form(handle)
-    page = alice.submit(form, LOOK, tick=[("exclude", shelf["Piranesi"])])
-    alice.submit(page.form(handle), APPROVE, follow=False)
+    agree_without(alice, ask(), shelf["Piranesi"])
     other, _ = consent.vendors.add("Other Books", [CALLBACK], purpose=RECOMMEND)
     handle = ask(vendor=other)
     page = alice.get(f"/requests/{handle}")
@@ -217,10 +218,7 @@ def test_what_she_took_out_of_one_companys_view_is_no_choice_for_another(
 def test_what_she_took_out_before_stays_out_behind_the_page_for_delicate_things(
     alice: Customer, ask: Ask, shelf: dict[str, str], consent: Consent, opened: Vault
 ) -> None:
-    handle = ask()
-    form = alice.get(f"/requests/{handle}").form(handle)
-    page = alice.submit(form, LOOK, tick=[("exclude", shelf["Piranesi"])])
-    alice.submit(page.form(handle), APPROVE, follow=False)
+    agree_without(alice, ask(), shelf["Piranesi"])
     handle = ask(part("purchases.item"), part("purchases.context"))
     page = alice.submit(alice.get(f"/requests/{handle}").form(handle), ("aware", "yes"))
     assert page.form(handle).values("exclude") == [shelf["Piranesi"]]

@@ -74,7 +74,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = Parser(prog="vrm", description="A personal data vault: keep, decide, share, stop.")
     top.add_argument("--version", action="version", version=f"vrm {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    wanted = [name for name, own in _GROUPS.items() if command in own]
-    for name in wanted or (_GROUPS if command != _NO_COMMAND else ()):
-        import_module(f"vrm.cli.{name}").add(commands)
+    if command != _NO_COMMAND:
+        for name in [name for name, own in _GROUPS.items() if command in own] or _GROUPS:
+            import_module(f"vrm.cli.{name}").add(commands)
     return top
