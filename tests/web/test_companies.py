@@ -163,6 +163,40 @@ def test_looking_at_another_page_of_rows_changes_nothing(
         assert "ticked on other pages" not in page.text, "what is no row of theirs is not carried"
 
 
+def test_what_else_she_chose_stays_while_she_looks_at_other_rows(alice: Customer, long: str) -> None:
+    form = alice.get(long).form("/narrow")
+    days = form.offers("days")[-1]
+    form = alice.submit(form, ("start", "2"), tick=[("period", "P1Y"), ("days", days)]).form("/narrow")
+    assert (form.values("period"), form.values("days")) == (["P1Y"], [days])
+    form = alice.submit(form, ("start", "0"), tick=[("period", ""), ("days", "")]).form("/narrow")
+    assert (form.values("period"), form.values("days")) == ([""], [""])
+
+
+def test_each_button_does_its_own_part(alice: Customer, long: str, consent: Consent, opened: Vault) -> None:
+    form = alice.get(long).form("/narrow")
+    one, other = form.offers("exclude")
+    (before,) = consent.grants.listing(opened)
+    alice.submit(form, ("do", "out"), tick=[("exclude", one), ("period", "P1Y"), ("days", "1")])
+    (grant,) = consent.grants.listing(opened)
+    assert (grant.rows, grant.expires) == (6, before.expires)
+    assert not any("period" in part for part in grant.agreement.parts)
+    alice.submit(form, ("do", "less"), tick=[("exclude", other), ("period", "P1Y")])
+    (grant,) = consent.grants.listing(opened)
+    assert {part["period"] for part in grant.agreement.parts} == {"P1Y"}
+    assert len(grant.reserve.exclude) == 1, "what is only ticked is not taken out"
+    page = alice.submit(form, ("do", "else"), tick=[("exclude", other), ("days", "1")])
+    assert "Nothing was changed" in page.text
+
+
+def test_what_would_widen_is_refused_and_her_choices_stand_there_still(alice: Customer, long: str) -> None:
+    form = alice.get(long).form("/narrow")
+    one, _ = form.offers("exclude")
+    page = alice.submit(form, ("do", "less"), tick=[("exclude", one), ("period", "P1Y")], days="3650")
+    assert page.status == 400
+    form = page.form("/narrow")
+    assert (form.values("exclude"), form.values("period")) == ([one], ["P1Y"])
+
+
 def test_all_that_they_promised_can_be_read_again_and_what_she_did_not_take_is_not_there(
     alice: Customer, shelf: dict[str, str], ask: Ask, consent: Consent, opened: Vault
 ) -> None:

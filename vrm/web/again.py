@@ -73,6 +73,11 @@ def chosen(name: str, value: str, *, otherwise: bool = False) -> bool:
     return otherwise if typed is None or name not in typed else value in typed.getlist(name)
 
 
+def choose(form: Form) -> None:
+    """Have `chosen` go by this form."""
+    g.again = form
+
+
 # ---- keep ---------------------------------------------------------------------------------------
 
 
@@ -129,7 +134,7 @@ def show(sealed: str, opened: Vault) -> Page | None:
     typed = _unseal(sealed, opened)
     if typed is None or typed.endpoint not in _PAGES or not opened.recovery_confirmed:
         return None
-    g.again = typed.form
+    choose(typed.form)
     try:
         return _PAGES[typed.endpoint](typed.form, **typed.args)
     except (VrmError, HTTPException):  # what it was about is gone

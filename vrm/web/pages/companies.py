@@ -66,14 +66,18 @@ def company(grant_id: str) -> Page:
 
 @web.post("/companies/<grant_id>/narrow")
 def narrow(grant_id: str) -> Page:
-    """Let them see less, from this moment; nothing here can widen."""
+    """Let them see less, from this moment; nothing here can widen.
+
+    One form, so that what she chose stays while she looks through the rows; a button does its own part.
+    """
     form = request.form
+    again.choose(form)
     if "start" in form:  # only another page of the rows
         return _company_page(grant_id, form)
-    days, period = form.get("days", ""), form.get("period", "")
-    exclude = frozenset(form.getlist("exclude"))
-    drop = frozenset(_scope(name) for name in form.getlist("drop"))
-    fresh = form.get("fresh") or None
+    out, less = (form.get("do", part) == part for part in ("out", "less"))
+    exclude = frozenset(form.getlist("exclude") if out else ())
+    drop = frozenset(_scope(name) for name in form.getlist("drop") if less)
+    days, period, fresh = (form.get(name, "") if less else "" for name in ("days", "period", "fresh"))
     if not (exclude or drop or days or period or fresh):
         session.notify("unchanged")
         return _back(grant_id)
@@ -88,10 +92,10 @@ def narrow(grant_id: str) -> Page:
             drop=drop,
             days=int(days) if days.isdecimal() and len(days) < 5 else None,
             period=period or None,
-            fresh=fresh,
+            fresh=fresh or None,
         )
     except (ValidationError, ScopeError):
-        return _company_page(grant_id, wider=True), 400
+        return _company_page(grant_id, form, wider=True), 400
     session.notify("narrowed")
     return _back(grant_id)
 
@@ -197,7 +201,7 @@ def _had_ended(grant: GrantView) -> Response:
 
 
 def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool = False) -> str:
-    """`form`: which rows were ticked before she looked at others, and where those start."""
+    """`form`: which rows are ticked, and where those of the page start."""
     grant = desk().consent.grants.get(vault(), grant_id)
     leaving = _leaving(grant_id) if grant.state == LIVE else []
     offset = _offset((form or request.args).get("start", ""), len(leaving))
