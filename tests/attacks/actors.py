@@ -188,7 +188,7 @@ def canary(path: str, spec: Field, turn: int) -> Any:
         f"Canary-{path.replace('.', '-')}-{turn}-" + hashlib.sha256(f"{path}{turn}".encode()).hexdigest()[:6]
     )
     match spec.kind:
-        case "text" | "longtext" | "currency" | "isbn":
+        case "text" | "longtext" | "currency" | "isbn" | "gtin":
             return mark if spec.max >= len(mark) else mark[-spec.max :]
         case "url":
             return f"https://canary.example/{mark}"

@@ -192,8 +192,7 @@ def test_who_knows_an_order_cannot_move_it_into_a_view_nor_cancel_it(
     title, order = {"title": "Canary Quiet Book"}, {"order_number": "R-1", "seller": "shop.example"}
     known = {"item": {**title, "category": "books"}, "order": order, "context": {"for": "self"}}
     records = customer.vault.records("purchases")
-    line = receipts.line_of(known)
-    assert line
+    (line,) = receipts.lines_of(known)
     with records.staging() as staging:
         staging.add([(customer.vault.keyring.fingerprint(*line), records.check(known))])
         staging.publish(lambda current, newer: newer)

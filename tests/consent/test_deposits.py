@@ -93,6 +93,7 @@ def test_a_deposit_stands_in_her_log(vendor: Vendor, tokens: TokenSet, customer:
         ({"item": {"title": "A"}, "price": {"total": "much"}}, "price.total"),
         ({"item": {"title": "A"}, "price": {"total": "9.90", "currency": "€"}}, "price.currency"),
         ({"item": {"title": "A", "isbn": "9780140449137"}}, "item.isbn"),
+        ({"item": {"title": "A", "gtin": "9780140449137"}}, "item.gtin"),
         ({"item": {"title": "A", "colour": "red"}}, "item.colour"),
         ({"item": {"title": "A"}, "wishes": {}}, "wishes"),
         ({"order": {"order_number": "R-1"}}, "item.title"),

@@ -201,6 +201,23 @@ def test_an_import_knows_again_what_was_left(vendor: Vendor, tokens: TokenSet, c
     assert known == {customer.vault.keyring.fingerprint(*line.fingerprint): only(customer)[0]}
 
 
+@pytest.mark.parametrize("number", ["9780807083697", "978-0-8070-8369-7", "0807083690"])
+def test_a_book_is_the_same_line_by_either_of_its_numbers(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, number: str
+) -> None:
+    item = {"title": "Kindred", "isbn": number}
+    record = imported(customer, title="Kindred (1979)")
+    vendor.leave(tokens.access_token, {"item": item, "order": receipt()["order"]})
+    vendor.leave(tokens.access_token, {"item": item, "order": receipt(order_number="R-2")["order"]})
+    file(customer)
+    line = Line(1, "corner.example", "R-2", "0807083690", 1)
+    with customer.vault.records("purchases").staging() as staging:
+        known = staging.known()
+    assert len(known) == 2
+    assert known.pop(customer.vault.keyring.fingerprint(*line.fingerprint)) != record, "an import knows it"
+    assert set(known.values()) == {record}, "what an import brought is not there twice"
+
+
 def test_the_same_order_line_left_twice_is_one_purchase(
     vendor: Vendor, tokens: TokenSet, customer: Customer
 ) -> None:

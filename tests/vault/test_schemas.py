@@ -209,6 +209,10 @@ def test_what_is_no_address(value: Any) -> None:
         ("item", "isbn", "978-0-14-044913-6", "9780140449136"),
         ("item", "isbn", "0 14 044913 2", "9780140449136"),
         ("item", "isbn", "026253892x", "9780262538923"),
+        ("item", "gtin", "4 006381 333931", "4006381333931"),
+        ("item", "gtin", "036000291452", "036000291452"),
+        ("item", "gtin", "9638-5074", "96385074"),
+        ("item", "gtin", "10614141000415", "10614141000415"),
     ],
 )
 def test_codes_of_others_have_one_spelling(facet: str, field: str, given: str, stored: str) -> None:
@@ -228,6 +232,11 @@ def test_codes_of_others_have_one_spelling(facet: str, field: str, given: str, s
         ("item", "isbn", "140449132"),
         ("item", "isbn", "9790001138895"),
         ("item", "isbn", "hello"),
+        ("item", "gtin", "4006381333932"),
+        ("item", "gtin", "400638133393"),
+        ("item", "gtin", "00000000"),
+        ("item", "gtin", "٤٠٠٦٣٨١٣٣٣٩٣١"),
+        ("item", "gtin", "SKU-1"),
     ],
 )
 def test_what_is_no_such_code_is_named_and_what_stands_already_stays(

@@ -262,14 +262,15 @@ class Filing:
         collection, vault = found.collection, batch.vault
         if note is not None:
             return note["record"], batch.read(collection, note["record"])
-        line = receipts.line_of(newer) if collection == "purchases" else None
-        if line is None:
-            return batch.records(collection).new_id(), None
-        fingerprint = vault.keyring.fingerprint(*line)
-        known = batch.prints.get(fingerprint) or batch.records(collection).by_fingerprint(fingerprint)
-        if known is not None:
-            return known, batch.read(collection, known)
-        record = batch.prints[fingerprint] = batch.records(collection).new_id()
+        records = batch.records(collection)
+        lines = receipts.lines_of(newer) if collection == "purchases" else []
+        prints = [vault.keyring.fingerprint(*line) for line in lines]
+        for fingerprint in prints:
+            known = batch.prints.get(fingerprint) or records.by_fingerprint(fingerprint)
+            if known is not None:
+                return known, batch.read(collection, known)
+        record = records.new_id()
+        batch.prints.update((fingerprint, record) for fingerprint in prints[:1])
         return record, None
 
     def _tell(self, transaction: Transaction, batch: _Batch, item: Item, status: str) -> None:

@@ -45,12 +45,15 @@ def facts(collection: str, document: Document, vendor_name: str, at: date) -> Do
     return told
 
 
-def line_of(document: Document) -> tuple[str, str, str, str] | None:
-    """What makes a purchase the same line as in an export; None without an order number."""
+def lines_of(document: Document) -> list[tuple[str, str, str, str]]:
+    """The lines of an export that a purchase may be; none without an order number.
+
+    By the first of them an import knows it again. There are more of a book, which has two numbers.
+    """
     item, order = document.get("item", {}), document.get("order", {})
-    number = clean(order.get("order_number", ""))
+    seller, number = parse_seller(order.get("seller", "")), clean(order.get("order_number", ""))
     key = categories.article(item.get("title", ""), _number(item)).key
-    return (parse_seller(order.get("seller", "")), number, key, "1") if number and key else None
+    return [(seller, number, one, "1") for one in categories.spellings(key)] if number and key else []
 
 
 def _number(item: Mapping[str, Any]) -> str:

@@ -241,9 +241,9 @@ class Tokens:
     ) -> Work[TokenSet]:
         """A new pair for a refresh token; CodeError, or ScopeError and TargetError for more than was granted.
 
-        The same client may fetch a lost answer again, by the same key, while `grace` lasts and the new pair
-        is unused; any other use of a spent token ends the grant, unless all that lacks is the proof, and the
-        vendor proved itself otherwise. `proof` as in `redeem`.
+        The same client may fetch a lost answer again while `grace` lasts and the new pair is unused, as it
+        was; a public vendor by the same key, another by any. Any other use of a spent token ends the grant,
+        unless all that lacks is the proof, and the vendor proved itself otherwise. `proof` as in `redeem`.
         """
         self._require_proof(vendor, proof)
         while True:
@@ -348,7 +348,7 @@ class Tokens:
             is_its = crypto.equal(client, vendor.client_id.encode())
             if is_its and answer.jkt and proof is None and not vendor.public:
                 raise self._without_key(found, vendor)  # its credentials say who asks, and nothing is given
-            if is_its and answer.jkt == jkt_of(proof):
+            if is_its and (answer.jkt == jkt_of(proof) or not vendor.public):  # who may take a new key
                 had = (answer.audience, answer.scope.split(), answer.authorization_details)
                 narrowing.require_same(*had, *asked)
                 return answer

@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# A currency and an ISBN are judged where somebody says one anew, at forms and deposits; importers leave out
-# what is none. What an older version stored stays, readable and editable, until somebody says another.
-Kind = Literal[
-    "text", "longtext", "date", "money", "integer", "choice", "boolean", "url", "list", "currency", "isbn"
-]
+_Plain = Literal["text", "longtext", "date", "money", "integer", "choice", "boolean", "url", "list"]
+# The last are judged where somebody says one anew, at forms and deposits; importers leave out what is none.
+# What an older version stored stays, readable and editable, until somebody says another.
+Kind = Literal[_Plain, "currency", "isbn", "gtin"]
 Author = Literal["customer", "seller", "vault"]
 
 
@@ -120,7 +119,7 @@ PURCHASES = Collection(
                 Field("category_basis", "choice", N_("How the category is known"), BASIS, by="vault"),
                 Field("isbn", "isbn", N_("ISBN"), max=17, by="seller", hint=N_("Ten or thirteen digits.")),
                 Field("asin", "text", N_("Seller's item number"), max=40, by="seller"),
-                Field("gtin", "text", N_("Barcode number"), max=14, by="seller"),
+                Field("gtin", "gtin", N_("Barcode number"), max=17, by="seller"),
                 Field("url", "url", N_("Web address"), max=2000, by="seller"),
             ),
             bucket=384,

@@ -140,6 +140,15 @@ def _whole_isbn(text: str) -> str:
     return categories.isbn(text) if len(re.sub("[ -]", "", text)) in (10, 13) else ""
 
 
+def _gtin(text: str) -> str:
+    """The digits under a barcode, the last of which fits the others (GS1 General Specifications, 7.9)."""
+    bare = re.sub("[ -]", "", text)
+    if len(bare) not in (8, 12, 13, 14) or not (bare.isascii() and bare.isdecimal()):
+        return ""
+    total = sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(reversed(bare)))
+    return "" if total % 10 or not total else bare
+
+
 class TextsField(fields.Field[list[str]]):
     """Short texts, at most `most` of them."""
 
@@ -180,6 +189,12 @@ _MADE: dict[Kind, Callable[[Field, dict[str, str]], fields.Field[Any]]] = {
     ),
     "isbn": lambda spec, title: CodeField(
         spec.max, _whole_isbn, "must be an ISBN of 10 or 13 digits, the last of which fits", metadata=title
+    ),
+    "gtin": lambda spec, title: CodeField(
+        spec.max,
+        _gtin,
+        "must be a barcode number of 8, 12, 13 or 14 digits, the last of which fits",
+        metadata=title,
     ),
 }
 

@@ -150,6 +150,7 @@ REASONS: Final = (
     (r"must be true or false", N_("Please choose yes or no.")),
     (r"must be a currency.*", N_("A currency has three letters, such as EUR.")),
     (r"must be an ISBN.*", N_("An ISBN has ten or thirteen digits; its last is a check digit.")),
+    (r"must be a barcode.*", N_("A barcode number has 8, 12, 13 or 14 digits; its last is a check digit.")),
     (r"must start with http.*", N_("A web address starts with http:// or https://.")),
     (r"needs a title", N_("Please give a title.")),
     (r"needs a topic", N_("Please give a topic.")),

@@ -560,6 +560,24 @@ def test_a_lost_answer_asked_for_without_a_proof_by_who_proves_itself_otherwise_
     assert prover.read(shop, "/purchases", first["access_token"]).status_code == 200
 
 
+def test_a_lost_answer_is_given_to_who_proves_itself_otherwise_by_any_key_and_stays_bound_as_it_was(
+    prover: Prover, shop: Shop, bound: dict[str, Any], clock: SettableClock
+) -> None:
+    first, newer = prover.refresh(shop, bound["refresh_token"]).get_json(), Prover(clock)
+    assert newer.refresh(shop, bound["refresh_token"]).get_json() == first
+    problem(newer.read(shop, "/purchases", first["access_token"]), 401, "token-invalid")
+    given = newer.refresh(shop, first["refresh_token"]).get_json()
+    assert newer.read(shop, "/purchases", given["access_token"]).status_code == 200
+
+
+def test_a_lost_bearer_answer_asked_for_with_a_key_is_given_as_it_was(
+    prover: Prover, shop: Shop, tokens: dict[str, Any]
+) -> None:
+    first = shop.refresh(tokens["refresh_token"]).get_json()
+    assert prover.refresh(shop, tokens["refresh_token"]).get_json() == first
+    assert first["token_type"] == "Bearer"
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["used", "after-the-time"])
 def test_a_spent_token_without_a_proof_ends_the_grant_once_its_answer_was_used_or_its_time_is_over(
     prover: Prover, shop: Shop, bound: dict[str, Any], clock: SettableClock, late: bool

@@ -28,7 +28,7 @@ BLANK = [*"\u115f\u3164\uffa0\u2800"]  # letters, says Unicode, that show nothin
 def hostile(spec: Field) -> Any:
     """A value of the field that is as bad as its kind lets it be."""
     match spec.kind:
-        case "text" | "currency" | "isbn":
+        case "text" | "currency" | "isbn" | "gtin":
             return ATTACK if spec.max >= len(ATTACK) else (MARK + "<b>'\"")[: spec.max]
         case "longtext":
             return f"{ATTACK}\n{ATTACK}"[: spec.max]

@@ -13,6 +13,7 @@ from vrm.vault.importers.categories import (
     derive,
     isbn,
     item_number,
+    spellings,
 )
 
 ASCII = st.characters(codec="ascii")
@@ -73,6 +74,19 @@ def test_lost_zeros_come_back(nine):
     if len(short) >= 7:
         assert isbn(short) == isbn(ten) != ""
         assert item_number(short) == ten
+
+
+@given(st.from_regex(r"[0-9]{9}", fullmatch=True).filter(lambda nine: nine.strip("0")))
+def test_a_book_has_two_numbers_that_lead_to_each_other(nine):
+    whole = next(one for digit in "0123456789" if (one := isbn(f"978{nine}{digit}")))
+    short, same = spellings(whole)
+    assert (same, isbn(short), spellings(short)) == (whole, whole, (short, whole))
+
+
+def test_what_has_one_number_has_one_spelling():
+    assert spellings("979-10-90636-07-1") == ("9791090636071",)
+    assert spellings("B012YT2F6Q") == ("B012YT2F6Q",)
+    assert spellings("a title") == ("a title",)
 
 
 def test_every_table_leads_to_our_categories():

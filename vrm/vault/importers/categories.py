@@ -224,6 +224,21 @@ def isbn(identifier: str) -> str:
     return "978" + full[:9] + _check13("978" + full[:9])
 
 
+def spellings(number: str) -> tuple[str, ...]:
+    """An item number as exports write it; an ISBN first as one of ten digits, if there is such a one."""
+    whole = isbn(number)
+    return tuple(filter(None, (_short_isbn(whole), whole))) or (number,)
+
+
+def _short_isbn(whole: str) -> str:
+    """The ISBN-10 of an ISBN-13; "" for one of 979, and for ""."""
+    if not whole.startswith("978"):
+        return ""
+    nine = whole[3:12]
+    left = -sum(weight * int(digit) for weight, digit in zip(range(10, 1, -1), nine, strict=True)) % 11
+    return nine + ("X" if left == 10 else str(left))
+
+
 def item_number(identifier: str) -> str:
     """A seller's item number in one spelling: capital letters, an ISBN's lost zeros put back."""
     upper = clean(identifier).upper()
