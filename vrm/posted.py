@@ -1,4 +1,4 @@
-"""The one way in which posted forms are read, before Flask is asked and after.
+"""The one way in which posted forms and numbers in addresses are read, before Flask is asked and after.
 
 Refuses nothing: what is no text has no names.
 """
@@ -24,6 +24,11 @@ def form_pairs(body: bytes) -> list[tuple[str, str]]:
         if name or equals:
             found.append((name, value))
     return found
+
+
+def whole_number(text: str, digits: int) -> int | None:
+    """The number that somebody sent, 0 or more, of so many digits at most; None for anything else."""
+    return int(text) if text.isdecimal() and len(text) <= digits else None
 
 
 def _unquoted(text: str) -> str:

@@ -20,6 +20,7 @@ from vrm.consent.purposes import PURPOSES, Purpose
 from vrm.consent.requests import Choices, Preview, PreviewRow
 from vrm.consent.scopes import INBOX
 from vrm.consent.terms import TERMS, Terms
+from vrm.posted import whole_number
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
 from vrm.web import amending
 
@@ -58,7 +59,7 @@ def read_choices(
         unsorted=form.get("unsorted") == "share",
         exclude=frozenset(form.getlist("exclude")),
         period=period if period in PERIODS else "",
-        days=min(max(1, int(days)), DAYS_MOST) if days.isdecimal() and len(days) < 6 else 1,
+        days=min(max(1, whole_number(days, 5) or 1), DAYS_MOST),
         sellers=tuple(form.getlist("sellers")),
         fresh=policy.LATER if form.get("fresh") == policy.LATER else policy.ASK,
     )

@@ -14,6 +14,7 @@ from vrm.consent import policy
 from vrm.consent.disclosures import Entry
 from vrm.consent.scopes import WRITES, is_reading, subject_of
 from vrm.consent.showing import NAMED_BY
+from vrm.posted import whole_number
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM, N_, Field
 from vrm.vault.importers.categories import LABELS
 from vrm.web import session
@@ -175,7 +176,7 @@ def notice() -> tuple[str, str] | None:
     if code not in NOTICES:
         return None
     tone, text = NOTICES[code]
-    return tone, gettext(text, time=moment(int(at) if at.isdecimal() and len(at) < 12 else None))
+    return tone, gettext(text, time=moment(whole_number(at, 11)))
 
 
 def withheld_text(reason: str, count: int) -> str:

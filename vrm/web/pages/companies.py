@@ -17,6 +17,7 @@ from vrm.consent import policy, showing
 from vrm.consent.grants import DAY, GrantView
 from vrm.consent.scopes import MANAGEMENT, source_of
 from vrm.errors import ScopeError, ValidationError
+from vrm.posted import whole_number
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, readable, vault, web
@@ -90,7 +91,7 @@ def narrow(grant_id: str) -> Page:
             grant_id,
             exclude=exclude,
             drop=drop,
-            days=int(days) if days.isdecimal() and len(days) < 5 else None,
+            days=whole_number(days, 4),
             period=period or None,
             fresh=fresh or None,
         )
@@ -235,7 +236,7 @@ def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool 
 
 def _offset(start: str, rows: int) -> int:
     """Where a page of the rows starts; at the first where there is none so far down."""
-    found = int(start) if start.isdecimal() and len(start) < 8 else 0
+    found = whole_number(start, 7) or 0
     return found if found < rows else 0
 
 

@@ -13,6 +13,7 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from vrm.posted import whole_number
 from vrm.web import session
 from vrm.web.desk import desk, readable, vault, web
 
@@ -38,8 +39,7 @@ def inbox() -> str:
     left = desk().consent.go_on_filing(vault())
     lines = [Line(record, document["message"]) for record, document in readable("inbox")]
     lines.sort(key=lambda line: (line.message.get("received", ""), line.record), reverse=True)
-    text = request.args.get("start", "")
-    start = int(text) if text.isdecimal() and len(text) < 8 else 0
+    start = whole_number(request.args.get("start", ""), 7) or 0
     return render_template(
         "inbox.html",
         lines=lines[start : start + PAGE],

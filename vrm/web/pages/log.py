@@ -10,6 +10,7 @@ from flask import render_template, request
 
 from vrm.consent.disclosures import Entry
 from vrm.errors import VendorNotFoundError
+from vrm.posted import whole_number
 from vrm.web import wording
 from vrm.web.desk import desk, vault, web
 
@@ -43,5 +44,5 @@ def names(entries: Iterable[Entry]) -> dict[str, str]:
 
 
 def _number(name: str, otherwise: int) -> int:
-    text = request.args.get(name, "")
-    return max(1, int(text)) if text.isdecimal() and len(text) < 11 else otherwise
+    found = whole_number(request.args.get(name, ""), 10)
+    return otherwise if found is None else max(1, found)

@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
 from vrm.errors import ConflictError, RecordNotFoundError
+from vrm.posted import whole_number
 from vrm.vault import crypto
 from vrm.vault.catalog import Collection, collection
 from vrm.vault.crypto import Key, Purpose
@@ -287,10 +288,10 @@ def store(records: Records, record: str, document: forms.Document, revision: int
 
 
 def _revision(form: Mapping[str, str]) -> int:
-    text = form.get("revision", "")
-    if not text.isdecimal() or len(text) > 12:
+    found = whole_number(form.get("revision", ""), 12)
+    if found is None:
         raise BadRequest
-    return int(text)
+    return found
 
 
 def _mark_as_said(before: forms.Document, written: forms.Document) -> None:

@@ -13,10 +13,12 @@ from typing import Any, Final
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from vrm.posted import whole_number
 from vrm.web import forms, searches
 from vrm.web.desk import readable, web
 
 PAGE: Final = 50  # purchases on a page
+_DIGITS: Final = 7  # of a page's number
 MENU_MOST: Final = 60  # choices in a filter's menu
 UNSORTED: Final = "unsorted"
 LISTED: Final = ("item", "order", "context")  # facets of the list and its menus; words may stand in any
@@ -91,7 +93,7 @@ def search() -> Response | str:
     name = searches.keep(astuple(wanted)) if wanted.anything else ""
     if wanted.anything and not name:
         return _listed(wanted, page)
-    at = page if _is_number(page) else None
+    at = whole_number(page, _DIGITS)
     return redirect(url_for("web.things", search=name or None, page=at), 303)
 
 
@@ -121,8 +123,4 @@ def _listed(wanted: Wanted, at: str) -> str:
 def page_number(text: str, count: int, size: int) -> int:
     """A page that exists, whatever was asked for."""
     last = max(1, -(-count // size))
-    return min(max(1, int(text)), last) if _is_number(text) else 1
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 8
+    return min(max(1, whole_number(text, _DIGITS) or 1), last)
