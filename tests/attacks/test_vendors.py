@@ -288,15 +288,18 @@ def test_narrowed_rows_are_nowhere_on_the_disk(story: Story, engine: SqliteEngin
 def test_two_vendors_share_no_id_etag_or_cursor(customer: Customer, consent: Consent) -> None:
     for number in range(6):
         customer.buy(f"Book {number}")
+    vendors = [Vendor.register(consent, name) for name in ("Corner Books", "Reading Club")]
+    connected = [vendor.connect(customer, fresh="") for vendor in vendors]
+    for number in range(6, 8):
+        customer.buy(f"Book {number}")
     seen: list[set[str]] = []
-    for name in ("Corner Books", "Reading Club"):
-        tokens = Vendor.register(consent, name).connect(customer)
+    for tokens in connected:
         access = consent.reader.authenticate(tokens.access_token)
         page, cursor = consent.reader.page(access, "purchases", limit=2)
         ids = [row["id"] for row in Vendor.register(consent, "x").read(tokens.access_token)]
         etags = [consent.reader.one(access, "purchases", one)[1] for one in ids]
         seen.append({*ids, *etags, str(cursor), tokens.access_token, tokens.refresh_token, tokens.grant_id})
-        assert len(page) == 2
+        assert (len(page), len(ids)) == (2, 8)
     assert seen[0] & seen[1] == set()
 
 
