@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -77,6 +79,31 @@ def test_each_can_be_taken_away_and_names_tests_of_its_claim(defence: Any, tmp_p
         assert {name, name.partition("::")[0]} & _names(file), test
     last = {name for test in defence.tests for name in test.partition("[")[0].split("::")[1:]}
     assert [name for name in last if f"`{name}`" in _row(defence.row)], "its row names none of its tests"
+
+
+def _names_nothing_unknown(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "F821"]
+    return subprocess.run(
+        [*command, "--output-format", "concise", folder], capture_output=True, text=True, check=False
+    )
+
+
+def test_what_is_left_without_one_names_nothing_that_is_not_there(tmp_path: Path) -> None:
+    """Else its tests fail for another reason, which no test run tells but that without the defence."""
+    for defence in DEFENCES:
+        for file in {change.file for change in defence.changes}:
+            left = tmp_path / defence.name / file
+            left.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, left)
+        for change in defence.changes:
+            left = tmp_path / defence.name / change.file
+            left.write_text(
+                left.read_text(encoding="utf-8").replace(change.old, change.new), encoding="utf-8"
+            )
+    found = _names_nothing_unknown(tmp_path)
+    assert (found.returncode, found.stdout.strip()) == (0, "All checks passed!")
+    (tmp_path / "one.py").write_text("if nowhere:\n    pass\n", encoding="utf-8")
+    assert "Undefined name `nowhere`" in _names_nothing_unknown(tmp_path).stdout
 
 
 def test_every_claim_has_a_defence_or_a_reason_why_none_can_be_taken_away() -> None:
