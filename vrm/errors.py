@@ -302,6 +302,12 @@ class GrantNotFoundError(ConsentError):
     slug = "grant-not-found"
 
 
+class UnfitRequestError(ConsentError):
+    """What a request wants to add cannot be one permission with what was agreed before."""
+
+    slug = "request-unfit"
+
+
 class NotItsGrantError(ConsentError):
     """This token is of another grant."""
 

@@ -20,7 +20,7 @@ from vrm.errors import (
     RequestNotFoundError,
     TamperedError,
     TokenError,
-    ValidationError,
+    UnfitRequestError,
 )
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
@@ -313,8 +313,15 @@ def test_in_a_union_an_extra_that_reaches_further_stays_by_itself() -> None:
 def test_a_union_of_too_much_is_refused() -> None:
     many = [checked(part("purchases.item", filter={"category": [f"c{number}"]}))[0] for number in range(41)]
     assert len(union(tuple(many[:20]), tuple(many[20:40]))) == 40
-    with pytest.raises(ValidationError):
+    with pytest.raises(UnfitRequestError):
         union(tuple(many[:20]), tuple(many[20:]))
+
+
+def test_a_union_whose_rows_would_lose_fields_one_day_is_refused() -> None:
+    year, title = part("purchases.item", period="P1Y"), part("purchases.item", fields=["title"])
+    with pytest.raises(UnfitRequestError):
+        union(checked(title), checked(year))
+    assert len(union(checked({**title, "period": "P1Y"}), checked(year))) == 1
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,25 @@ def test_a_shared_row_is_the_granted_facets_as_compact_json() -> None:
     assert set(found.ends.values()) == {FOREVER}
 
 
+def test_parts_of_one_datatype_let_the_fields_of_all_leave() -> None:
+    title, brand = part("purchases.item", fields=["title"]), part("purchases.item", fields=["brand"])
+    for parts in ((title, brand), (brand, title)):
+        assert say(BOOK, *parts).scopes == {"purchases.item:read": b'{"title":"Kindred","brand":"Butler"}'}
+    whole = say(BOOK, part("purchases.item")).scopes
+    assert say(BOOK, title, part("purchases.item")).scopes == whole
+    assert say(BOOK, part("purchases.item"), title).scopes == whole
+    ended = part("purchases.item", period="P1M")
+    assert say(BOOK, title, ended).scopes == {"purchases.item:read": b'{"title":"Kindred"}'}
+
+
+def test_what_one_part_asks_of_some_rows_leaves_of_those() -> None:
+    title = part("purchases.item", fields=["title"])
+    for category, fields in (("books", {"title", "brand"}), ("music", {"title"})):
+        some = part("purchases.item", fields=["brand"], filter={"category": [category]})
+        found = json.loads(say(BOOK, title, some).scopes["purchases.item:read"])
+        assert set(found) == fields
+
+
 def test_an_empty_facet_leaves_empty() -> None:
     assert say(BOOK, part("purchases.experience")).scopes == {"purchases.experience:read": b"{}"}
 

@@ -204,6 +204,19 @@ def test_what_is_not_in_this_vault_can_only_be_declined(
     assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
 
 
+def test_what_cannot_be_added_can_only_be_declined(
+    alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
+) -> None:
+    page, handle = asked(alice, ask, live, "merge", part("purchases.item", fields=["title"]))
+    assert page.status == 200
+    assert "the two do not fit together" in page.text
+    assert page.form(handle).buttons == [("decision", "decline")]
+    refused = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert refused.status == 409
+    assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
+    assert consent.grants.get(opened, live.id).state == "live"
+
+
 def test_what_ended_while_she_looked_can_only_be_declined(
     alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
 ) -> None:

@@ -83,6 +83,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.GrantInactiveError: Row(401, "The grant has ended"),
     errors.InsufficientScopeError: Row(403, "The token does not carry the scope for this"),
     errors.GrantNotFoundError: Row(404, "There is no such grant"),
+    errors.UnfitRequestError: Row(409, "Not one permission with what was agreed before"),
     errors.NotItsGrantError: Row(403, "The token is of another grant"),
     errors.NotInViewError: Row(404, "There is no such record for this token"),
     errors.ParameterError: Row(400, "A parameter is not understood"),

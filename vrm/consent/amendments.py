@@ -14,11 +14,11 @@ from dataclasses import replace
 
 from vrm.clock import Clock
 from vrm.consent.asking import StoredRequest
-from vrm.consent.periods import longer
+from vrm.consent.periods import at_odds, longer
 from vrm.consent.policy import HERE, VENDOR, Agreement
 from vrm.consent.scopes import Part
 from vrm.consent.views import OpenGrant, Views
-from vrm.errors import GrantNotFoundError, RequestChangedError, ValidationError
+from vrm.errors import GrantNotFoundError, RequestChangedError, UnfitRequestError
 from vrm.vault import crypto
 from vrm.vault.engine import Engine
 from vrm.vault.serverkey import ServerKey
@@ -54,7 +54,8 @@ class Amendments:
     def read(self, vault: Vault, request: StoredRequest) -> StoredRequest:
         """The request with the grant that it wants to change, and for a merge with what that one says.
 
-        GrantNotFoundError where that grant is not this vendor's, not in this vault, or has ended.
+        GrantNotFoundError where that grant is not this vendor's, not in this vault, or has ended;
+        UnfitRequestError where what is asked and what was agreed cannot be one.
         """
         if request.extras.get("action") not in (REPLACE, MERGE):
             return request
@@ -114,7 +115,7 @@ def in_line(agreement: Agreement, request: StoredRequest) -> Agreement:
 def union(asked: tuple[Part, ...], before: tuple[Part, ...]) -> tuple[Part, ...]:
     """What is asked now, in its order, and all of what was agreed before that it does not cover.
 
-    ValidationError where that would be too much to show.
+    UnfitRequestError where that would be too much to show, or two of them would be at odds.
     """
     found = list(asked)
     for part in before:
@@ -123,8 +124,8 @@ def union(asked: tuple[Part, ...], before: tuple[Part, ...]) -> tuple[Part, ...]
             found[same[0]] = _with_fields_of(found[same[0]], part)
         elif not any(_stands_for(one, part) for one in found):
             found.append(part)
-    if len(found) > _MOST_PARTS:
-        raise ValidationError(fields={"authorization_details": ["would have too many parts"]})
+    if len(found) > _MOST_PARTS or at_odds(found):
+        raise UnfitRequestError()
     return tuple(found)
 
 

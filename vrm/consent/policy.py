@@ -264,7 +264,10 @@ class Leaving:
         self._answers: dict[str, Verdict] = {}
 
     def of(self, stream: str, document: Document) -> Verdict:
-        """Per scope the part that lasts longest: a verdict holds, unchanged, until the day that it names."""
+        """Per scope the fields of the parts that last longest: a verdict holds until the day that it names.
+
+        A part that ends before adds nothing: who asks so that it would is refused (`periods.at_odds`).
+        """
         if document is not self._last:
             self._last, self._answers = document, {}
         found = self._answers.get(stream)
@@ -273,7 +276,7 @@ class Leaving:
         return found
 
     def _judged(self, stream: str, document: Document) -> Verdict:
-        scopes: dict[str, bytes] = {}
+        cuts: dict[str, tuple[str, list[str] | None]] = {}  # scope → facet, the fields that leave
         ends: dict[str, int] = {}
         reason, day = "filter", self._day
         for part in self._parts.get(stream, ()):
@@ -285,8 +288,10 @@ class Leaving:
                 continue
             for scope, facet in part.cuts:
                 if scope not in ends or _outlasts(last, ends[scope]):
-                    scopes[scope] = _cut(document.get(facet, {}), part.fields)
-                    ends[scope] = last
+                    cuts[scope], ends[scope] = (facet, part.fields), last
+                elif last == ends[scope]:
+                    cuts[scope] = facet, _joined(cuts[scope][1], part.fields)
+        scopes = {scope: _cut(document.get(facet, {}), fields) for scope, (facet, fields) in cuts.items()}
         return Verdict(SHARED, scopes, ends) if scopes else Verdict(reason)
 
 
@@ -334,6 +339,11 @@ def leaves_on(arrived: int) -> date:
 
 def _outlasts(one: int, other: int) -> bool:
     return other != FOREVER and (one == FOREVER or one > other)
+
+
+def _joined(one: list[str] | None, other: list[str] | None) -> list[str] | None:
+    """The fields of both; None is all."""
+    return None if one is None or other is None else [*one, *other]
 
 
 def _cut(values: Mapping[str, Any], names: list[str] | None) -> bytes:

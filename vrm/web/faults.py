@@ -38,6 +38,7 @@ STATUS: Final[dict[type[errors.VrmError], int]] = {
     errors.VendorNotFoundError: 404,
     errors.ConflictError: 409,
     errors.RequestChangedError: 409,
+    errors.UnfitRequestError: 409,
     errors.GrantInactiveError: 409,
     errors.UsernameTakenError: 409,
     errors.ImportLimitError: 413,

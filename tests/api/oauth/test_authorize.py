@@ -313,6 +313,7 @@ def test_a_request_for_nothing_is_refused(shop: Shop) -> None:
         details(PART).replace('"actions"', '"type": "vrm_access", "actions"'),
         "[" * 5000,
         details({**PART, "period": float("nan")}),
+        details({**PART, "fields": ["title"]}, {**PART, "period": "P1Y"}),
     ],
 )
 def test_authorization_details_are_read_strictly(shop: Shop, text: str) -> None:

@@ -34,7 +34,7 @@ from vrm.api.oauth.parameters import (
     refuse_repeated,
 )
 from vrm.api.oauth.pkce import RequiredS256
-from vrm.consent import scopes
+from vrm.consent import periods, scopes
 from vrm.errors import ScopeError
 
 MAX_STATE = 2000  # characters
@@ -191,7 +191,7 @@ def requested_parts(parameters: Parameters, client: OAuthClient, here: str) -> l
     if details is not None:
         parts += read_details(details, here, beside_scope=scope is not None)
     try:
-        return scopes.require_channels(parts)
+        return periods.require_one_end(scopes.require_channels(parts))
     except ScopeError as error:
         raise InvalidAuthorizationDetailsError(ascii_only(str(error))) from None
 

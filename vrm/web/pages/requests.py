@@ -26,7 +26,9 @@ from vrm.errors import (
     GrantNotFoundError,
     RequestChangedError,
     RequestNotFoundError,
+    UnfitRequestError,
     ValidationError,
+    VrmError,
 )
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, amending, consenting, headers, session, wording
@@ -72,8 +74,8 @@ def show_request(handle: str) -> Page:
     stored = desk().consent.requests.look(handle)
     try:
         stored = desk().consent.requests.asked(vault(), handle)
-    except GrantNotFoundError:
-        return _astray(handle, stored)
+    except (GrantNotFoundError, UnfitRequestError) as error:
+        return _astray(handle, stored, error)
     typed = again.choices_for(handle, vault())
     form = MultiDict() if typed is None else typed
     choices = consenting.read_choices(form, stored, partial(_stays_out, stored))
@@ -94,8 +96,8 @@ def decide_request(handle: str) -> Page:
         return _to_vendor(desk().consent.requests.decline(vault(), handle), handle)
     try:
         return _decide(handle, desk().consent.requests.asked(vault(), handle), decision)
-    except GrantNotFoundError:
-        return _astray(handle, stored), 409
+    except (GrantNotFoundError, UnfitRequestError) as error:
+        return _astray(handle, stored, error), 409
 
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
@@ -119,11 +121,12 @@ def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
     return _to_vendor(decided, handle)
 
 
-def _astray(handle: str, stored: StoredRequest) -> str:
-    """It wants to change a grant that is not in this vault, or has ended: all she can do is to say no."""
+def _astray(handle: str, stored: StoredRequest, error: VrmError) -> str:
+    """It wants to change a grant that is not here, or as none can be: all she can do is to say no."""
     if not stored.by_link:
         headers.let_forms_reach(stored.redirect_uri)
-    return render_template("request_astray.html", handle=handle, vendor=stored.vendor)
+    unfit = isinstance(error, UnfitRequestError)
+    return render_template("request_astray.html", handle=handle, vendor=stored.vendor, unfit=unfit)
 
 
 def _consent_page(
