@@ -276,7 +276,8 @@ class Leaving:
         return found
 
     def _judged(self, stream: str, document: Document) -> Verdict:
-        cuts: dict[str, tuple[str, list[str] | None]] = {}  # scope → facet, the fields that leave
+        scopes: dict[str, bytes] = {}
+        fields: dict[str, list[str] | None] = {}
         ends: dict[str, int] = {}
         reason, day = "filter", self._day
         for part in self._parts.get(stream, ()):
@@ -288,10 +289,12 @@ class Leaving:
                 continue
             for scope, facet in part.cuts:
                 if scope not in ends or _outlasts(last, ends[scope]):
-                    cuts[scope], ends[scope] = (facet, part.fields), last
+                    fields[scope], ends[scope] = part.fields, last
                 elif last == ends[scope]:
-                    cuts[scope] = facet, _joined(cuts[scope][1], part.fields)
-        scopes = {scope: _cut(document.get(facet, {}), fields) for scope, (facet, fields) in cuts.items()}
+                    fields[scope] = _joined(fields[scope], part.fields)
+                else:
+                    continue
+                scopes[scope] = _cut(document.get(facet, {}), fields[scope])
         return Verdict(SHARED, scopes, ends) if scopes else Verdict(reason)
 
 
