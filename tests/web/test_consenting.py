@@ -77,6 +77,18 @@ def test_delicate_is_what_is_sensitive_or_about_others() -> None:
     assert consenting.delicate([part("purchases.recipient")]) == ["purchases.recipient"]
 
 
+def test_of_each_datatype_the_fields_of_all_parts_that_read_it_can_leave() -> None:
+    title, brand = part("purchases.item", fields=["title"]), part("purchases.item", fields=["brand"])
+    price, put_in = part("purchases.price"), part("inbox", actions=["write"])
+    assert consenting.fields_leaving([title, price, brand, put_in]) == {
+        "purchases.item": {"title", "brand"},
+        "purchases.price": None,
+    }
+    whole = part("purchases.item")
+    assert consenting.fields_leaving([title, whole]) == {"purchases.item": None}
+    assert consenting.fields_leaving([whole, title]) == {"purchases.item": None}
+
+
 def preview(*ids: str) -> Preview:
     rows = [PreviewRow(record, f"title {record}", "", {}, "purchases") for record in ids]
     return Preview(VENDOR, rows, {}, [], [], {}, 0, "")

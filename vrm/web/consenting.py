@@ -106,6 +106,19 @@ def categories(parts: Iterable[Mapping[str, Any]]) -> set[str]:
     return found
 
 
+def fields_leaving(parts: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str] | None]:
+    """Each datatype that these parts read, once, with the fields of it that can leave; None: all of them."""
+    found: dict[str, frozenset[str] | None] = {}
+    for part in parts:
+        if part["actions"] == ["write"]:
+            continue
+        named = frozenset(part["fields"]) if "fields" in part else None
+        for datatype in part["datatypes"]:
+            before = found.get(datatype, frozenset())
+            found[datatype] = None if before is None or named is None else before | named
+    return found
+
+
 def delicate(parts: Iterable[Mapping[str, Any]]) -> list[str]:
     """Datatypes among `parts` that are sensitive or say something about other people."""
     found = []

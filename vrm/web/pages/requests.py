@@ -8,7 +8,7 @@ what is approved is, row for row, what was shown, or the page is shown again wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ def show_request(handle: str) -> Page:
     typed = again.choices_for(handle, vault())
     form = MultiDict() if typed is None else typed
     choices = consenting.read_choices(form, stored, partial(_stays_out, stored))
-    sensitive = consenting.delicate(_taken(stored, choices))
+    sensitive = _delicate(stored, choices)
     if sensitive:
         return _sensitive_page(handle, stored, sensitive, typed or request.form)
     if typed is not None:
@@ -102,7 +102,7 @@ def decide_request(handle: str) -> Page:
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
     choices = consenting.read_choices(request.form, stored, partial(_stays_out, stored))
-    sensitive = consenting.delicate(_taken(stored, choices))
+    sensitive = _delicate(stored, choices)
     if sensitive and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
     if decision != "approve":
@@ -165,8 +165,8 @@ def _consent_page(
         taken_out_before=_taken_out(stored, dealings),
         taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
         kept=[(why, preview.withheld[why]) for why in wording.WITHHELD if why in preview.withheld],
-        shared=_subjects(part for part in preview.parts if part.ticked and not writes(part.part)),
-        put_in=_subjects(part for part in preview.parts if part.ticked and writes(part.part)),
+        shared=consenting.fields_leaving(part.part for part in preview.parts if part.ticked),
+        put_in=_put_in(preview.parts),
         reads=any(not writes(part) for part in stored.parts),
         answer_titles=_answer_titles() if preview.answers else {},
         with_json=with_json,
@@ -191,12 +191,16 @@ def _amended(stored: StoredRequest, preview: Preview) -> amending.Amended | None
     return amending.amended(stored, stored.earlier, preview, seen)
 
 
-def _subjects(parts: Iterable[PartView]) -> list[str]:
-    return [datatype for part in parts for datatype in part.part["datatypes"]]
+def _put_in(parts: Iterable[PartView]) -> list[str]:
+    ticked = (part.part for part in parts if part.ticked and writes(part.part))
+    return list(dict.fromkeys(name for part in ticked for name in part["datatypes"]))
 
 
 def _sensitive_page(
-    handle: str, stored: StoredRequest, sensitive: list[str], form: MultiDict[str, str]
+    handle: str,
+    stored: StoredRequest,
+    sensitive: Mapping[str, frozenset[str] | None],
+    form: MultiDict[str, str],
 ) -> str:
     return render_template(
         "sensitive.html", handle=handle, vendor=stored.vendor, sensitive=sensitive, kept=_kept(form)
@@ -218,6 +222,13 @@ def _to_vendor(decided: Decision, handle: str) -> Page:
     answer = {"code": decided.code} if decided.code else {"error": "access_denied"}
     answer |= {"state": decided.state, "iss": desk().settings.issuer}
     return Response(status=303, headers={"Location": consenting.answer_address(decided.redirect_uri, answer)})
+
+
+def _delicate(stored: StoredRequest, choices: Choices) -> dict[str, frozenset[str] | None]:
+    """The delicate datatypes of what she would agree to, with the fields of each that can leave."""
+    taken = _taken(stored, choices)
+    leaving = consenting.fields_leaving(taken)
+    return {datatype: leaving[datatype] for datatype in consenting.delicate(taken)}
 
 
 def _taken(stored: StoredRequest, choices: Choices) -> list[dict[str, Any]]:
