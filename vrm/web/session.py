@@ -30,6 +30,7 @@ NOTICE: Final = "notice"
 WAITING: Final = "waiting"
 LANGUAGE: Final = "language"
 SEARCHES: Final = "searches"
+CHOICES: Final = "choices"
 
 NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser

@@ -3,7 +3,8 @@
 Promises: without a session the page names neither company nor data and offers no way to log in (a link
 from a shop to a passphrase field would train phishing); nothing is ticked that the customer did not tick, now
 or in what she agreed to before;
-what is approved is, row for row, what was shown, or the page is shown again with what changed.
+what is approved is, row for row, what was shown, or the page is shown again with what changed; what she took
+out and limited waits with the request (`vrm.web.choosing`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from flask import g, render_template, request
+from flask import g, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
@@ -31,7 +32,7 @@ from vrm.errors import (
     VrmError,
 )
 from vrm.vault.catalog import CATALOG_BY_NAME
-from vrm.web import again, amending, consenting, headers, session, wording
+from vrm.web import again, amending, choosing, consenting, headers, session, wording
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody
 
@@ -77,14 +78,19 @@ def show_request(handle: str) -> Page:
     except (GrantNotFoundError, UnfitRequestError) as error:
         return _astray(handle, stored, error)
     typed = again.choices_for(handle, vault())
-    form = MultiDict() if typed is None else typed
+    unkept = typed is not None and not choosing.keep(stored, typed)
+    found, lost = choosing.find(stored) if typed is None else (typed, False)
+    lost = lost or (found is None and "look" in request.args)
+    form: MultiDict[str, str] = MultiDict() if found is None else found
     choices = consenting.read_choices(form, stored, partial(_stays_out, stored))
     sensitive = _delicate(stored, choices)
-    if sensitive:
-        return _sensitive_page(handle, stored, sensitive, typed or request.form)
+    aware = typed is None and form.get("aware") == "yes"
+    if sensitive and not aware:
+        return _sensitive_page(handle, stored, sensitive, form)
     if typed is not None:
         g.again = typed
-    return _consent_page(handle, stored, choices)
+    with_json = request.args.get("look") == "show"
+    return _consent_page(handle, stored, choices, aware=aware, with_json=with_json, lost=lost, unkept=unkept)
 
 
 @web.post("/requests/<handle>")
@@ -93,7 +99,7 @@ def decide_request(handle: str) -> Page:
     stored = desk().consent.requests.open(handle)
     decision = request.form.get("decision", "")
     if decision == "decline":
-        return _to_vendor(desk().consent.requests.decline(vault(), handle), handle)
+        return _to_vendor(desk().consent.requests.decline(vault(), handle), stored)
     try:
         return _decide(handle, desk().consent.requests.asked(vault(), handle), decision)
     except (GrantNotFoundError, UnfitRequestError) as error:
@@ -102,23 +108,42 @@ def decide_request(handle: str) -> Page:
 
 def _decide(handle: str, stored: StoredRequest, decision: str) -> Page:
     choices = consenting.read_choices(request.form, stored, partial(_stays_out, stored))
-    sensitive = _delicate(stored, choices)
-    if sensitive and request.form.get("aware") != "yes":
+    number = request.form.get("number", "")  # it is hers to read there at each look, and so not kept
+    if decision != "approve" and choosing.keep(stored, request.form) and not number:
+        return _kept_page(handle, decision)
+    if (sensitive := _delicate(stored, choices)) and request.form.get("aware") != "yes":
         return _sensitive_page(handle, stored, sensitive, request.form)
     if decision != "approve":
-        return _consent_page(handle, stored, choices, with_json=decision == "show")
+        return _same_page(handle, stored, choices, with_json=decision == "show")
     try:
-        said = (request.form.get("digest", ""), request.form.get("number", ""))
-        decided = desk().consent.requests.approve(vault(), handle, choices, *said)
+        digest = request.form.get("digest", "")
+        decided = desk().consent.requests.approve(vault(), handle, choices, digest, number)
     except ValidationError as error:
         if "number" not in error.fields:
             raise
-        return _consent_page(handle, stored, choices, wrong_number=True), 422
+        return _same_page(handle, stored, choices, wrong_number=True), 422
     except RequestChangedError:
-        return _consent_page(handle, stored, choices, seen=request.form.get("seen", "")), 409
+        return _same_page(handle, stored, choices, seen=request.form.get("seen", "")), 409
     except ConflictError:  # an import runs: what it brings was not on the page
-        return _consent_page(handle, stored, choices, importing=True), 409
-    return _to_vendor(decided, handle)
+        return _same_page(handle, stored, choices, importing=True), 409
+    return _to_vendor(decided, stored)
+
+
+def _same_page(handle: str, stored: StoredRequest, choices: Choices, **why: Any) -> str:
+    """The page with what was posted, in answer to that."""
+    aware, kept = request.form.get("aware") == "yes", choosing.keep(stored, request.form)
+    return _consent_page(handle, stored, choices, aware=aware, unkept=not kept, **why)
+
+
+def _kept_page(handle: str, decision: str) -> Response:
+    """Where a form leads that only looks: to a page of its own, so that Back and a reload send nothing twice.
+
+    Its address says that she chose something ("again"), and whether she wants to read what leaves ("show").
+    """
+    if decision == "later":
+        return redirect(url_for("web.home"), 303)
+    how = "show" if decision == "show" else "again"
+    return redirect(url_for("web.show_request", handle=handle, look=how), 303)
 
 
 def _astray(handle: str, stored: StoredRequest, error: VrmError) -> str:
@@ -138,6 +163,9 @@ def _consent_page(
     seen: str | None = None,
     importing: bool = False,
     wrong_number: bool = False,
+    aware: bool = False,
+    lost: bool = False,
+    unkept: bool = False,
 ) -> str:
     preview = desk().consent.requests.preview(vault(), handle, choices)
     dealings = _dealings(stored.vendor.client_id)
@@ -175,7 +203,9 @@ def _consent_page(
         seen=consenting.seen_text(preview),
         first_rows=FIRST_ROWS,
         rows_most=ROWS_MOST,
-        aware=request.form.get("aware") == "yes",
+        aware=aware,
+        lost=lost,
+        unkept=unkept,
         amended=_amended(stored, preview),
         beside=amending.beside(stored, desk().consent.vendors.of_resource),
     )
@@ -215,8 +245,9 @@ def _kept(form: MultiDict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def _to_vendor(decided: Decision, handle: str) -> Page:
-    session.forget_waiting(handle)
+def _to_vendor(decided: Decision, stored: StoredRequest) -> Page:
+    session.forget_waiting(stored.handle)
+    choosing.forget(stored)
     if decided.by_poll:
         return render_template("answered.html", shared=decided.grant_id is not None)
     answer = {"code": decided.code} if decided.code else {"error": "access_denied"}
