@@ -89,6 +89,21 @@ def test_of_each_datatype_the_fields_of_all_parts_that_read_it_can_leave() -> No
     assert consenting.fields_leaving([whole, title]) == {"purchases.item": None}
 
 
+def test_parts_under_the_same_limits_stand_together() -> None:
+    books = {"filter": {"category": ["books"]}}
+    parts = [
+        part("purchases.item", period="P1Y"),
+        part("purchases.price", period="P1Y", **books),
+        part("purchases.order", "purchases.item", period="P1Y"),
+        part("purchases", actions=["write"]),
+        part("profile.sizes"),
+    ]
+    assert consenting.limits(parts) == [
+        (["purchases.item", "purchases.order"], "P1Y", []),
+        (["purchases.price"], "P1Y", ["books"]),
+    ]
+
+
 def preview(*ids: str) -> Preview:
     rows = [PreviewRow(record, f"title {record}", "", {}, "purchases") for record in ids]
     return Preview(VENDOR, rows, {}, [], [], {}, 0, "")

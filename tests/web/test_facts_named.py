@@ -1,4 +1,4 @@
-"""The pages of consent and of a company name the facts that can leave, each once, and no other."""
+"""The pages of consent and of a company name what can leave, under which limits, and nothing else."""
 
 from tests.web.actors import Customer, Page
 from tests.web.conftest import Ask, part
@@ -63,3 +63,73 @@ def test_the_page_for_delicate_things_names_only_what_leaves_of_them(alice: Cust
 def test_what_has_no_single_facts_stands_without_a_colon(alice: Customer, ask: Ask, shelf: object) -> None:
     page = alice.get(f"/requests/{ask(part('purchases.item'), part('answers.corrections'))}")
     assert "taste (answers.corrections)" in page.text
+
+
+def agree(alice: Customer, handle: str, **ticked: str) -> None:
+    form = alice.get(f"/requests/{handle}").form(handle)
+    shown = alice.submit(form, ("decision", "look"), tick=list(ticked.items()))
+    alice.submit(shown.form(handle), ("decision", "approve"), follow=False)
+
+
+def test_a_company_page_says_how_far_back_and_which_categories_and_how_she_narrowed_it(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    agree(alice, ask(part("purchases.item", "purchases.price", period="P2Y", filter={"category": ["books"]})))
+    page = company_page(alice, consent, opened)
+    assert "How far back 2 years Only Books Why" in page.text
+    alice.submit(page.form("/narrow"), ("do", "less"), tick=[("period", "P1Y")])
+    assert "How far back 1 year Only Books Why" in company_page(alice, consent, opened).text
+
+
+def test_limits_that_differ_are_said_of_each_datatype(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    books = part("purchases.price", period="P1Y", filter={"category": ["books", "toys"]})
+    agree(alice, ask(part("purchases.item", "purchases.order"), books, part("preferences.statement")))
+    text = company_page(alice, consent, opened).text
+    assert "How far back Purchases: what it is, when and where it was ordered: all" in text
+    assert "Purchases: what was paid (only Books , Toys ): 1 year Why" in text
+
+
+def test_what_shares_no_purchases_has_no_limits_of_theirs_and_no_rule_for_new_ones(
+    alice: Customer, ask: Ask, consent: Consent, opened: Vault
+) -> None:
+    agree(alice, ask(part("preferences.statement"), part("purchases", actions=["write"])))
+    text = company_page(alice, consent, opened).text
+    assert "How far back" not in text
+    assert "New purchases" not in text
+    assert "New corrections" not in text
+
+
+def test_of_corrections_it_is_said_that_new_ones_leave_at_once_and_not_that_she_is_asked(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    agree(alice, ask(part("answers.corrections")), sellers="amazon.com")
+    text = company_page(alice, consent, opened).text
+    assert "New corrections Sent at once" in text
+    assert "New purchases" not in text
+    assert "How far back" not in text
+
+
+def test_both_rules_stand_there_where_both_are_shared(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    agree(alice, ask(part("purchases.item"), part("answers.corrections")))
+    text = company_page(alice, consent, opened).text
+    assert "New purchases ask me" in text
+    assert "New corrections Sent at once" in text
+
+
+def test_the_log_leads_to_what_they_see_now_and_only_while_they_see_something(
+    alice: Customer, ask: Ask, shelf: object, consent: Consent, opened: Vault
+) -> None:
+    agree(alice, ask())
+    (grant,) = consent.grants.listing(opened)
+    page = alice.get("/log")
+    assert "what they can see now" in page.text
+    assert "which?" not in page.text
+    assert f"/companies/{grant.id}" in page.links()
+    consent.grants.revoke(opened, grant.id)
+    page = alice.get("/log")
+    assert "You stopped it" in page.text
+    assert f"/companies/{grant.id}" not in page.links()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from werkzeug.datastructures import MultiDict
@@ -117,6 +117,24 @@ def fields_leaving(parts: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[st
             before = found.get(datatype, frozenset())
             found[datatype] = None if before is None or named is None else before | named
     return found
+
+
+class Limit(NamedTuple):
+    """What parts let be seen of purchases: how far back ("": all), and of which categories (none: any)."""
+
+    datatypes: list[str]
+    period: str
+    categories: list[str]
+
+
+def limits(parts: Iterable[Mapping[str, Any]]) -> list[Limit]:
+    """The limits under which these parts read purchases; what is under the same ones stands together."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for part in parts:
+        if part["actions"] != ["write"] and part["datatypes"][0].startswith("purchases."):
+            under = part.get("period", ""), tuple(sorted(categories([part])))
+            found.setdefault(under, {}).update(dict.fromkeys(part["datatypes"]))
+    return [Limit(list(names), period, list(wanted)) for (period, wanted), names in found.items()]
 
 
 def delicate(parts: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -214,6 +214,7 @@ def _company_page(grant_id: str, form: again.Form | None = None, *, wider: bool 
         "company.html",
         grant=grant,
         shared=consenting.fields_leaving(grant.agreement.parts),
+        limits=consenting.limits(grant.agreement.parts),
         promised=consenting.promised(grant.agreement.parts),
         manages=[MANAGEMENT[name] for name in grant.agreement.manage if name in MANAGEMENT],
         places=[place for place in grant.agreement.resources if place != policy.HERE],

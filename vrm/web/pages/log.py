@@ -31,6 +31,7 @@ def log() -> str:
         problems=desk().consent.problems(vault()),
         names=names(found),
         alarming=wording.ALARMING,
+        live={grant.id for grant in desk().consent.grants.listing(vault()) if grant.state == "live"},
     )
 
 
