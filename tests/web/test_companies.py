@@ -70,7 +70,7 @@ def test_a_company_page_says_what_why_since_until_and_shows_the_rows(
 
 def listed(page: Page) -> list[str]:
     """The titles of the rows on a page, in their order."""
-    return re.findall(r'<span class="what"><strong><bdi>([^<]*)</bdi></strong>', page.html)
+    return re.findall(r'<div class="what"><strong><bdi>([^<]*)</bdi></strong>', page.html)
 
 
 def test_rows_stand_newest_first_and_then_by_name_as_they_did_when_she_agreed(

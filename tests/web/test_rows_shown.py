@@ -8,6 +8,7 @@ import pytest
 
 from tests.web.actors import Customer, Page
 from tests.web.conftest import Ask, part, purchase
+from vrm.consent.service import Consent
 from vrm.vault.vault import Vault
 from vrm.web.pages import requests
 
@@ -92,3 +93,26 @@ def test_answers_and_rows_are_each_shown_in_their_own_place(alice: Customer, ask
     assert [set(row) for row in rows] == [{"statement"}] * 3
     assert "3 more answers would leave that are not listed here." in page.text
     assert "and 4 more answers" in page.text
+
+
+def test_every_fact_of_a_row_can_be_read_before_and_after_she_agrees(
+    alice: Customer, ask: Ask, opened: Vault, consent: Consent
+) -> None:
+    title = "The Long Title " * 12
+    item = {"title": title, "category": "books", "brand": "An Author " * 18, "isbn": "9780141439587"}
+    opened.records("purchases").put(purchase("x", "self") | {"item": item})
+    handle = ask(part("purchases.item", "purchases.order"))
+    page = alice.get(f"/requests/{handle}")
+    alice.submit(page.form(handle), ("decision", "approve"), follow=False)
+    (grant,) = consent.grants.listing(opened)
+    for seen in (page, alice.get(f"/companies/{grant.id}")):
+        words = seen.html.partition('<div class="what">')[2].partition("</div>")[0]
+        for said in (title.strip(), "9780141439587", "order number: 11-x"):
+            assert said in words
+
+
+def test_a_row_that_is_seen_whole_has_nothing_one_tap_down(alice: Customer, ask: Ask, opened: Vault) -> None:
+    opened.records("purchases").put(purchase("Emma", "self"))
+    row = alice.get(f"/requests/{ask()}").html.partition('<div class="what">')[2].partition("</div>")[0]
+    assert "11-Emma" in row
+    assert "details" not in row

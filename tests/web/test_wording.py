@@ -46,3 +46,18 @@ LINES: list[tuple[dict[str, Any], str]] = [
 def test_a_row_in_a_line_names_every_number(app: Flask, document: dict[str, Any], line: str) -> None:
     with app.test_request_context("/"):
         assert wording.rest_text(document) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "rest"),
+    [
+        ("a" * 160, "a" * 160, ""),
+        ("a" * 161, "a" * 160, "a"),
+        ("a" * 100 + " · " + "b c" * 50, "a" * 100, "b c" * 50),
+        ("a" * 10 + " · " + "b" * 100 + " " + "c" * 100, "a" * 10 + " · " + "b" * 100, "c" * 100),
+    ],
+)
+def test_a_long_row_is_parted_between_facts_or_words_and_nothing_is_lost(
+    text: str, first: str, rest: str
+) -> None:
+    assert wording.parted(text) == (first, rest)

@@ -64,6 +64,7 @@ PHRASES = (
     wording.minutes,
     wording.moment,
     wording.month,
+    wording.parted,
     wording.period_text,
     wording.reason_text,
     wording.rest_text,

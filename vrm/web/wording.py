@@ -442,6 +442,20 @@ def rest_text(document: Mapping[str, Any]) -> str:
     return " · ".join(said + numbers)
 
 
+LINE: Final = 160  # characters of a row that are seen at once
+
+
+def parted(text: str) -> tuple[str, str]:
+    """(what of a row is seen at once, the rest of it), between two facts, or two words of a long one."""
+    if len(text) <= LINE:
+        return text, ""
+    for between in (" · ", " "):
+        at = text.rfind(between, LINE // 2, LINE)
+        if at > 0:
+            return text[:at], text[at + len(between) :]
+    return text[:LINE], text[LINE:]
+
+
 def _brief(field: Field, value: Any, currency: str) -> str:
     """A value of a row; with the name of its field where it needs one."""
     if field.name == "category":
