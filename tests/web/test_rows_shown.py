@@ -93,6 +93,16 @@ def test_answers_and_rows_are_each_shown_in_their_own_place(alice: Customer, ask
     assert [set(row) for row in rows] == [{"statement"}] * 3
     assert "3 more answers would leave that are not listed here." in page.text
     assert "and 4 more answers" in page.text
+    assert "Share 10 entries" in page.text, "seven answers and three rows"
+
+
+@pytest.mark.usefixtures("much")
+def test_things_are_not_counted_as_answers_because_corrections_are_asked_for_too(
+    alice: Customer, ask: Ask
+) -> None:
+    page = alice.get(f"/requests/{ask(part('answers.corrections'), part('purchases.item'))}")
+    assert "They would see 7 things" in page.text
+    assert "Share 7 things" in page.text
 
 
 def test_every_fact_of_a_row_can_be_read_before_and_after_she_agrees(

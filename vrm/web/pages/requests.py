@@ -184,18 +184,12 @@ def _consent_page(
         wrong_number=wrong_number,
         choices=choices,
         known=bool(dealings),
-        books=consenting.categories(stored.parts) == {"books"},
-        purchases=consenting.asks_for(stored.parts, "purchases"),
-        asks_corrections=consenting.asks_for(stored.parts, "answers"),
-        periods=consenting.offered(stored),
-        asked_period=consenting.longest_period(stored.parts),
         taken_out=_titles(choices.exclude),
         taken_out_before=_taken_out(stored, dealings),
         taken_out_too=sorted(choices.exclude)[ROWS_MOST:],
         kept=[(why, preview.withheld[why]) for why in wording.WITHHELD if why in preview.withheld],
         shared=consenting.fields_leaving(part.part for part in preview.parts if part.ticked),
         put_in=_put_in(preview.parts),
-        reads=any(not writes(part) for part in stored.parts),
         answer_titles=_answer_titles() if preview.answers else {},
         with_json=with_json,
         listed=consenting.listed(preview, FIRST_ROWS, ROWS_MOST, JSON_ROWS),
@@ -208,7 +202,20 @@ def _consent_page(
         unkept=unkept,
         amended=_amended(stored, preview),
         beside=amending.beside(stored, desk().consent.vendors.of_resource),
+        **_asked(stored),
     )
+
+
+def _asked(stored: StoredRequest) -> dict[str, Any]:
+    """What the request is about, as far as the page's words depend on it."""
+    return {
+        "books": consenting.categories(stored.parts) == {"books"},
+        "purchases": consenting.asks_for(stored.parts, "purchases"),
+        "asks_corrections": consenting.asks_for(stored.parts, "answers"),
+        "reads": any(not writes(part) for part in stored.parts),
+        "periods": consenting.offered(stored),
+        "asked_period": consenting.longest_period(stored.parts),
+    }
 
 
 def _amended(stored: StoredRequest, preview: Preview) -> amending.Amended | None:
