@@ -103,6 +103,22 @@ def test_it_is_said_anew_and_taken_back_with_its_tag(
     assert "Kindred, corrected" not in titles
 
 
+def test_what_is_taken_back_after_filing_is_not_there_any_more_though_she_has_not_seen_it(
+    shop: Shop, token: str, customer: Customer, consent: Consent
+) -> None:
+    path = leave(shop, token).headers["Location"].removeprefix("/api/v1")
+    consent.at_unlock(customer.vault)
+    tag = shop.read(path, token).headers["ETag"]
+    assert send(shop, "DELETE", path, token, If_Match=tag).get_json()["status"] == "withdrawn"
+    problem(shop.read(path, token), 404, "not-in-view")
+    assert shop.read("/purchases", token).get_json()["items"] == []
+    problem(send(shop, "DELETE", path, token, If_Match="*"), 404, "not-in-view")
+    problem(send(shop, "PUT", path, token, {"item": {"title": "Again"}}, If_Match="*"), 404, "not-in-view")
+    consent.at_unlock(customer.vault)
+    statuses = [document["order"].get("status") for _, document in customer.vault.records("purchases").scan()]
+    assert "cancelled" in statuses
+
+
 @pytest.mark.parametrize("key", [None, "", "x" * 256, "a b", "ü"])
 def test_a_deposit_needs_a_key(shop: Shop, token: str, engine: SqliteEngine, key: str | None) -> None:
     found = problem(leave(shop, token, key=key), 400, "invalid-parameter")

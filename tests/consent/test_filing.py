@@ -15,6 +15,9 @@ from tests.postgres import traced
 from vrm.consent.filing import Filing
 from vrm.consent.service import Consent
 from vrm.consent.tokens import TokenSet
+from vrm.consent.writers import State
+from vrm.errors import NotInViewError
+from vrm.vault.engine import Engine
 from vrm.vault.importers.documents import document as from_export
 from vrm.vault.importers.rows import Line
 from vrm.vault.mailbox import Item
@@ -267,7 +270,6 @@ def test_what_is_taken_back_after_filing_is_a_cancelled_order(
     file(customer)
     customer.change(only(customer)[0], "context", **{"for": "gift"})
     withdraw(vendor, tokens, state.item)
-    assert vendor.state(tokens.access_token, state.item).status == "pending"
     file(customer)
     _, document = only(customer)
     assert document["order"]["status"] == "cancelled"
@@ -276,6 +278,44 @@ def test_what_is_taken_back_after_filing_is_a_cancelled_order(
     assert vendor.consent.deposits.page(
         vendor.consent.reader.authenticate(tokens.access_token), "purchases", limit=9, cursor=None
     ) == ([], None)
+
+
+def test_what_is_taken_back_after_filing_is_gone_for_its_writer_at_once_and_stays_so(
+    vendor: Vendor, tokens: TokenSet, customer: Customer
+) -> None:
+    deposits = vendor.consent.deposits
+    access = vendor.consent.reader.authenticate(tokens.access_token)
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    withdraw(vendor, tokens, state.item)
+    for _ in range(2):  # before she opens her vault, and after
+        with pytest.raises(NotInViewError):
+            vendor.state(tokens.access_token, state.item)
+        with pytest.raises(NotInViewError):
+            replace(vendor, tokens, state.item, RECEIPT)
+        with pytest.raises(NotInViewError):
+            withdraw(vendor, tokens, state.item)
+        assert deposits.page(access, "purchases", limit=9, cursor=None) == ([], None)
+        file(customer)
+        assert only(customer)[1]["order"]["status"] == "cancelled"
+
+
+def test_a_taking_back_that_an_earlier_version_left_pending_is_filed(
+    vendor: Vendor, tokens: TokenSet, customer: Customer, engine: Engine
+) -> None:
+    access = vendor.consent.reader.authenticate(tokens.access_token)
+    state, _ = vendor.leave(tokens.access_token, RECEIPT)
+    file(customer)
+    withdraw(vendor, tokens, state.item)
+    pen = vendor.consent.deposits._pen(access, "purchases")
+    stored = State(state.item, 2, state.updated, "pending", ever_filed=True)
+    with engine.write() as transaction:
+        transaction.execute("UPDATE deposits SET updated = ?, sealed = ?", (stored.updated, pen.seal(stored)))
+    assert vendor.state(tokens.access_token, state.item).status == "pending"
+    file(customer)
+    assert only(customer)[1]["order"]["status"] == "cancelled"
+    with pytest.raises(NotInViewError):
+        vendor.state(tokens.access_token, state.item)
 
 
 def test_a_message_that_was_read_can_be_changed_and_taken_back_but_says_so(

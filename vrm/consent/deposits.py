@@ -140,23 +140,24 @@ class Deposits:
         return after, pen.tag(after)
 
     def withdraw(self, access: Access, collection: str, item: str, tags: Sequence[str]) -> State:
-        """Take it back: out of the mailbox if it waits there, by a word of its own if it was filed."""
+        """Take it back: out of the mailbox if it waits there, by a word of its own if it was filed.
+
+        Either way it is gone for the writer at once; the word for the customer cannot be called back.
+        """
         pen = self._pen(access, collection)
         with self._entered(access, pen) as transaction:
             before = self._require(pen, item, tags)
             self._mailbox.withdraw(transaction, access.vault, pen.grant_id, before.item)
-            after = self._next(before, PENDING)
+            after = self._next(before, WITHDRAWN)
             if before.ever_filed:
-                number = self._leave(transaction, access, pen, after, {"withdrawn": True})
-                self._update(transaction, pen, after, number)
-            else:
-                transaction.execute(
-                    "UPDATE deposits SET sealed = NULL, version = ?, updated = ?"
-                    " WHERE vault = ? AND grant_id = ? AND item = ?",
-                    (after.version, after.updated, pen.vault, pen.grant_id, after.item),
-                )
+                self._leave(transaction, access, pen, after, {"withdrawn": True})
+            transaction.execute(
+                "UPDATE deposits SET sealed = NULL, version = ?, updated = ?"
+                " WHERE vault = ? AND grant_id = ? AND item = ?",
+                (after.version, after.updated, pen.vault, pen.grant_id, after.item),
+            )
             self._note(transaction, access, collection, pen, "taken-back")
-        return State(after.item, after.version, after.updated, WITHDRAWN)
+        return after
 
     def _next(self, before: State, status: str) -> State:
         return State(before.item, before.version + 1, self._clock.now(), status, ever_filed=before.ever_filed)
@@ -382,7 +383,7 @@ class Deposits:
         )
 
     def sweep(self) -> None:
-        """Forget Idempotency-Keys after their time, and what was taken back before it was filed."""
+        """Forget Idempotency-Keys after their time, and what was taken back."""
         old = self._clock.now() - ONCE_LIFE
         with self._engine.write() as transaction:
             transaction.execute("DELETE FROM deposits WHERE sealed IS NULL AND created <= ?", (old,))

@@ -274,7 +274,10 @@ class Filing:
         return record, None
 
     def _tell(self, transaction: Transaction, batch: _Batch, item: Item, status: str) -> None:
-        """Let the writer see what became of it; "" where nothing is left to see."""
+        """Let the writer see what became of it; "" where nothing is left to see.
+
+        What was taken back shows nothing already, but for a state that an earlier version had left pending.
+        """
         row = self._engine.one(
             "SELECT item, CAST(version AS INTEGER), CAST(updated AS INTEGER), CAST(sealed AS BLOB), shelf"
             " FROM deposits WHERE vault = ? AND grant_id = ? AND item = ?",
