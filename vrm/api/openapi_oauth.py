@@ -107,7 +107,7 @@ def _exchange() -> Node:
         "properties": {
             "grant_type": {"type": "string", "enum": kinds},
             **dict.fromkeys(named, _TEXT),
-            "scope": {"type": "string", "description": f"at a refresh: {less}"},
+            "scope": {"type": "string", "description": f"RFC 6749: {less}"},
             "authorization_details": {"type": "string", "description": f"RFC 9396: {less}"},
             "resource": {"type": "string", "description": "RFC 8707: one of those granted"},
             "client_id": {"type": "string", "description": "public vendors"},

@@ -113,12 +113,13 @@ class Polls:
         verifier: str,
         *,
         proof: Proof | None = None,
+        scope: str | None = None,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
     ) -> Polled:
         """How the request stands, and its tokens where it was approved; CodeError tells nothing about why.
 
-        `proof`, `resource` and `details` as in `Tokens.redeem`.
+        `proof`, `scope`, `resource` and `details` as in `Tokens.redeem`.
         """
         raw = read_token(KIND, ticket)
         if raw is None:
@@ -133,7 +134,7 @@ class Polls:
             if keys is None:
                 return Polled(EXPIRED)
             tokens = self._tokens.first_pair(
-                transaction, keys, vendor, resource=resource, details=details, proof=proof
+                transaction, keys, vendor, proof, scope=scope, resource=resource, details=details
             )
         self._engine.purge()
         return Polled(ANSWERED, tokens)

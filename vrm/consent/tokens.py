@@ -92,10 +92,10 @@ class _For:
 
     keys: GrantKeys
     vendor: Vendor
-    scope: str | None  # None: all that was granted
-    resource: str | None
-    details: Sequence[Part] | None
     jkt: str
+    scope: str | None = None  # None: all that was granted
+    resource: str | None = None
+    details: Sequence[Part] | None = None
 
 
 class _Found(NamedTuple):
@@ -171,12 +171,14 @@ class Tokens:
         redirect_uri: str,
         verifier: str,
         *,
+        scope: str | None = None,
         resource: str | None = None,
         details: Sequence[Part] | None = None,
         proof: Proof | None = None,
     ) -> TokenSet:
         """Exchange a code (RFC 6749 §4.1.3, RFC 7636 §4.6). CodeError tells nothing about why.
 
+        `scope`: the granted scopes, or fewer, that the access token is for; ScopeError for more.
         `resource`: which of those granted the access token is for (RFC 8707 §2.2); TargetError for others.
         `details`: the granted parts, or less, that it is for (RFC 9396 §6); DetailsError for more.
         `proof`: of the key that the tokens are bound to; ProofError where one was due or was used before.
@@ -205,24 +207,21 @@ class Tokens:
             now = self._clock.now()
             if transaction.execute(_SPEND, (now, found.lookup, now)).rowcount != 1:
                 raise CodeError()
-            return self.first_pair(transaction, keys, vendor, resource=resource, details=details, proof=proof)
+            less = {"scope": scope, "resource": resource, "details": details}
+            return self.first_pair(transaction, keys, vendor, proof, **less)
 
         return self._engine.together(exchange, found.vault)
 
     def first_pair(
-        self,
-        transaction: Transaction,
-        keys: GrantKeys,
-        vendor: Vendor,
-        *,
-        resource: str | None = None,
-        details: Sequence[Part] | None = None,
-        proof: Proof | None = None,
+        self, transaction: Transaction, keys: GrantKeys, vendor: Vendor, proof: Proof | None, **less: Any
     ) -> TokenSet:
-        """The first tokens of a grant, for the vendor that just showed what carries its key."""
+        """The first tokens of a grant, for the vendor that just showed what carries its key.
+
+        `less`: `scope`, `resource` and `details` as in `redeem`.
+        """
         self._require_proof(vendor, proof)
         _spend_proof(proof, transaction)
-        wanted = _For(keys, vendor, None, resource, details, jkt_of(proof))
+        wanted = _For(keys, vendor, jkt_of(proof), **less)
         vault, agreement = self._agreed(keys.grant_id)
         pair = self._new_tokens(vault, agreement, wanted, None)
         transaction.executemany(_INSERT, pair.rows)
@@ -280,7 +279,7 @@ class Tokens:
         if found.agreement is None:
             raise CodeError()
         keys = GrantKeys(found.grant_id, Key(carried[0]))
-        wanted = _For(keys, vendor, scope, resource, details, jkt_of(proof))
+        wanted = _For(keys, vendor, jkt_of(proof), scope, resource, details)
         if self._constrained and not vendor.public:  # bound by client authentication: it stays the same one
             pair = self._new_tokens(found.vault, found.agreement, wanted, None, kept=text)
             change: tuple[Any, ...] = (_KEEP, *self._kept(found, wrapping, wanted))

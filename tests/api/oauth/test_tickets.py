@@ -94,6 +94,17 @@ def test_she_answers_by_the_link_and_the_vendor_fetches_tokens(
     assert "connected" in connected
 
 
+def test_less_scope_may_be_asked_for_with_the_ticket_and_more_spends_nothing(
+    shop: Shop, customer: Customer
+) -> None:
+    asked = pushed(shop, answer_mode="poll", scope="purchases.item:read purchases.price:read")
+    approve(customer, asked)
+    refused(poll(shop, asked["ticket"], scope="purchases.item:read profile:read"), 400, "invalid_scope")
+    less = poll(shop, asked["ticket"], scope="purchases.item:read").get_json()
+    assert less["scope"] == "purchases.item:read"
+    assert "price" not in shop.read("/purchases", less["access_token"]).get_json()["items"][0]
+
+
 def test_tokens_are_given_once(asked: dict[str, Any], shop: Shop, customer: Customer) -> None:
     """A second poll ends nothing: the ticket passed through no browser, so it is no sign of a theft."""
     approve(customer, asked)

@@ -419,6 +419,30 @@ def test_details_at_the_token_endpoint_are_refused_rather_than_ignored(shop: Sho
     refused(shop.redeem(code, authorization_details="[]"), 400, "invalid_authorization_details")
 
 
+def test_less_scope_may_be_asked_for_with_the_code(shop: Shop, customer: Customer) -> None:
+    code = customer.approve(handle_of(shop.ask(scope="purchases.item:read purchases.price:read")))
+    less = shop.redeem(code, scope="purchases.item:read").get_json()
+    assert less["scope"] == "purchases.item:read"
+    assert [part["datatypes"] for part in less["authorization_details"]] == [["purchases.item"]]
+    assert "price" not in shop.read("/purchases", less["access_token"]).get_json()["items"][0]
+    whole = shop.refresh(less["refresh_token"]).get_json()
+    assert whole["scope"] == "purchases.item:read purchases.price:read"
+
+
+@pytest.mark.parametrize("scope", ["purchases.item:read profile:read", "purchases.price:read", "x", " "])
+def test_more_scope_than_granted_is_refused_with_the_code_and_spends_nothing(
+    shop: Shop, code: str, scope: str
+) -> None:
+    refused(shop.redeem(code, scope=scope), 400, "invalid_scope")
+    assert shop.redeem(code).status_code == 200
+
+
+def test_less_is_asked_for_in_one_way_with_the_code(shop: Shop, code: str) -> None:
+    both = {"scope": "purchases.item:read", "authorization_details": "[]"}
+    refused(shop.redeem(code, **both), 400, "invalid_request")
+    assert shop.redeem(code).status_code == 200
+
+
 class TestBehindAProxyThatEndsTls:
     """The public address is https; what reaches the application is plain http."""
 

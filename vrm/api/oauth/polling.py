@@ -60,6 +60,7 @@ class TicketGrant(AtomicGrant):
             client.vendor,
             secret,
             proof=self.proof,
+            scope=self.scope(),
             resource=self.resource(),
             details=self.details(),
         )

@@ -66,6 +66,13 @@ class AtomicGrant(BaseGrant, TokenEndpointMixin, ABC):
     def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         """The one call."""
 
+    def scope(self) -> str | None:
+        """The scopes, of those granted, that the access token is for (RFC 6749 section 6)."""
+        scope: str | None = self.request.payload.data.get("scope")
+        if scope is not None:  # one of blanks alone would be all that was granted
+            check_scope_syntax(scope)
+        return scope
+
     def details(self) -> list[Part] | None:
         """The parts, within those granted, that the access token is for (RFC 9396 section 6)."""
         text = self.request.payload.data.get("authorization_details")
@@ -89,6 +96,7 @@ class CodeGrant(AtomicGrant):
             client.vendor,
             required(parameters, "redirect_uri"),
             verifier(parameters),
+            scope=self.scope(),
             resource=self.resource(),
             details=self.details(),
             proof=self.proof,
@@ -102,13 +110,10 @@ class RefreshGrant(AtomicGrant):
 
     def exchange(self, tokens: Tokens, client: OAuthClient) -> Work[TokenSet]:
         parameters = self.request.payload
-        scope = parameters.data.get("scope")
-        if scope is not None:  # one of blanks alone would be all that was granted
-            check_scope_syntax(scope)
         return tokens.refreshing(
             required(parameters, "refresh_token"),
             client.vendor,
-            scope,
+            self.scope(),
             resource=self.resource(),
             details=self.details(),
             proof=self.proof,
