@@ -10,6 +10,7 @@ from vrm.consent import endings
 from vrm.consent.credentials import made_and_bound
 from vrm.consent.service import Consent
 from vrm.errors import (
+    CodeError,
     GrantInactiveError,
     GrantNotFoundError,
     InsufficientScopeError,
@@ -37,6 +38,17 @@ def test_a_token_looks_up_its_own_grant_only(vendor: Vendor, customer: Customer,
         consent.managing.give_back(access, other.grant_id, REVOKE)
     with pytest.raises(GrantNotFoundError):
         consent.managing.look(access, "x" * 22, QUERY)
+
+
+def test_looking_up_is_a_first_use_of_a_new_token(
+    vendor: Vendor, customer: Customer, consent: Consent
+) -> None:
+    tokens = connect(vendor, customer, manage=[QUERY])
+    fresh = vendor.refresh(tokens.refresh_token)
+    consent.managing.look(consent.reader.authenticate(fresh.access_token), tokens.grant_id, QUERY)
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    assert customer.events()[0] == "token-reused"
 
 
 def test_without_the_scope_nothing_is_looked_up(vendor: Vendor, customer: Customer, consent: Consent) -> None:

@@ -15,6 +15,7 @@ from vrm.consent.grants import DAY
 from vrm.consent.selection import PageQuery
 from vrm.consent.service import Consent
 from vrm.errors import (
+    CodeError,
     GrantInactiveError,
     InsufficientScopeError,
     NotInViewError,
@@ -312,6 +313,33 @@ def test_first_use_of_a_new_token_takes_the_lost_answer_away(
     assert customer.vault.engine.one(kept) == (1,)
     vendor.read(fresh.access_token)
     assert customer.vault.engine.one(kept) == (0,)
+
+
+def test_asking_what_it_may_is_a_first_use_of_a_new_token_too(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    tokens = vendor.connect(customer)
+    fresh = vendor.refresh(tokens.refresh_token)
+    consent.reader.grant(enter(consent, fresh.access_token))
+    with pytest.raises(CodeError):
+        vendor.refresh(tokens.refresh_token)
+    assert customer.events()[0] == "token-reused"
+
+
+def test_a_narrowed_token_is_told_what_introspection_tells_of_it(
+    customer: Customer, vendor: Vendor, consent: Consent, books: list[str]
+) -> None:
+    fields = ["title", "brand", "total", "currency"]
+    asked = part("purchases.item", "purchases.price", fields=fields), part("preferences.statement")
+    tokens = vendor.connect(customer, *asked)
+    narrow = vendor.refresh(tokens.refresh_token, "purchases.item:read")
+    told = consent.reader.grant(enter(consent, narrow.access_token))
+    assert list(told["authorization_details"]) == narrow.authorization_details
+    [left] = told["authorization_details"]
+    assert (left["datatypes"], left["fields"]) == (["purchases.item"], ["title", "brand"])
+    seen = consent.introspection.look(narrow.access_token, vendor.registered)
+    assert seen
+    assert (told["scope"], told["authorization_details"]) == (" ".join(seen.scopes), seen.parts)
 
 
 @pytest.mark.parametrize("record", ["", "0", "z" * 32, "ü" * 32, "0" * 31, "0" * 33, "0" * 32])

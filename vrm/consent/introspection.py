@@ -9,6 +9,7 @@ that has ended.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -135,11 +136,15 @@ class Introspection:
             return None
         if self._clock.now() >= agreement.expires:
             return None
-        granted = agreement.granted
-        mine = granted if refresh else carried_scopes(carried)
-        scopes = tuple([scope for scope in granted if scope in mine])
-        parts = agreement.parts if scopes == granted else tuple(narrowing.cut(agreement.parts, scopes))
+        scopes, parts = known(agreement, agreement.granted if refresh else carried_scopes(carried))
         return _Said(agreement.public_id or found.grant_id, scopes, parts, agreement.expires)
+
+
+def known(agreement: Agreement, scopes: Container[str]) -> tuple[tuple[str, ...], tuple[Part, ...]]:
+    """What of an agreement, as it is now, is told by a token of these scopes: scopes and parts."""
+    granted = agreement.granted
+    mine = tuple([scope for scope in granted if scope in scopes])
+    return mine, agreement.parts if mine == granted else tuple(narrowing.cut(agreement.parts, mine))
 
 
 def _opened(kind: str, lookup: bytes, wrapping: Key, row: Row) -> _Found | None:

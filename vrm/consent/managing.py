@@ -40,11 +40,16 @@ class Managing:
         self._clock = clock
 
     def look(self, access: Access, grant_id: str, scope: str) -> Managed:
-        """The grant of this token, if that is its name.
+        """The grant of this token, if that is its name. It is a use of the token.
 
         Raises InsufficientScopeError, GrantInactiveError, NotItsGrantError for the name of another grant,
-        GrantNotFoundError for what is the name of no live one.
+        GrantNotFoundError for what is the name of no live one, and ReplayError.
         """
+        found = self._own(access, grant_id, scope)
+        self._reader.used(access)
+        return found
+
+    def _own(self, access: Access, grant_id: str, scope: str) -> Managed:
         if scope not in access.scopes:
             self._reader.refuse(access, "not granted", scope)
             raise InsufficientScopeError()
@@ -55,8 +60,8 @@ class Managing:
         return Managed(own, agreement)
 
     def give_back(self, access: Access, grant_id: str, scope: str) -> None:
-        """End the grant of this token, if that is its name; raises as `look`, and ReplayError."""
-        self.look(access, grant_id, scope)
+        """End the grant of this token, if that is its name; raises as `look`."""
+        self._own(access, grant_id, scope)
         with self._engine.write() as transaction:
             if not endings.end(transaction, access.grant_id, "revoked", self._clock.now(), tell=False):
                 raise GrantInactiveError()  # somebody else was faster

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from vrm.consent import filters, places
 from vrm.consent.access import Access, Opener
 from vrm.consent.credentials import bound_to, carried_keys, read_token, split, wrap_cipher
 from vrm.consent.disclosures import Disclosures
+from vrm.consent.introspection import known
 from vrm.consent.pages import NOTHING, Kept, Pages, State
 from vrm.consent.policy import Agreement
 from vrm.consent.proofs import Proof, jkt_of
-from vrm.consent.scopes import ANSWERS, Part, scopes_of
+from vrm.consent.scopes import ANSWERS
 from vrm.consent.selection import Found, PageQuery, Selection
 from vrm.consent.tokens import Tokens
 from vrm.consent.views import agreement_cipher
@@ -158,16 +159,23 @@ class Reader:
         return filters.open_to(collection, self.agreement(access), access.scopes)
 
     def grant(self, access: Access) -> dict[str, Any]:
-        """The told limits of this token's grant."""
+        """The told limits of this token, as introspection has them. GrantInactiveError, ReplayError."""
         agreement = self.agreement(access)
-        granted = [part for part in agreement.parts if _touches(part, access.scopes)]
+        scopes, parts = known(agreement, access.scopes)
+        self.used(access)
         return {
             "grant_id": agreement.public_id or access.grant_id,
-            "scope": " ".join(scope for scope in access.scopes if scope in agreement.granted),
-            "authorization_details": granted,
+            "scope": " ".join(scopes),
+            "authorization_details": parts,
             "created": rfc3339(agreement.created),
             "expires": rfc3339(agreement.expires),
         }
+
+    def used(self, access: Access) -> None:
+        """A use that reads no row: the copy of a lost answer goes with the first one. ReplayError."""
+        if access.parent is not None:
+            with self._engine.write(of=access.vault) as transaction:
+                self._used(transaction, access)
 
     def reading_list(self, access: Access, collection: str, asked: PageQuery) -> Work[bytes]:
         """A page as one JSON object: `items`, and the cursor of the `next` page, null at the end.
@@ -314,6 +322,9 @@ class Reader:
         """
         if cursor.rowcount != 1:
             raise GrantInactiveError()
+        self._used(transaction, access)
+
+    def _used(self, transaction: Transaction, access: Access) -> None:
         if access.proof is not None:
             access.proof.spend(transaction)
         if access.parent is not None:
@@ -392,10 +403,6 @@ class Reader:
             return int.from_bytes(self._cursor_cipher(access, stream).unseal(sealed, *bound), "big")
         except (binascii.Error, ValueError, TamperedError):
             raise ParameterError(fields={"cursor": ["is not one of this list"]}) from None
-
-
-def _touches(part: Part, scopes: Sequence[str]) -> bool:
-    return any(scope in scopes for scope in scopes_of(part))
 
 
 def list_of(rows: list[bytes], following: str | None) -> bytes:
