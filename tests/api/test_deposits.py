@@ -119,10 +119,20 @@ def test_what_is_taken_back_after_filing_is_not_there_any_more_though_she_has_no
     assert "cancelled" in statuses
 
 
-@pytest.mark.parametrize("key", [None, "", "x" * 256, "a b", "ü"])
+@pytest.mark.parametrize("key", [None, "", "x" * 256, "a b", "ü", "a,b", ","])
 def test_a_deposit_needs_a_key(shop: Shop, token: str, engine: SqliteEngine, key: str | None) -> None:
     found = problem(leave(shop, token, key=key), 400, "invalid-parameter")
     assert "Idempotency-Key" in found["errors"]
+    assert waiting(engine) == 0
+
+
+def test_two_keys_are_not_one(shop: Shop, token: str, engine: SqliteEngine) -> None:
+    headers = [("Authorization", f"Bearer {token}"), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = shop.client.post("/api/v1/purchases", json=RECEIPT, headers=headers)
+    told = problem(answer, 400, "invalid-parameter")
+    assert told["errors"]["Idempotency-Key"] == [
+        "must be one key of 1 to 255 visible ASCII characters without a comma, new for each deposit"
+    ]
     assert waiting(engine) == 0
 
 

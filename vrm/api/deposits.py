@@ -26,7 +26,7 @@ from vrm.consent.writers import State
 from vrm.errors import ConditionMissingError, ParameterError
 
 BODY_MOST = 64 * 1024  # bytes
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")  # a server joins repeated headers with a comma
 _JSON = "application/json"
 
 
@@ -59,7 +59,8 @@ class Writings:
         guards.no_parameters(request.args)
         key = request.headers.get("Idempotency-Key", "")
         if not _KEY.fullmatch(key):
-            raise _wrong("Idempotency-Key", "must be 1 to 255 visible ASCII characters, new for each deposit")
+            wanted = "must be one key of 1 to 255 visible ASCII characters without a comma"
+            raise _wrong("Idempotency-Key", f"{wanted}, new for each deposit")
         state, tag = self._deposits.submit(access, collection, _body(), key)
         response = _answer(state, tag, 202)
         response.headers["Location"] = url_for("api_v1.one", collection=collection, id=state.item.hex())

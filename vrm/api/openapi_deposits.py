@@ -135,7 +135,7 @@ _ID = _parameter("id", {"type": "string"}, "path", "as the answer to the deposit
 _MATCH = _parameter("If-Match", {"type": "string"}, "header", "the ETag of what is changed")
 _KEY = _parameter(
     "Idempotency-Key",
-    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    {"type": "string", "pattern": "^[!-+.-~-]{1,255}$"},
     "header",
     "your own, new for each deposit; the same key and body are one deposit",
     required=True,
