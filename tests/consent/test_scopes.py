@@ -83,6 +83,24 @@ def test_unknown_and_unbuilt_scopes_are_refused(scope: str) -> None:
         parts_from_scope(scope, PURPOSE)
 
 
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ("inbox:read", "scope 'inbox:read' can only be written"),
+        ("inbox.message:read", "scope 'inbox.message:read' is never shared"),
+        ("purchases.payment:read", "scope 'purchases.payment:read' is never shared"),
+        ("purchases.nothing:read", "scope 'purchases.nothing:read' is unknown"),
+        ("purchases.:read", "scope 'purchases.:read' is unknown"),
+        ("nothing:read", "scope 'nothing:read' is unknown"),
+        ("purchases.item:write", "scope 'purchases.item:write' is unknown"),
+    ],
+)
+def test_a_refused_scope_is_named_as_it_was_sent_with_what_is_true_of_it(scope: str, said: str) -> None:
+    with pytest.raises(ScopeError) as refused:
+        parts_from_scope(scope, PURPOSE)
+    assert str(refused.value) == said
+
+
 def test_a_write_scope_becomes_a_part_of_its_own_and_reads_nothing() -> None:
     found = parts_from_scope("purchases:write purchases.item:read inbox:write", PURPOSE)
     assert [(one["datatypes"], one["actions"]) for one in found] == [

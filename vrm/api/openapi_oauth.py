@@ -168,7 +168,12 @@ def _managed() -> Node:
     }
     refused = {
         status: {"$ref": "#/components/responses/OAuthRefusal"}
-        for status in ("400", "401", "403", "404", "429", "503")
+        for status in ("400", "403", "404", "429", "503")
+    }
+    code: Node = {"type": "object", "properties": {"error": _TEXT}}
+    refused["401"] = {
+        "description": "No good token; where none came, the body says nothing (RFC 6750 section 3.1)",
+        "content": _json(code),
     }
     usual: Node = {
         "tags": ["authorization"],

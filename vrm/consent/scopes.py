@@ -87,8 +87,17 @@ def expand(collection: str) -> list[str]:
     known = CATALOG_BY_NAME.get(collection)
     found = [f"{collection}.{facet.name}" for facet in known.facets if facet.shareable] if known else []
     if not found:
-        raise ScopeError(f"scope {collection[:60]!r} is unknown")
+        raise ScopeError(f"scope {f'{collection}:read'[:60]!r} {_unreadable(collection)}")
     return found
+
+
+def _unreadable(subject: str) -> str:
+    """What is true of what nobody can ask to read: a collection, one of its facets, or neither."""
+    collection, _, facet = subject.partition(".")
+    known = CATALOG_BY_NAME.get(collection)
+    if known is None or (facet and facet not in [one.name for one in known.facets]) or subject[-1:] == ".":
+        return "is unknown"
+    return "can only be written" if subject in WRITES else "is never shared"
 
 
 def stream_of(datatype: str) -> str:

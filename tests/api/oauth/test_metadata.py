@@ -82,3 +82,14 @@ def test_an_unknown_well_known_document_is_a_problem(client: FlaskClient) -> Non
     answer = client.get("/.well-known/openid-configuration")
     assert answer.status_code == 404
     assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/oauth/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"],
+)
+def test_what_may_be_kept_is_not_forbidden_to_be_kept(client: FlaskClient, address: str) -> None:
+    answer = client.get(address)
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
+    assert "Pragma" not in answer.headers
+    assert client.post("/oauth/token").headers["Pragma"] == "no-cache"

@@ -85,7 +85,9 @@ class Management:
     def _answer(self, grant_id: str, act: Callable[[Access, str], Response]) -> Response:
         try:
             guards.no_body(request)
-            return self._gate.settle(act(self._gate.access(request), grant_id))
+            access = self._gate.access(request)
+            guards.no_parameters(request.args)
+            return self._gate.settle(act(access, grant_id))
         except ConsentError as error:
             raise _refusal(error, self._gate) from None
 
@@ -110,12 +112,19 @@ def members(told: Managed, public_url: str) -> dict[str, object]:
 
 
 class GrantRefusedError(OAuth2Error):
-    """RFC 6750 section 3.1, and the section on errors of Grant Management."""
+    """RFC 6750 section 3.1, and the section on errors of Grant Management.
+
+    `error` is empty where the request showed no credential: then the body says nothing, as the challenge.
+    """
 
     def __init__(self, status: int, error: str, *challenges: tuple[str, str]) -> None:
         super().__init__(error=error)
         self.status_code = status
         self._challenges = challenges
+
+    def get_body(self) -> list[tuple[str, str]]:
+        """The code, if there is one."""
+        return [(name, code) for name, code in super().get_body() if code]
 
     def get_headers(self) -> list[tuple[str, str]]:
         """With the challenges, where a token could be got that is good."""
@@ -132,4 +141,4 @@ def _refusal(error: ConsentError, gate: Gate) -> OAuth2Error:
     wanted = {"GET": QUERY, "DELETE": REVOKE}.get(request.method, "")
     lacks = isinstance(error, InsufficientScopeError)
     challenges = gate.challenges(request, error, wanted if lacks else "")
-    return GrantRefusedError(403 if lacks else 401, code_of(request, error) or "invalid_token", *challenges)
+    return GrantRefusedError(403 if lacks else 401, code_of(request, error), *challenges)

@@ -139,7 +139,7 @@ def refuse(server: OAuthServer, error: OAuth2Error) -> Response:
         return note("This request has ended", sentence, 400)
     if request.path == AUTHORIZE:
         reason = error.get_error_description() or "the request is not one this vault understands"
-        sentence = f"The shop that sent you here made a mistake: {reason}."
+        sentence = f"The shop that sent you here made a mistake: {reason.rstrip('.')}."
         return note("This request cannot be shown", sentence, 400)
     return server.refusal(error)
 
@@ -205,5 +205,6 @@ def _published(document: dict[str, object]) -> Callable[[], Response]:
 
 
 def _protect(response: Response) -> Response:
-    response.headers.setdefault("Pragma", "no-cache")
+    if not response.cache_control.public:  # it would forbid to old caches what is allowed to new ones
+        response.headers.setdefault("Pragma", "no-cache")
     return guards.protect(response)
