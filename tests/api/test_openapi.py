@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from tests.api.actors import Customer, Shop, connect
 from vrm.api import openapi, problems
 from vrm.consent.scopes import SCOPES
 from vrm.settings import Settings
+from vrm.vault import schemas
 from vrm.vault.catalog import CATALOG
 
 
@@ -66,6 +70,64 @@ def test_every_field_has_a_shape(settings: Settings) -> None:
                 found = shapes[f"{collection.name.title()}{facet.name.title()}"]["properties"]
                 assert found.keys() == {field.name for field in facet.fields}
                 assert all(shape["type"] and shape["title"] for shape in found.values())
+
+
+SENT = [
+    {"item": {"title": "Emma"}},
+    {"item": {"title": "", "asin": "0807083690"}},
+    {"item": {"title": "Emma", "isbn": None}, "order": None},
+    {"item": {"isbn": "978-0-8070-8369-7"}, "order": {"ordered": "", "status": None}},
+    {"item": {"gtin": "4006381333931", "url": " https://shop.example/1"}, "recipient": {}},
+    *(
+        {"item": {"title": "Emma"}, "price": {"quantity": value}}
+        for value in (0, 2, 2.0, "2", "", None, 10**6)
+    ),
+    *({"item": {"title": "Emma"}, "price": {"quantity": value}} for value in (2.5, -1, "x", True, 10**6 + 1)),
+    *({"item": {"title": "Emma"}, "price": {"quantity": value}} for value in ("1000000", "1000001", "-1")),
+    *(
+        {"item": {"title": "Emma"}, "price": {"unit_price": value}}
+        for value in ("", "1.5", " 1.5 ", 1.5, "1,5")
+    ),
+    *(
+        {"item": {"title": "Emma"}, "price": {"currency": value}}
+        for value in ("EUR", "eur", "eu", "", "€", 7)
+    ),
+    *({"item": {"title": "Emma", "url": value}} for value in ("", "shop.example", "http:///x")),
+    *({"item": {"title": "Emma", "isbn": value}} for value in ("12", "978080708369X", "x")),
+    *({"item": {"title": "Emma", "gtin": value}} for value in ("12", "123456789", "x")),
+    *({"item": {"title": "Emma"}, "order": value} for value in ({"status": "x"}, {"seller": 1}, [], "", 0)),
+    *(
+        {"item": value}
+        for value in (None, {}, {"title": ""}, {"title": " "}, {"title": None}, {"brand": "x"})
+    ),
+    *({"item": {"title": value}} for value in (7, ["x"], "x" * 1001)),
+    *({}, {"order": {}}, {"item": {"title": "Emma", "colour": "red"}}, {"item": {"title": "Emma"}, "x": {}}),
+]
+
+
+@pytest.mark.parametrize("body", SENT, ids=str)
+def test_what_may_be_sent_by_the_document_is_what_is_taken(
+    shop: Shop, customer: Customer, settings: Settings, body: dict[str, Any]
+) -> None:
+    whole = {"$ref": "#/components/schemas/LeftPurchases", **openapi.document(settings)}
+    token = connect(shop, customer, scope="purchases:write")["access_token"]
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "one"}
+    answer = shop.client.post("/api/v1/purchases", json=body, headers=headers)
+    assert answer.status_code == (202 if Draft202012Validator(whole).is_valid(body) else 422), answer.text
+
+
+def test_a_number_of_two_is_two_however_it_is_written() -> None:
+    written = [
+        schemas.validate("purchases", {"price": {"quantity": value}})["price"] for value in (2, 2.0, "2")
+    ]
+    assert written == [{"quantity": 2}] * 3
+    assert not any(isinstance(one["quantity"], float) for one in written)
+
+
+def test_a_request_by_form_is_in_it(settings: Settings) -> None:
+    both = openapi.document(settings)["paths"]["/oauth/authorize"]
+    form = both["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+    assert form["properties"].keys() == {one["name"] for one in both["get"]["parameters"]}
 
 
 def test_every_scope_is_in_the_flow(settings: Settings) -> None:

@@ -165,7 +165,7 @@ def test_whole_numbers(typed: Any, stored: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0, 6, -1, 3.0, True, "three", "3.0", "-3", "٣", 10**30, "9" * 400, float("nan"), float("inf"), []],
+    [0, 6, -1, 3.5, 6.0, True, "three", "3.0", "-3", "٣", 10**30, "9" * 400, float("nan"), float("inf"), []],
 )
 def test_what_is_no_number_of_stars(value: Any) -> None:
     assert "experience.rating" in reasons("purchases", {"experience": {"rating": value}})

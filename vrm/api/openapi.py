@@ -12,6 +12,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
 from vrm.api import guards, openapi_deposits, openapi_oauth, openapi_registration, openapi_tools
+from vrm.api.openapi_fields import field_shape
 from vrm.api.openapi_oauth import DETAIL
 from vrm.api.problems import MEDIA_TYPE
 from vrm.consent import filters, scopes
@@ -57,31 +58,6 @@ def document(settings: Settings) -> Node:
     if settings.tools:
         openapi_tools.let_programs_poll(made)
     return made
-
-
-def field_shape(converter: object, field: Any, ret: Node) -> Node:  # noqa: ARG001 - apispec's signature
-    """What one of our marshmallow fields looks like on the wire; empty for the rest."""
-    match field:
-        case schemas.UrlField():
-            return {"type": "string", "format": "uri", "maxLength": field.most}
-        case schemas.CodeField():
-            return {"type": "string", "maxLength": field.most, "description": field.reason}
-        case schemas.TextField():
-            return {"type": "string", "maxLength": field.most}
-        case schemas.DateField():
-            return {"type": "string", "format": "date"}
-        case schemas.MoneyField():
-            return {"type": "string", "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,4})?$"}
-        case schemas.IntegerField():
-            return {"type": "integer", "minimum": field.least, "maximum": field.most}
-        case schemas.ChoiceField():
-            return {"type": "string", "enum": list(field.values)}
-        case schemas.FlagField():
-            return {"type": "boolean"}
-        case schemas.TextsField():
-            return {"type": "array", "items": {"type": "string", "maxLength": 120}, "maxItems": field.most}
-        case _:
-            return {}
 
 
 def _ref(kind: str, name: str) -> Node:

@@ -8,10 +8,11 @@ from apispec import APISpec
 
 from vrm.api.deposits import BODY_MOST
 from vrm.api.guards import LIMIT_DEFAULT, LIMIT_MAX
+from vrm.api.openapi_fields import sent_shape
 from vrm.consent.scopes import WRITES, write_scope
-from vrm.consent.writers import FILED, PENDING, REFUSED, WITHDRAWN
+from vrm.consent.writers import FILED, NEEDED, PENDING, REFUSED, WITHDRAWN
 from vrm.vault import schemas
-from vrm.vault.catalog import Collection, collection
+from vrm.vault.catalog import Collection, Facet, collection
 
 Node = dict[str, Any]
 STATE: Node = {
@@ -107,12 +108,30 @@ def _body(spec: APISpec, of: Collection) -> Node:
     for facet in of.facets:
         if any(field.by == "seller" for field in facet.fields):
             name = f"Left{of.name.title()}{facet.name.title()}"
-            spec.components.schema(name, schema=schemas.seller_schema(of.name, facet.name))
-            properties[facet.name] = {"$ref": f"#/components/schemas/{name}"}
-    shape = {"type": "object", "properties": properties, "additionalProperties": False}
+            spec.components.schema(name, _facet(of, facet))
+            properties[facet.name] = {"anyOf": [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]}
+    needed, names = NEEDED[of.name]
+    said = {"type": "string", "pattern": "\\S"}
+    one_of = [{"required": [name], "properties": {name: said}} for name in names]
+    properties[needed] = {"allOf": [properties[needed]["anyOf"][0], {"anyOf": one_of}]}
+    shape = {
+        "type": "object",
+        "description": "A field or facet that is null is not said, nor is a field that is an empty text",
+        "required": [needed],
+        "properties": properties,
+        "additionalProperties": False,
+    }
     spec.components.schema(f"Left{of.name.title()}", shape)
     schema = {"$ref": f"#/components/schemas/Left{of.name.title()}"}
     return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _facet(of: Collection, facet: Facet) -> Node:
+    """What of a facet is the seller's to say, as it may be sent."""
+    fields = schemas.facet_schema(of.name, facet.name).fields
+    own = [field for field in facet.fields if field.by == "seller"]
+    properties = {field.name: sent_shape(field.kind, fields[field.name]) for field in own}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _parameter(name: str, schema: Node, place: str, description: str, *, required: bool = False) -> Node:

@@ -77,7 +77,7 @@ def add(spec: APISpec) -> None:
     _add_form(spec, INTROSPECT, "introspect", "What a token is (RFC 7662)", given_back, told)
     spec.path(f"{GRANTS}/{{grant_id}}", operations=_managed())
     _add_form(spec, "/oauth/par", "par", "Push a request (RFC 9126)", _pushed(), _reference())
-    spec.path("/oauth/authorize", operations={"get": _authorize()})
+    spec.path("/oauth/authorize", operations={"get": _authorize(), "post": _authorize_by_form()})
 
 
 def _json(schema: Node) -> Node:
@@ -166,7 +166,7 @@ def _managed() -> Node:
             "updated_by": {"type": "string", "enum": [VENDOR, CUSTOMER]},
         },
     }
-    refused = {
+    refused: Node = {
         status: {"$ref": "#/components/responses/OAuthRefusal"}
         for status in ("400", "403", "404", "429", "503")
     }
@@ -196,15 +196,17 @@ def _managed() -> Node:
     }
 
 
+_BROUGHT = {**_QUESTION, "request_uri": "of a pushed request: then only `client_id` counts beside it"}
+
+
 def _authorize() -> Node:
-    names = {**_QUESTION, "request_uri": "of a pushed request: then only `client_id` counts beside it"}
     return {
         "operationId": "authorize",
         "summary": "Where a vendor sends the customer's browser",
         "tags": ["authorization"],
         "parameters": [
             {"name": name, "in": "query", "required": False, "schema": _TEXT, "description": words}
-            for name, words in names.items()
+            for name, words in _BROUGHT.items()
         ],
         "responses": {
             "303": {"description": "To the customer's side, or back to the vendor with error, state and iss"},
@@ -212,4 +214,20 @@ def _authorize() -> Node:
             "429": {"description": "Too many came from one network: a page, and when to try again"},
             "503": {"description": "The storage refused: a page, and when to try again"},
         },
+    }
+
+
+def _authorize_by_form() -> Node:
+    """The same for who would rather not have the request in an address (RFC 6749 section 3.1)."""
+    asked = {name: {"type": "string", "description": words} for name, words in _BROUGHT.items()}
+    by_query = _authorize()
+    return {
+        "operationId": "authorizeByForm",
+        "summary": "The same by a form, with nothing in the address",
+        "tags": ["authorization"],
+        "requestBody": {
+            "required": True,
+            "content": {FORM: {"schema": {"type": "object", "properties": asked}}},
+        },
+        "responses": {**by_query["responses"], **{status: _ANSWERS[status] for status in ("411", "413")}},
     }

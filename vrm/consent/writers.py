@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PENDING, FILED, REFUSED, WITHDRAWN = "pending", "filed", "refused", "withdrawn"
 _BUCKET = 128  # bytes of a sealed state
-_NEEDED = {  # at least one of these, or there is nothing to file
+NEEDED = {  # at least one of these, or there is nothing to file
     "purchases": ("item", ("title", "asin", "isbn", "gtin")),
     "inbox": ("message", ("subject", "text")),
 }
@@ -124,7 +124,7 @@ def validated(collection: str, given: object) -> Document:
         for field in facet.fields
         if field.by != "seller" and field.name in document[facet.name]
     }
-    facet_name, names = _NEEDED[collection]
+    facet_name, names = NEEDED[collection]
     if not wrong and not any(document[facet_name].get(name) for name in names):
         wrong = {f"{facet_name}.{names[0]}": ["is needed"]}
     if wrong:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -83,6 +82,8 @@ class IntegerField(fields.Field[int]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **rest: Any) -> int:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():  # 2.0 is one to JSON Schema
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValidationError("must be a whole number")
@@ -257,14 +258,6 @@ def _codes(collection: str) -> tuple[tuple[str, str, CodeField], ...]:
         for name, field in facet_schema(collection, facet.name).fields.items()
         if isinstance(field, CodeField)
     )
-
-
-@cache
-def seller_schema(collection: str, facet: str) -> Schema:
-    """The schema of what of a facet is the seller's to say."""
-    spec = CATALOG_BY_NAME[collection].facet(facet)
-    own = replace(spec, fields=tuple(field for field in spec.fields if field.by == "seller"))
-    return _facet_schema(collection, own)(unknown=RAISE)
 
 
 def _flatten(messages: Any, path: str = "") -> dict[str, list[str]]:

@@ -122,7 +122,7 @@ class GrantRefusedError(OAuth2Error):
         self.status_code = status
         self._challenges = challenges
 
-    def get_body(self) -> list[tuple[str, str]]:
+    def get_body(self) -> list[Any]:
         """The code, if there is one."""
         return [(name, code) for name, code in super().get_body() if code]
 
