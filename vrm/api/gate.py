@@ -2,7 +2,8 @@
 
 Promises: the token comes from exactly one `Authorization` header, by the scheme that is right for it:
 `Bearer`, or `DPoP` with a proof of the key that it is bound to (RFC 9449 section 7); a proof counts once, in
-the transaction of what the token is used for, and where there is none, before the answer leaves. Every 401
+the transaction of what the token is used for, and where there is none, before the answer leaves; a refusal
+that did nothing uses none up. Every 401
 names the schemes that would do. Refuses tokens in the address (RFC 9700 section 4.3.2), a bound token without
 its key and, where a proof came, a token that is bound to none.
 """

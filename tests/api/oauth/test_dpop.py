@@ -314,6 +314,28 @@ def test_a_proof_counts_once(
     assert ("proof used" in notes(consent, vault)) == (path != "/grant")
 
 
+def test_a_refusal_that_did_nothing_uses_no_proof_up(
+    prover: Prover, shop: Shop, bound: dict[str, Any], customer: Customer
+) -> None:
+    code = customer.approve(handle_of(shop.ask()))
+    proof = prover.proof("POST", TOKEN)
+    refused(prover.redeem(shop, "vrm_ac_x", proof), 400, "invalid_grant")
+    assert prover.redeem(shop, code, proof).status_code == 200
+    headers = prover.headers("GET", "/api/v1/purchases", bound["access_token"])
+    problem(shop.client.get("/api/v1/purchases?x=1", headers=headers), 400, "invalid-parameter")
+    assert shop.client.get("/api/v1/purchases", headers=headers).status_code == 200
+    problem(shop.client.get("/api/v1/purchases", headers=headers), 401, "dpop-proof-used")
+
+
+def test_what_a_refreshed_token_may_is_asked_by_a_proof_that_counts_once(
+    prover: Prover, shop: Shop, bound: dict[str, Any]
+) -> None:
+    fresh = prover.refresh(shop, bound["refresh_token"]).get_json()
+    headers = prover.headers("GET", "/api/v1/grant", fresh["access_token"])
+    assert shop.client.get("/api/v1/grant", headers=headers).status_code == 200
+    problem(shop.client.get("/api/v1/grant", headers=headers), 401, "dpop-proof-used")
+
+
 def test_where_no_proof_can_be_spent_nothing_leaves(
     prover: Prover, shop: Shop, bound: dict[str, Any], engine: SqliteEngine
 ) -> None:
