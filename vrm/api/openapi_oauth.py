@@ -151,6 +151,12 @@ def _introspected() -> Node:
     }
 
 
+_WITHOUT_TOKEN: Node = {
+    "description": "No good token; where none came, the body says nothing (RFC 6750 section 3.1)",
+    "content": _json({"type": "object", "properties": {"error": _TEXT}}),
+}
+
+
 def _managed() -> Node:
     """Both acts of grant management."""
     when: Node = {"type": "string", "format": "date-time"}
@@ -170,11 +176,7 @@ def _managed() -> Node:
         status: {"$ref": "#/components/responses/OAuthRefusal"}
         for status in ("400", "403", "404", "429", "503")
     }
-    code: Node = {"type": "object", "properties": {"error": _TEXT}}
-    refused["401"] = {
-        "description": "No good token; where none came, the body says nothing (RFC 6750 section 3.1)",
-        "content": _json(code),
-    }
+    refused["401"] = _WITHOUT_TOKEN
     usual: Node = {
         "tags": ["authorization"],
         "security": [{"grant": []}],

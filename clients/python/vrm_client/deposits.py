@@ -57,7 +57,8 @@ class Deposits:
     def leave(self, facets: Facets, *, key: str = "") -> Deposit:
         """Leave something; the facets and fields that are the seller's to say.
 
-        `key` names this very deposit among yours (an order number, say; no comma); without one, a random one is made.
+        `key` names this very deposit among yours (an order number, say; no comma in it); without one, a
+        random one is made.
         RefusedError names what the vault does not take; BusyError where too much waits already.
         """
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(24), "Content-Type": "application/json"}
