@@ -188,7 +188,7 @@ def test_of_two_at_once_one_gave_it_back(
     access = consent.reader.authenticate(managed["access_token"])
     told = consent.managing.look(access, managed["grant_id"], "grant_management_revoke")
     assert give_back(shop, managed).status_code == 204
-    monkeypatch.setattr(consent.managing, "look", lambda *_: told)  # who had looked just before
+    monkeypatch.setattr(consent.managing, "_own", lambda *_: told)  # who had looked just before
     with pytest.raises(GrantInactiveError):
         consent.managing.give_back(access, managed["grant_id"], "grant_management_revoke")
 
