@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import PASSPHRASE
 from vrm import cli
 from vrm.cli import main
+from vrm.vault import serverkey
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 
@@ -178,6 +179,7 @@ def test_a_check_names_vendors_of_another_server_key(
     client = json.loads(capsys.readouterr().out)["client_id"]
     assert main(["check"]) == 0
     server_key.unlink()
+    serverkey.load(server_key)  # another is put there
     capsys.readouterr()
     assert main(["check", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["problems"] == [

@@ -8,6 +8,7 @@
     │  ├─ UnlockError           no way in with this credential
     │  ├─ SessionExpiredError   the session ended
     │  ├─ TamperedError         stored bytes are not what was written
+    │  │  └─ UnvouchedError     … the keys of a vault, as far as this server key knows
     │  ├─ BusyError             too many expensive requests at once
     │  ├─ StorageError          the disk or database refused
     │  │  ├─ StorageConflictError   undone for another change's sake; can be tried again
@@ -118,6 +119,12 @@ class TamperedError(VaultError):
     """Stored bytes are not what the vault wrote."""
 
     slug = "tampered"
+
+
+class UnvouchedError(TamperedError):
+    """The server key does not vouch for the keys of this vault: its host and its customer can mend that."""
+
+    slug = "unvouched"
 
 
 class BusyError(VaultError):

@@ -9,24 +9,27 @@ import logging
 import resource
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from vrm.clock import Clock, SystemClock
 from vrm.consent.counting import LOGINS_SCHEMA, Rates
 from vrm.consent.service import SCHEMA as CONSENT_SCHEMA
 from vrm.consent.service import Consent
-from vrm.errors import SettingsError, VrmError
+from vrm.errors import ConflictError, SettingsError, VrmError
 from vrm.outbound import Outbound
 from vrm.settings import THREADS, Settings
 from vrm.vault import lifting, serverkey
 from vrm.vault.crypto import KdfLimits
 from vrm.vault.engine import Engine
 from vrm.vault.layout import SCHEMA as VAULT_SCHEMA
+from vrm.vault.serverkey import ServerKey
 from vrm.vault.sessions import SessionLimits
 from vrm.vault.sqlite import SqliteEngine
 from vrm.vault.vault import Vaults
 from vrm.vault.wholefile import make_folder
 
 SCHEMAS = (VAULT_SCHEMA, CONSENT_SCHEMA, LOGINS_SCHEMA)  # all that one database holds
+_MARKED = {"vaults": "SELECT 1 FROM vaults", "vendors": "SELECT 1 FROM vendors"}  # by the server key
 SWEEP_EVERY = 20  # seconds
 _hosts = logging.getLogger("vrm.host")
 _sweeps = logging.getLogger("vrm.sweep")
@@ -43,43 +46,57 @@ class Host:
     clock: Clock
 
 
-def open_host(settings: Settings, *, clock: Clock | None = None, limits: KdfLimits | None = None) -> Host:
+def open_host(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    limits: KdfLimits | None = None,
+    replace_key: bool = False,
+) -> Host:
     """Open (and on first use create) the data of `settings`; commands and server alike start here.
 
-    `limits` is the cost of new passphrases: tests use little, production refuses less (settings).
+    `limits` is the cost of new passphrases: tests use little, production refuses less (settings). A lost
+    server key is replaced only where `replace_key` says so: whoever merely does not find the key of a server
+    that runs would take its vaults away from it. SettingsError otherwise, and nothing is changed.
     """
+    if settings.server_key_path.parent != settings.data_dir:  # which is made
+        serverkey.require_place(settings.server_key_path)
     make_folder(settings.data_dir)
     engine = open_engine(settings)
     try:
-        return _host(engine, settings, clock or SystemClock(), limits)
+        return _host(engine, settings, clock or SystemClock(), limits, replace_key=replace_key)
     except BaseException:
         engine.close()
         raise
 
 
-def _host(engine: Engine, settings: Settings, clock: Clock, limits: KdfLimits | None) -> Host:
+def _host(
+    engine: Engine, settings: Settings, clock: Clock, limits: KdfLimits | None, *, replace_key: bool
+) -> Host:
     """What stands in an engine that was just opened."""
+    lost = _is_lost(engine, settings.server_key_path)
+    if lost and not replace_key:
+        raise _missing(settings, "only if it is lost for good: vrm serve makes a new one")
     copy = engine.install(SCHEMAS)  # at once: one copy, one transaction
+    key = _new_key(engine, settings) if lost else serverkey.load(settings.server_key_path)
     if copy:
         _hosts.warning(
             "the data was of an older version; it was lifted, and the data from before is in %s", copy
         )
-    replaced = not settings.server_key_path.exists() and engine.one("SELECT 1 FROM vaults") is not None
-    if replaced:
-        _hosts.warning(
-            "%s is missing: a new server key was made. Records open as before; vendors and sessions must"
-            " connect anew, unless you restore it from your copy",
-            settings.server_key_path,
-        )
     vaults = Vaults(
         engine,
-        serverkey.load(settings.server_key_path),
+        key,
         clock=clock,
         limits=limits or KdfLimits(memory=settings.kdf_memory, passes=settings.kdf_passes),
         sessions=SessionLimits(idle=settings.session_idle, absolute=settings.session_absolute),
         stretch_places=THREADS // 4,  # of a server process; the others go on reading
     )
-    if replaced:
+    if lost:
+        _hosts.warning(
+            "%s is missing: a new server key was made. Records open as before; vendors and sessions must"
+            " connect anew, unless you restore it from your copy",
+            settings.server_key_path,
+        )
         adopt(vaults)
     consent = Consent(
         engine,
@@ -94,6 +111,31 @@ def _host(engine: Engine, settings: Settings, clock: Clock, limits: KdfLimits | 
         rates=_rates(settings),
     )
     return Host(settings, engine, vaults, consent, clock)
+
+
+def _is_lost(engine: Engine, key: Path) -> bool:
+    """Whether there are rows that a server key vouches for, and no key."""
+    if key.exists():
+        return False
+    present = engine.tables()
+    marked = any(name in present and engine.one(sql) is not None for name, sql in _MARKED.items())
+    return marked and not key.exists()  # another first start may have made key and rows meanwhile
+
+
+def _new_key(engine: Engine, settings: Settings) -> ServerKey:
+    """In the place of a lost one; SettingsError while a server works with the data, for that one has it."""
+    try:
+        with engine.alone():
+            return serverkey.load(settings.server_key_path)
+    except ConflictError:
+        raise _missing(settings, "a server or another command works with this data: it has the key") from None
+
+
+def _missing(settings: Settings, otherwise: str) -> SettingsError:
+    return SettingsError(
+        f"{settings.server_key_path} is missing, and this database was written with a server key",
+        hint=f"VRM_SERVER_KEY_FILE names the file; put it there from your copy; {otherwise}",
+    )
 
 
 def open_engine(settings: Settings) -> Engine:

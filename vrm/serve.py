@@ -144,7 +144,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 def prepare(settings: Settings) -> None:
     """Whatever can be refused before serving is refused here; the data is made, or lifted, once."""
     require_free(settings)
-    open_host(settings).engine.close()  # here, not once per worker
+    open_host(settings, replace_key=True).engine.close()  # here, not once per worker
 
 
 def _place(settings: Settings) -> AbstractContextManager[object]:

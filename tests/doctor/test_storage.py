@@ -104,6 +104,7 @@ def test_a_key_of_another_database_fails(settings: Settings, here: Machine, tmp_
     level, text = of("server key", settings, here)
     assert level == "FAIL"
     assert "written with another" in text
+    assert "vrm vault vouch" in text
 
 
 def test_a_key_beside_the_database_of_a_public_host_is_said(

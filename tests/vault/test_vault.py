@@ -13,6 +13,7 @@ from vrm.errors import (
     SessionExpiredError,
     TamperedError,
     UnlockError,
+    UnvouchedError,
     UsernameTakenError,
     ValidationError,
 )
@@ -694,7 +695,7 @@ def test_a_lost_server_key_costs_sessions_and_no_record(
     later = Vaults(engine, serverkey.load(folder / "server.key"), clock=clock, limits=CHEAP)
     with pytest.raises(SessionExpiredError):
         later.resume(secret)
-    with pytest.raises(TamperedError):
+    with pytest.raises(UnvouchedError):
         later.log_public(vault.id)  # nobody has vouched for it yet
     assert later.adopt() == []
     with pytest.raises(TamperedError):

@@ -54,6 +54,7 @@ TABLE: dict[type[errors.VrmError], Row] = {
     errors.SessionExpiredError: Row(401, "The session has ended"),
     errors.PairingError: Row(404, "No program waits with this code"),
     errors.TamperedError: Row(500, "Stored bytes are not what was written"),
+    errors.UnvouchedError: Row(503, "Her log takes nothing in before her vault is looked after"),
     errors.BusyError: Row(503, "Too many expensive requests at once"),
     errors.StorageError: Row(503, "The storage is not available"),
     errors.StorageConflictError: Row(503, "The storage was busy with the same; nothing was changed"),

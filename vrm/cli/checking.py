@@ -11,6 +11,7 @@ from vrm.consent import chains
 from vrm.errors import ValidationError
 from vrm.host import Host
 from vrm.vault import chains as vault_chains
+from vrm.vault import ways
 
 
 def add(commands: Any) -> None:
@@ -46,6 +47,8 @@ def _run_check(chosen: argparse.Namespace) -> int:
     host = host_of(chosen)
     problems = list(host.engine.integrity()) + host.consent.vendors.problems()
     problems += vault_chains.problems(host.engine) + chains.problems(host.engine)
+    strange, waiting = ways.strangers(host.engine, host.vaults.server_key)
+    problems += strange
     if chosen.vault:
         vault = unlock(host, chosen)
         problems += vault.check() + host.consent.grants.problems(vault) + host.consent.log.problems(vault)
@@ -58,6 +61,8 @@ def _run_check(chosen: argparse.Namespace) -> int:
     }
     text = "\n".join(["ok" if not problems else "PROBLEMS", *problems])
     text += f"\n{values['records']} records, {values['logs']} log entries"
+    if waiting:
+        text += f"\n{len(waiting)} vaults wait for a log-in since the server key was replaced"
     if paused := chains.paused(host.engine):
         text += f"\n{paused} grants of a restored copy are paused; they end when their customers log in"
     show(chosen, values, text)

@@ -19,10 +19,10 @@ from vrm.consent.service import Consent
 from vrm.doctor import machine, server
 from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.doctor.machine import Machine
-from vrm.errors import SettingsError, StorageError, TamperedError
+from vrm.errors import SettingsError, StorageError
 from vrm.host import SCHEMAS, open_engine
 from vrm.settings import Settings
-from vrm.vault import copies, lifting, serverkey
+from vrm.vault import copies, lifting, serverkey, ways
 from vrm.vault.engine import Engine
 from vrm.vault.serverkey import ServerKey
 from vrm.vault.sqlite import SqliteEngine
@@ -215,18 +215,16 @@ def _versions(engine: Engine) -> Finding:
 
 def _fits(engine: Engine, key: ServerKey) -> Finding:
     vaults = Vaults(engine, key, clock=SystemClock())
-    foreign = len(Consent(engine, vaults, SystemClock()).vendors.problems())
-    for vault in vaults.listing():
-        try:
-            vaults.log_public(vault.id)
-        except TamperedError:
-            foreign += 1
-    if foreign:
+    strange, waiting = ways.strangers(engine, key)
+    if strange or Consent(engine, vaults, SystemClock()).vendors.problems():
         do = (
-            "restore the key that belongs to it; or register vendors anew, block those that vrm check names,"
-            " and let people log in; records open either way"
+            "restore the key that belongs to it; if this one is to stay: vrm vault vouch, then let people log"
+            " in, and block the vendors that vrm check names (docs/self-hosting.md); records open either way"
         )
-        return fail("server key", "this database was written with another", do)
+        return fail("server key", "some of this database was written with another", do)
+    if waiting:
+        told = f"{len(waiting)} vaults wait for a log-in since it was replaced"
+        return warn("server key", told, "let their customers log in: until then vendors get nothing of them")
     return ok("server key", "fits the database")
 
 

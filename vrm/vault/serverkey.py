@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import re
 import stat
@@ -129,7 +130,19 @@ def load(path: Path) -> ServerKey:
             _make(path)
         return _read(path)
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}", hint="VRM_SERVER_KEY_FILE names the file") from None
+        raise _unusable(path, error.strerror) from None
+
+
+def require_place(path: Path) -> None:
+    """SettingsError where neither a key is at `path` nor one could be put there."""
+    if not path.exists() and not path.parent.is_dir():
+        raise _unusable(path, os.strerror(errno.ENOENT))
+    if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise _unusable(path, os.strerror(errno.EACCES))
+
+
+def _unusable(path: Path, why: str | None) -> SettingsError:
+    return SettingsError(f"{path}: {why}", hint="VRM_SERVER_KEY_FILE names the file")
 
 
 def _make(path: Path) -> None:

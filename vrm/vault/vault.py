@@ -19,6 +19,7 @@ from vrm.errors import (
     StorageError,
     TamperedError,
     UnlockError,
+    UnvouchedError,
     UsernameTakenError,
     ValidationError,
 )
@@ -174,14 +175,14 @@ class Vaults:
             return False
 
     def log_public(self, vault: str) -> bytes:
-        """The key to which this vault's disclosure log is sealed; TamperedError for a foreign one."""
+        """The key to which this vault's disclosure log is sealed; UnvouchedError for a foreign one."""
         return self.log_key(vault)[0]
 
     def log_key(self, vault: str) -> tuple[bytes, int]:
         """(that key, the generation of the root that it derives from)."""
         row = self.engine.one("SELECT log_public, log_mac, generation FROM vaults WHERE vault = ?", (vault,))
         if row is None or not crypto.equal(row[1], self.server_key.vouch(vault, "log", row[0])):
-            raise TamperedError()
+            raise UnvouchedError()
         return bytes(row[0]), int(row[2])
 
     def mailbox_public(self, vault: str) -> bytes:
@@ -220,10 +221,8 @@ class Vaults:
 
     def _raise_cost(self, vault: Vault, passphrase: str, rows: Sequence[Slot]) -> None:
         """After a log-in: a slot that costs less than new ones is made anew; if that fails, the next time."""
-        if len(rows) != 1:  # one of them was planted: it stays, for `problems` to name it
-            return
-        if not self.stretching.is_cheap(rows[0]):
-            return
+        if len(rows) != 1 or not self.stretching.is_cheap(rows[0]):
+            return  # of two one was planted: it stays, for `problems` to name it
         with suppress(BusyError, StorageError, TamperedError, SessionExpiredError):
             slot = self.stretching.slot(passphrase, vault.keyring, rows[0].slot)
             with self.engine.write() as transaction:

@@ -41,6 +41,11 @@ _PUT = (
     f" SET {', '.join(f'{name} = excluded.{name}' for name in _STORED[2:])}"
 )
 
+_UNDER_ANOTHER = (
+    "written under another server key; if this one is to stay (docs/self-hosting.md, the server key is lost):"
+    " vrm vault vouch, then its customer logs in"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -171,6 +176,30 @@ def adopt(transaction: Transaction, engine: Engine, server_key: ServerKey, vault
         [(vault, slot.slot, _adoption(server_key, slot)) for slot in slots],
     )
     return True
+
+
+def strangers(engine: Engine, server_key: ServerKey) -> tuple[list[str], list[str]]:
+    """Vaults for whose keys this server key gives no word: (what is wrong with each, those that wait).
+
+    The latter were taken over: the next log-in by a way that was noted then mends it. Of the former an act of
+    the host mends those that were written under another key; a log-in alone must not, for whoever writes to
+    the database can bring about all that it would see.
+    """
+    problems, waiting = [], []
+    for vault, name, public, mac in engine.all(
+        "SELECT vault, username, CAST(log_public AS BLOB), CAST(log_mac AS BLOB) FROM vaults"
+        " ORDER BY username"
+    ):
+        if crypto.equal(mac, server_key.vouch(vault, "log", public)):
+            continue
+        slots = stored(engine, vault)
+        if any(is_vouched(server_key, slot) for slot in slots):
+            problems.append(f"vault {name}: the log's public key was swapped")
+        elif any(_is_adopted(engine, server_key, slot) for slot in slots):
+            waiting.append(str(name))
+        else:
+            problems.append(f"vault {name}: {_UNDER_ANOTHER}")
+    return problems, waiting
 
 
 def _is_adopted(engine: Engine, server_key: ServerKey, slot: Slot) -> bool:
