@@ -231,6 +231,17 @@ class Settings:
         return Path(self.database_url.removeprefix("sqlite:///"))
 
     @property
+    def own_files(self) -> dict[Path, str]:
+        """The files that this host lives by, each with what it is: no command writes a result over them."""
+        own = {self.server_key_path: "the server key"}
+        if self.on_postgresql:
+            return own
+        database = self.database_path
+        beside = ("-wal", "-shm", "-journal", ".open.lock", ".write.lock", ".last-backup")
+        own |= {database.with_name(database.name + ending): "a part of the database" for ending in beside}
+        return {database: "the database"} | own
+
+    @property
     def server_key_path(self) -> Path:
         """The server key's file."""
         return Path(self.server_key_file) if self.server_key_file else self.data_dir / "server.key"

@@ -12,6 +12,7 @@ from vrm.errors import ConflictError, ValidationError
 from vrm.host import SCHEMAS, open_engine
 from vrm.settings import Settings
 from vrm.vault import across
+from vrm.vault.wholefile import require_apart
 
 
 def add(commands: Any) -> None:
@@ -61,10 +62,9 @@ def _target(chosen: argparse.Namespace) -> Settings:
             hint="leave it out: it is taken from ~/.pgpass, PGPASSFILE or PGPASSWORD",
         )
     target = settings_of(chosen, database_url=chosen.target)
-    if _place(target) == _place(settings_of(chosen)):
+    source = settings_of(chosen)
+    if target.on_postgresql and target.database_url == source.database_url:
         raise ConflictError("that is the database itself", hint="name another one")
+    if not target.on_postgresql:
+        require_apart(target.database_path, source.own_files)
     return target
-
-
-def _place(settings: Settings) -> str:
-    return settings.database_url if settings.on_postgresql else str(settings.database_path.absolute())

@@ -28,7 +28,7 @@ from vrm.settings import Settings
 from vrm.vault import copies, export, removal, serverkey
 from vrm.vault.moving import Credential
 from vrm.vault.naming import normal_username
-from vrm.vault.wholefile import make_folder, whole_file
+from vrm.vault.wholefile import make_folder, require_apart, whole_file
 
 
 def add(commands: Any) -> None:
@@ -127,6 +127,7 @@ def end_progress() -> None:
 
 def _run_backup(chosen: argparse.Namespace) -> int:
     settings = database_of(chosen)
+    require_apart(chosen.target, settings.own_files)
     host = host_of(chosen)  # lifts older data first
     where, now = (SCHEMAS, chosen.target), host.clock.now()
     if settings.on_postgresql:
@@ -223,6 +224,7 @@ def _vaults(count: int) -> str:
 
 
 def _run_export(chosen: argparse.Namespace) -> int:
+    require_apart(chosen.output, settings_of(chosen).own_files)
     host = host_of(chosen)
     vault = unlock(host, chosen)
     with whole_file(chosen.output, force=chosen.force) as part, part.open("wb") as out:

@@ -7,22 +7,35 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from vrm.errors import ConflictError
 from vrm.vault.refusals import refused
 
+_DEVICES = Path("/dev")
+
+
+def require_apart(target: Path, own: Mapping[Path, str]) -> None:
+    """ConflictError where `target` is one of these files by whatever name, there or not; each with what it is."""
+    for path, what in own.items():
+        there = target.exists() and path.exists()
+        if os.path.samefile(target, path) if there else target.resolve() == path.resolve():
+            raise ConflictError(f"{target}: that is {what} itself", hint="name another one")
+
 
 @contextmanager
 def whole_file(target: Path, *, force: bool) -> Iterator[Path]:
     """An empty file beside `target` that takes its place when the block ends well, and is gone otherwise.
 
-    ConflictError where `target` is there and `force` is not given, or another one is writing it.
+    ConflictError where `target` is there and `force` is not given, or another one is writing it. What is no
+    regular file is never replaced.
     """
     if target.is_dir():
         raise ConflictError(f"{target} is a folder", hint="name a file in it")
+    if (target.exists() and not target.is_file()) or target.parent.resolve() == _DEVICES:
+        raise ConflictError(f"{target} is no regular file", hint="name a file in a folder of yours")
     if target.exists() and not force:
         raise ConflictError(f"{target} is there already", hint="choose another name, or --force replaces it")
     part = target.with_name(f"{target.name}.part")
