@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from vrm import logs
-from vrm.errors import StorageError
+from vrm.errors import BusyError, DrainingError, OutboundError, StorageConflictError, StorageError
 
 SECRET = "vrm_at_canary"
 
@@ -75,3 +77,30 @@ def test_each_request_has_a_number_of_its_own() -> None:
     logs.begin()
     assert logs.request_id() != first
     logs.begin()
+
+
+def test_a_failure_of_ours_is_written_down_and_what_passes_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("vrm.api")
+    for quiet in (BusyError(), DrainingError(), StorageConflictError(), OutboundError()):
+        logs.failed(log, quiet, 503)
+    logs.failed(log, StorageError(), 404)
+    assert not caplog.records
+    logs.failed(log, raised_by_sqlite(), 503)
+    [one] = caplog.records
+    written = logs.Plain().format(one)
+    assert "ERROR vrm.api answered 503" in written
+    assert "StorageError storage-unavailable" in written
+    assert "OperationalError SQLITE_ERROR" in written
+    assert SECRET not in written
+
+
+def raised_by_sqlite() -> Exception:
+    try:
+        try:
+            with closing(sqlite3.connect(":memory:")) as raw:
+                raw.execute(f"SELECT {SECRET}")  # noqa: S608 - no column
+        except sqlite3.Error as first:
+            raise StorageError(SECRET) from first
+    except StorageError as error:
+        return error
+    raise AssertionError

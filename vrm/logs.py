@@ -17,11 +17,12 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from vrm.errors import VrmError
+from vrm.errors import BusyError, DrainingError, OutboundError, StorageConflictError, VrmError
 
 FORMATS: Final = ("plain", "json")
 ACCESS: Final = logging.getLogger("vrm.access")
 _EXTRAS: Final = ("method", "rule", "status", "ms")  # what a record may bring beside its message
+_PASSING: Final = (BusyError, DrainingError, OutboundError, StorageConflictError)
 _DEEPEST: Final = 8  # exceptions that caused each other
 
 
@@ -49,6 +50,15 @@ def setup(level: str, form: str) -> None:
     way = logging.StreamHandler(sys.stderr)
     way.setFormatter(Json() if form == "json" else Plain())
     logging.basicConfig(level=level.upper(), handlers=[way], force=True)
+
+
+def failed(log: logging.Logger, error: Exception, status: int) -> None:
+    """Write down where this side failed, for whoever was answered with such a status from 500 on.
+
+    Not what passes by itself, which a busy day would fill the log with.
+    """
+    if status >= 500 and not isinstance(error, _PASSING):
+        log.error("answered %d", status, exc_info=error)
 
 
 class Plain(logging.Formatter):
@@ -106,4 +116,7 @@ def _kind(error: BaseException) -> str:
     name = type(error).__qualname__
     if isinstance(error, VrmError):
         return f"{name} {error.slug}"
-    return f"{name} errno={error.errno}" if isinstance(error, OSError) else name
+    if isinstance(error, OSError):
+        return f"{name} errno={error.errno}"
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)  # never its words
+    return f"{name} {code}" if code else name

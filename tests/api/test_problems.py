@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 
 import pytest
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
+from werkzeug.test import TestResponse
 
-from vrm import errors
+from tests.api.actors import Shop
+from vrm import errors, logs
 from vrm.api import problems
 from vrm.api.oauth.parameters import ascii_only
+from vrm.vault.sqlite import SqliteEngine
 
 CLASSES = [
     cls
@@ -80,3 +84,36 @@ def test_what_flask_refuses_has_the_same_shape() -> None:
 @pytest.mark.parametrize("reason", problems.REASONS.values())
 def test_a_reason_can_stand_in_an_oauth_error(reason: str) -> None:
     assert ascii_only(reason) == reason
+
+
+# ---- the log ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [logs.Plain(), logs.Json()])
+def test_where_it_failed_is_in_the_log_with_the_number_that_the_answer_has(
+    form: logging.Formatter,
+    shop: Shop,
+    tokens: dict[str, str],
+    engine: SqliteEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def spoil(sql: str, *values: object) -> None:
+        with engine.write() as transaction:
+            transaction.execute(sql, values)
+
+    def written(answer: TestResponse, status: int) -> str:
+        assert answer.status_code == status
+        text = form.format([one for one in caplog.records if one.name == "vrm.api"][-1])
+        assert f"answered {status}" in text
+        assert answer.headers["X-Request-Id"] in text
+        assert not [secret for secret in tokens.values() if str(secret) in text]
+        return text
+
+    spoil("UPDATE views SET sealed = ?", bytes(64))
+    text = written(shop.read("/purchases", tokens["access_token"]), 500)
+    assert "TamperedError tampered" in text
+    assert "reader.py:" in text
+    spoil("DROP TABLE tokens")
+    text = written(shop.refresh(tokens["refresh_token"]), 503)
+    assert "StorageError storage-unavailable" in text
+    assert "tokens.py:" in text

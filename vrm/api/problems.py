@@ -11,6 +11,7 @@ still opens that vault's explanation when a person follows it (RFC 9457 section 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,8 +30,9 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
-from vrm import errors
+from vrm import errors, logs
 
+LOG = logging.getLogger("vrm.api")
 TYPE_PREFIX = "/problems/"
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds, where the error itself names none
@@ -135,8 +137,9 @@ def row(error: errors.VrmError) -> Row:
 
 
 def answer(error: errors.VrmError) -> Response:
-    """The whole HTTP answer for an error that we raised on purpose."""
+    """The whole HTTP answer for an error that we raised on purpose; a failure of ours is written down."""
     found = row(error)
+    logs.failed(LOG, error, found.status)
     detail = str(error) if found.status < 500 else ""
     response = problem(found.status, error.slug, found.title, detail, error.fields)
     if found.status in (429, 503):

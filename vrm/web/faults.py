@@ -14,7 +14,7 @@ from flask.wrappers import Response
 from flask_babel import gettext
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from vrm import errors
+from vrm import errors, logs
 from vrm.vault.catalog import CATALOG
 from vrm.web import again, headers, session
 from vrm.web.desk import web
@@ -77,8 +77,7 @@ def vault_fault(error: errors.VrmError) -> Response:
         g.vault, g.secret = None, ""
         return _locked()
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    if status >= 500:
-        LOG.error("%s: %s", error.slug, error.hint or error)
+    logs.failed(LOG, error, status)
     wait = error.retry_after if isinstance(error, errors.RateLimitedError) else 5
     return page(status, error.slug, wait=wait)
 
@@ -104,7 +103,7 @@ def http_fault(error: HTTPException) -> Response:
 
 def unforeseen(error: Exception) -> Response:
     """Our own mistake: logged with its trace, told without it."""
-    LOG.error("a page failed", exc_info=error)
+    logs.failed(LOG, error, 500)
     return page(500, "")
 
 
