@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -117,6 +118,23 @@ def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     small = tmp_path / "small"
     error, hint = told(on_small_disk(small, "64k", *VRM, "vault", "invite", "--data-dir", small))
+    assert error == "error: the disk is full; nothing was changed"
+    assert "make room" in hint
+
+
+@pytest.mark.parametrize("left", (0, 8, 32, 48, 64, 80, 112))  # KiB
+def test_a_disk_that_is_full_beside_a_database(left: int, tmp_path: Path, made: Settings) -> None:
+    """Whatever SQLite makes of it: it may not get as far as to a file that it could call full."""
+    small, size = tmp_path / "small", (made.database_path.stat().st_size >> 10) + 16 + left
+    shell = (
+        f"cp -p {made.data_dir}/server.key {made.data_dir}/vrm.db {small} && "
+        f"{{ head -c 9M /dev/zero > {small}/filling; test {left} -eq 0 || truncate -s -{left}K {small}/filling; }}"
+        f" 2>/dev/null; exec {shlex.join(VRM)} vendor add Books --redirect-uri https://b.example/cb --data-dir {small}"
+    )
+    done = on_small_disk(small, f"{size}k", "sh", "-c", shell)
+    if done.returncode == 0:
+        return  # there was room enough
+    error, hint = told(done)
     assert error == "error: the disk is full; nothing was changed"
     assert "make room" in hint
 

@@ -237,7 +237,7 @@ class Settings:
         if self.on_postgresql:
             return own
         database = self.database_path
-        beside = ("-wal", "-shm", "-journal", ".open.lock", ".write.lock", ".last-backup")
+        beside = ("-wal", "-shm", "-journal", ".open.lock", ".write.lock", ".last-backup", ".unsynced")
         own |= {database.with_name(database.name + ending): "a part of the database" for ending in beside}
         return {database: "the database"} | own
 

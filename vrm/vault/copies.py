@@ -87,7 +87,7 @@ def take(
 
     Its tables must have the newest shape. ConflictError where `target` exists and `force` is not given.
     """
-    with whole_file(target, force=force) as part, _sqlite_errors():
+    with whole_file(target, force=force) as part, _sqlite_errors(part):
         _make_empty(part, schemas)
         _copy_rows(database, part, schemas, progress)
         vaults = _finish_copy(part, schemas, now)
@@ -107,7 +107,7 @@ def take_of_server(
     progress: Progress | None = None,
 ) -> Taken:
     """The same of a database that is no file: the same kind of backup, which fits either engine."""
-    with whole_file(target, force=force) as part, _sqlite_errors():
+    with whole_file(target, force=force) as part, _sqlite_errors(part):
         _make_empty(part, schemas)
         left_out = {"schemas", *(table for schema in schemas for table in schema.left_out)}
         with engine.read() as rows, closing(_connect(part)) as raw:
@@ -134,11 +134,11 @@ def _note_of(database: Path) -> Path:
 
 
 @contextmanager
-def _sqlite_errors() -> Iterator[None]:
+def _sqlite_errors(written: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise refused(error) from error
+        raise refused(error, disk=written) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -243,7 +243,7 @@ def put_back(
         raise ConflictError(
             f"there is a database already: {database}", hint="--force keeps it under another name"
         )
-    with Occupied(database, alone=True), _sqlite_errors(), _workplace(folder) as work:
+    with Occupied(database, alone=True), _sqlite_errors(database), _workplace(folder) as work:
         fresh = work / database.name
         _copy_file(file, fresh, progress)
         taken = _read_marker(fresh, schemas)
@@ -276,7 +276,7 @@ def put_back_to_server(
             "there is something in this database already",
             hint="make an empty one (createdb) and name it in VRM_DATABASE_URL; this one stays as it is",
         )
-    with _workplace(folder) as work, _sqlite_errors():
+    with _workplace(folder) as work, _sqlite_errors(work):
         fresh = work / "vrm.db"
         _copy_file(file, fresh, progress)
         taken = _read_marker(fresh, schemas)

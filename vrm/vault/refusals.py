@@ -7,6 +7,7 @@ guess: what is not in the tables is a refusal of the storage, with the machine's
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -43,13 +44,35 @@ _OF_SQLITE = {
     sqlite3.SQLITE_PERM: ("{path} cannot be opened", _LOOK),
 }
 
+# What SQLite says where there is no room for the files beside a database, or for a page of them.
+_PERHAPS_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_NOTHING = 2**20  # bytes free; it needs some pages more than it could write
 
-def refused(error: OSError | sqlite3.Error, path: Path | None = None) -> StorageError:
-    """The StorageError for what was refused at `path`."""
+
+def _is_full(path: Path | None) -> bool:
+    """Whether the disk that this file is on, or is to be on, has no room left."""
+    if path is None:
+        return False
+    try:
+        there = os.statvfs(path.parent)
+    except OSError:
+        return False
+    written = not there.f_flag & os.ST_RDONLY
+    names = not there.f_files or there.f_favail > 0
+    return written and (there.f_bavail * there.f_frsize < _NOTHING or not names)
+
+
+def refused(
+    error: OSError | sqlite3.Error, path: Path | None = None, *, disk: Path | None = None
+) -> StorageError:
+    """The StorageError for what was refused at `path`, or at what has no name there, on the disk of `disk`."""
     if isinstance(error, OSError):
         found = _OF_THE_SYSTEM.get(error.errno or 0)
     else:
-        found = _OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # without its subtype
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its subtype
+        found = _OF_SQLITE.get(code)
+        if code in _PERHAPS_FULL and _is_full(path or disk):
+            found = _FULL
     if found is None:
         return StorageError(hint=str(error))
     what, do = found

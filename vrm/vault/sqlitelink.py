@@ -36,6 +36,7 @@ class Disk:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._log, self._mark = (f"{path}{end}" for end in ("-wal", ".unsynced"))
         self._unmarked = False  # that file could not be made, either
 
@@ -92,7 +93,7 @@ class Connection:
             raise MisfitError(str(error)) from error
         except sqlite3.Error as error:
             self._note(error)
-            raise refused(error) from error
+            raise refused(error, disk=self._disk.path) from error
 
     def _note(self, error: sqlite3.Error) -> None:
         if error.sqlite_errorcode == sqlite3.SQLITE_IOERR_FSYNC:
@@ -121,7 +122,7 @@ class Connection:
         except _MISFITS as error:
             raise MisfitError(str(error)) from error
         except sqlite3.Error as error:
-            raise refused(error) from error
+            raise refused(error, disk=self._disk.path) from error
 
     def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Every row, a few at a time, however many there are; to be used up within the block."""
@@ -130,7 +131,7 @@ class Connection:
             try:
                 rows: list[Row] = cursor.fetchmany(_FEW)
             except sqlite3.Error as error:
-                raise refused(error) from error
+                raise refused(error, disk=self._disk.path) from error
             if not rows:
                 return
             yield from rows
@@ -237,7 +238,7 @@ class Connection:
         self._note(error)
         if self._disk.failed and not self._healed():
             return _because(error, UncertainError())
-        return _because(error, refused(error))
+        return _because(error, refused(error, disk=self._disk.path))
 
     def _broken_off(self, error: Exception) -> StorageError:
         """The same of an end that failed outside of SQLite: it may have been before it or after."""
