@@ -218,6 +218,10 @@ def test_killed_in_the_middle_there_is_nothing_and_it_can_be_run_again(
     assert stored(home, target) == {}
     assert vrm("copy", target)[0] == 0
     assert stored(home, target) == stored(home, source) == before
+    code, _, err = vrm("copy", target)  # as after one that was killed once all was there
+    assert (code, "if a copy was broken off" in err) == (1, True)
+    monkeypatch.setenv("VRM_DATABASE_URL", target)
+    assert vrm("check")[0] == 0
 
 
 def test_a_row_that_is_none_of_ours_is_named_and_nothing_kept(

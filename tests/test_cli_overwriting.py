@@ -96,3 +96,50 @@ def test_where_the_database_is_no_file_the_key_is_still_ours(tmp_path: Path) -> 
     assert Settings(data_dir=tmp_path, database_url=url).own_files == {
         tmp_path / "server.key": "the server key"
     }
+
+
+# ---- which database ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["restore", "--force", "{out}"], ["check"], ["vault", "list"], ["serve"], ["doctor"]]
+)
+def test_a_folder_that_leads_to_no_database_is_refused(
+    command: list[str],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["backup", str(tmp_path / "out")]) == 0
+    before = settings.database_path.read_bytes()
+    monkeypatch.setenv("VRM_DATABASE_URL", f"sqlite:///{settings.database_path}")
+    capsys.readouterr()
+    chosen = [part.format(out=tmp_path / "out") for part in command]
+    code = main([*chosen, "--data-dir", str(tmp_path / "drill")])
+    told = capsys.readouterr()
+    assert code == 1
+    said = told.out + told.err
+    assert f"VRM_DATABASE_URL names {settings.database_path}" in said
+    assert "leave out --data-dir" in said
+    assert settings.database_path.read_bytes() == before
+    assert not (tmp_path / "drill").exists()
+
+
+def test_a_folder_in_which_the_named_database_lies_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VRM_DATABASE_URL", f"sqlite:///{settings.database_path}")
+    assert main(["vault", "list", "--data-dir", str(settings.data_dir)]) == 0
+    assert main(["vault", "list"]) == 0
+
+
+def test_a_named_database_that_is_not_there_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VRM_DATABASE_URL", f"sqlite:///{tmp_path / 'typo.db'}")
+    assert main(["check"]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == f"error: there is no database at {tmp_path / 'typo.db'}"
+    assert hint.startswith("hint: VRM_DATABASE_URL names the file")
+    assert list(tmp_path.iterdir()) == []

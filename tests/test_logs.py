@@ -98,7 +98,7 @@ def raised_by_sqlite() -> Exception:
     try:
         try:
             with closing(sqlite3.connect(":memory:")) as raw:
-                raw.execute(f"SELECT {SECRET}")  # noqa: S608 - no column
+                raw.execute(f"SELECT {SECRET}")
         except sqlite3.Error as first:
             raise StorageError(SECRET) from first
     except StorageError as error:

@@ -122,14 +122,16 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert "make room" in hint
 
 
-@pytest.mark.parametrize("left", (0, 8, 32, 48, 64, 80, 112))  # KiB
+@pytest.mark.parametrize("left", [0, 8, 32, 48, 64, 80, 112])  # KiB
 def test_a_disk_that_is_full_beside_a_database(left: int, tmp_path: Path, made: Settings) -> None:
     """Whatever SQLite makes of it: it may not get as far as to a file that it could call full."""
     small, size = tmp_path / "small", (made.database_path.stat().st_size >> 10) + 16 + left
+    filling = small / "filling"
+    add = [*VRM, "vendor", "add", "Books", "--redirect-uri", "https://b.example/cb", "--data-dir", str(small)]
     shell = (
         f"cp -p {made.data_dir}/server.key {made.data_dir}/vrm.db {small} && "
-        f"{{ head -c 9M /dev/zero > {small}/filling; test {left} -eq 0 || truncate -s -{left}K {small}/filling; }}"
-        f" 2>/dev/null; exec {shlex.join(VRM)} vendor add Books --redirect-uri https://b.example/cb --data-dir {small}"
+        f"{{ head -c 9M /dev/zero > {filling}; test {left} -eq 0 || truncate -s -{left}K {filling}; }}"
+        f" 2>/dev/null; exec {shlex.join(add)}"
     )
     done = on_small_disk(small, f"{size}k", "sh", "-c", shell)
     if done.returncode == 0:

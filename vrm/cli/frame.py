@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -73,16 +74,33 @@ def settings_of(chosen: argparse.Namespace, **more: Any) -> Settings:
     toml = chosen.config or Path("vrm.toml")
     if chosen.config and not chosen.config.exists():
         raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
-    return settings_module.load(flags, toml=toml)
+    settings = settings_module.load(flags, toml=toml)
+    if "database_url" not in more:
+        _require_led_to(settings, getattr(chosen, "data_dir", None))
+    return settings
+
+
+def _require_led_to(settings: Settings, folder: Path | None) -> None:
+    """SettingsError where `--data-dir` was given, and the database is a file elsewhere all the same."""
+    if folder is None or settings.on_postgresql or not settings.database_url:
+        return
+    database = settings.database_path
+    if os.path.realpath(database.parent) != os.path.realpath(folder):
+        raise SettingsError(
+            f"--data-dir {folder} leads to no database here: VRM_DATABASE_URL names {database}",
+            hint="leave out --data-dir, or VRM_DATABASE_URL (database_url in vrm.toml) for this command",
+        )
 
 
 def database_of(chosen: argparse.Namespace) -> Settings:
     """Settings of a command that makes no database where there is none; StorageError."""
     settings = settings_of(chosen)
     if not settings.on_postgresql and not settings.database_path.exists():
+        named = bool(settings.database_url)
+        where = f"at {settings.database_path}" if named else f"in {settings.data_dir}"
+        what = "VRM_DATABASE_URL names the file" if named else "--data-dir names the folder"
         raise StorageError(
-            f"there is no database in {settings.data_dir}",
-            hint="--data-dir names the folder; vrm vault create or vrm serve begins one",
+            f"there is no database {where}", hint=f"{what}; vrm vault create or vrm serve begins one"
         )
     return settings
 

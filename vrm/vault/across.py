@@ -27,6 +27,10 @@ Columns = Mapping[str, tuple[str, ...]]  # table → its columns
 _BATCH = 500  # rows written at once
 _EVERY = 5_000  # rows between two reports of progress
 _RANGE = 1 << 256
+_EMPTY = "name a new file, or an empty database"
+_PERHAPS = (
+    "; if a copy was broken off, there is all of it or nothing: with that as VRM_DATABASE_URL, vrm check"
+)
 
 
 @dataclass(slots=True)
@@ -50,8 +54,10 @@ def move(
     Raises ConflictError while somebody else works with the source, or where there is something in the target.
     """
     with source.alone() as read, target.write() as written:
-        if target.tables():
-            raise ConflictError("the destination is not empty", hint="name a new file, or an empty database")
+        if present := target.tables():
+            raise ConflictError(
+                "the destination is not empty", hint=_EMPTY + _PERHAPS * ("schemas" in present)
+            )
         target.install(schemas)
         columns = {table: names for table, names in target.tables().items() if table != "schemas"}
         tallies = copy_rows(read, written, columns, progress)

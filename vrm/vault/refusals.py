@@ -65,7 +65,7 @@ def _is_full(path: Path | None) -> bool:
 def refused(
     error: OSError | sqlite3.Error, path: Path | None = None, *, disk: Path | None = None
 ) -> StorageError:
-    """The StorageError for what was refused at `path`, or at what has no name there, on the disk of `disk`."""
+    """The StorageError for what was refused at `path`; `disk`: a file on that disk, where none is told."""
     if isinstance(error, OSError):
         found = _OF_THE_SYSTEM.get(error.errno or 0)
     else:

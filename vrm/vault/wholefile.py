@@ -14,14 +14,14 @@ from pathlib import Path
 from vrm.errors import ConflictError
 from vrm.vault.refusals import refused
 
-_DEVICES = Path("/dev")
+_DEVICES = "/dev"
 
 
 def require_apart(target: Path, own: Mapping[Path, str]) -> None:
-    """ConflictError where `target` is one of these files by whatever name, there or not; each with what it is."""
+    """ConflictError where `target` is one of these files (each with what it is), by whatever name."""
     for path, what in own.items():
         there = target.exists() and path.exists()
-        if os.path.samefile(target, path) if there else target.resolve() == path.resolve():
+        if target.samefile(path) if there else os.path.realpath(target) == os.path.realpath(path):
             raise ConflictError(f"{target}: that is {what} itself", hint="name another one")
 
 
@@ -34,7 +34,7 @@ def whole_file(target: Path, *, force: bool) -> Iterator[Path]:
     """
     if target.is_dir():
         raise ConflictError(f"{target} is a folder", hint="name a file in it")
-    if (target.exists() and not target.is_file()) or target.parent.resolve() == _DEVICES:
+    if (target.exists() and not target.is_file()) or os.path.realpath(target.parent) == _DEVICES:
         raise ConflictError(f"{target} is no regular file", hint="name a file in a folder of yours")
     if target.exists() and not force:
         raise ConflictError(f"{target} is there already", hint="choose another name, or --force replaces it")
