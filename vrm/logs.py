@@ -116,7 +116,6 @@ def _kind(error: BaseException) -> str:
     name = type(error).__qualname__
     if isinstance(error, VrmError):
         return f"{name} {error.slug}"
-    if isinstance(error, OSError):
-        return f"{name} errno={error.errno}"
-    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)  # never its words
-    return f"{name} {code}" if code else name
+    if code := getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None):
+        name += f" {code}"
+    return f"{name} errno={error.errno}" if isinstance(error, OSError) else name
