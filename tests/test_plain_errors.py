@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.serving import free_port
 from tests.small_disk import on_small_disk
 from vrm.cli import main
 from vrm.cli.saying import of_the_system
@@ -89,6 +90,24 @@ def test_an_address_that_is_not_here(complain: Run) -> None:
     )
     assert "cannot listen on 192.0.2.1" in error
     assert "VRM_HOST" in hint
+
+
+def test_a_taken_port_for_the_numbers(complain: Run) -> None:
+    """Also by another vrm, whose workers let each other listen there too."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        error, hint = complain("serve", "--port", free_port(), environ={"VRM_METRICS": f"127.0.0.1:{port}"})
+    assert error == f"error: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert "VRM_METRICS" in hint
+
+
+def test_an_address_for_the_numbers_that_is_not_here(complain: Run) -> None:
+    error, hint = complain("serve", "--port", free_port(), environ={"VRM_METRICS": "192.0.2.1:9600"})
+    assert "cannot listen on 192.0.2.1:9600" in error
+    assert hint == "hint: VRM_METRICS names an address of this machine"
 
 
 # ---- the data folder -------------------------------------------------------------------------------------

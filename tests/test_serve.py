@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.serving import free_port
+from vrm.doctor import network
 from vrm.serve import joined
 
 PATIENCE = 60.0  # seconds, on a machine that has other things to do
@@ -224,6 +225,8 @@ def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> 
     assert after[series] == found[series]
     assert running.get("/metrics")[0] == 404
     assert running.get("/healthz", running.watch)[0] == 404
+    looked = network.numbers(("127.0.0.1", running.watch))
+    assert (looked.level, "vrm tells its numbers" in looked.what) == ("ok", True)
 
 
 def test_without_an_address_nobody_tells_numbers(running: Running) -> None:

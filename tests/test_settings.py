@@ -269,3 +269,34 @@ def test_what_a_server_cannot_be_run_by_is_refused(env: str, value: str, hint: s
 )
 def test_numbers_are_told_where_the_host_says(metrics: str, address: tuple[str, int] | None) -> None:
     assert load({}, {"VRM_METRICS": metrics}).metrics_address == address
+
+
+@pytest.mark.parametrize(
+    ("host", "metrics"),
+    [
+        ("127.0.0.1", "127.0.0.1:8777"),
+        ("localhost", "127.0.0.1:8777"),
+        ("0.0.0.0", "127.0.0.1:8777"),
+        ("127.0.0.1", "0.0.0.0:8777"),
+        ("::", "127.0.0.1:8777"),
+        ("127.0.0.1", "[::]:8777"),
+        ("::1", "[0:0:0:0:0:0:0:1]:8777"),
+        ("127.0.0.1", "[::ffff:127.0.0.1]:8777"),
+        ("vault.internal", "127.0.0.1:8777"),
+    ],
+)
+def test_numbers_are_not_told_where_the_vault_is_served(host: str, metrics: str) -> None:
+    environ = {"VRM_HOST": host, "VRM_PORT": "8777", "VRM_PUBLIC_URL": "https://vault.example"}
+    with pytest.raises(SettingsError, match="where the vault itself is served") as caught:
+        load({}, {**environ, "VRM_METRICS": metrics})
+    assert "127.0.0.1:9600" in caught.value.hint
+    assert load({}, {**environ, "VRM_METRICS": metrics.replace("8777", "8778")}).port == 8777
+
+
+@pytest.mark.parametrize(
+    ("host", "metrics"),
+    [("10.0.0.1", "127.0.0.1:8777"), ("0.0.0.0", "[::1]:8777"), ("::1", "127.0.0.1:8777")],
+)
+def test_the_same_port_at_another_address_is_another_place(host: str, metrics: str) -> None:
+    environ = {"VRM_HOST": host, "VRM_PORT": "8777", "VRM_PUBLIC_URL": "https://vault.example"}
+    assert load({}, {**environ, "VRM_METRICS": metrics}).metrics == metrics

@@ -34,7 +34,7 @@ from vrm import settings as settings_module
 from vrm.app import create_app
 from vrm.errors import SettingsError
 from vrm.host import SCHEMAS, forbid_core_dumps, open_engine, open_host, start_sweeper
-from vrm.settings import THREADS, Settings
+from vrm.settings import THREADS, Settings, bracketed
 from vrm.vault import crypto
 from vrm.vault.occupied import Occupied
 
@@ -50,6 +50,10 @@ _PATIENCE = 1200  # looks whether a worker has started, each after a twentieth o
 _ELSEWHERE = {
     errno.EADDRINUSE: "choose another with --port, or stop what listens there",
     errno.EACCES: "ports below 1024 are the system's: choose another with --port, and put a proxy in front",
+}
+_NOT_TOLD = {
+    errno.EADDRINUSE: "name another port with VRM_METRICS, or stop what listens there",
+    errno.EACCES: "ports below 1024 are the system's: name another with VRM_METRICS",
 }
 
 
@@ -124,15 +128,20 @@ def export(settings: Settings) -> None:
 
 def require_free(settings: Settings) -> None:
     """SettingsError with a hint where the port is taken or not ours."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    _try_out((settings.host, settings.port), _ELSEWHERE, "VRM_HOST names an address of this machine")
+
+
+def _try_out(address: tuple[str, int], hints: dict[int, str], otherwise: str) -> None:
+    """Bind it once: without SO_REUSEPORT, by which two servers would share it and neither hear of it."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind(address)
         except OSError as error:
             raise SettingsError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-                hint=_ELSEWHERE.get(error.errno or 0, "VRM_HOST names an address of this machine"),
+                f"cannot listen on {bracketed(address[0])}:{address[1]}: {error.strerror}",
+                hint=hints.get(error.errno or 0, otherwise),
             ) from None
 
 
@@ -144,6 +153,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 def prepare(settings: Settings) -> None:
     """Whatever can be refused before serving is refused here; the data is made, or lifted, once."""
     require_free(settings)
+    if settings.metrics_address:
+        _try_out(settings.metrics_address, _NOT_TOLD, "VRM_METRICS names an address of this machine")
     open_host(settings, replace_key=True).engine.close()  # here, not once per worker
 
 

@@ -371,9 +371,28 @@ def _check_networks(settings: Settings) -> None:
 
 def _check_metrics(settings: Settings) -> None:
     try:
-        settings.metrics_address  # noqa: B018 - reading is the check
+        address = settings.metrics_address
     except ValueError:
         raise SettingsError(f"VRM_METRICS: {settings.metrics!r}", hint="such as 127.0.0.1:9600") from None
+    if address and address[1] == settings.port and _overlap(address[0], settings.host):
+        raise SettingsError(
+            f"VRM_METRICS: {settings.metrics} is where the vault itself is served",
+            hint="name a port of its own, such as 127.0.0.1:9600",
+        )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether who listens at one address of IP may be given what is meant for the other, of IP or a name.
+
+    `::` takes calls of IPv4 as well on most systems. A name other than localhost may be any address.
+    """
+    try:
+        pair = [ip_address(one), ip_address("127.0.0.1" if other == "localhost" else other)]
+    except ValueError:
+        return True
+    plain = [getattr(address, "ipv4_mapped", None) or address for address in pair]
+    wide = [address.version for address in plain if address.is_unspecified]
+    return plain[0] == plain[1] or 6 in wide or (4 in wide and plain[0].version == plain[1].version)
 
 
 def _check_url(issuer: str) -> None:

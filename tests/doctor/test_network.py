@@ -111,6 +111,25 @@ def test_an_address_of_another_machine_fails(settings: Settings) -> None:
     assert said(network.port(replace(settings, host="192.0.2.1"))[0])[0] == "FAIL"
 
 
+def test_an_address_for_the_numbers_is_looked_at(settings: Settings) -> None:
+    def other(_environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/html")])
+        return [b"hello"]
+
+    def told(number: int, host: str = "127.0.0.1") -> tuple[str, str]:
+        return of("metrics", network.examine(replace(settings, metrics=f"{host}:{number}")))
+
+    assert told(free_port())[0] == "ok"
+    level, text = told(9600, "192.0.2.1")
+    assert level == "FAIL"
+    assert "VRM_METRICS names the address" in text
+    with served(other) as number:
+        level, text = told(number)
+    assert level == "FAIL"
+    assert "something else" in text
+    assert "metrics" not in {one.check for one in network.examine(settings)}
+
+
 def test_listening_to_everybody_in_plain_http_is_said(settings: Settings) -> None:
     assert said(network.listening(replace(settings, host="0.0.0.0")))[0] == "warn"
     assert said(network.listening(settings))[0] == "ok"

@@ -46,6 +46,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     found, ours = port(settings)
     yield found
     yield listening(settings)
+    if settings.metrics_address:
+        yield numbers(settings.metrics_address)
     yield from public(settings, served=ours)
     yield signup(settings)
 
@@ -65,8 +67,7 @@ def port(settings: Settings) -> tuple[Finding, bool]:
     if url.scheme == "https" and url.port == number:
         return ok("port", f"{host}:{number} is in use, with TLS: see public address"), True
     try:
-        inside = "127.0.0.1" if host in ("0.0.0.0", "") else "::1" if host == "::" else host  # noqa: S104
-        here = urlsplit(f"http://{bracketed(inside)}:{number}")
+        here = urlsplit(f"http://{_inside(host)}:{number}")
         if _ask(here, "/healthz", {"Host": url.netloc}).document == {"status": "ok"}:  # it has no other name
             return ok("port", f"vrm serves on {host}:{number}"), True
     except _NoAnswerError:
@@ -84,6 +85,30 @@ def _refused(host: str, number: int) -> int | None:
         except OSError as error:
             return error.errno or errno.EINVAL
     return None
+
+
+def _inside(host: str) -> str:
+    """Where this machine reaches who listens there."""
+    return bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))  # noqa: S104
+
+
+def numbers(address: tuple[str, int]) -> Finding:
+    """`/metrics` can be told there, or is told by a vrm."""
+    host, number = address
+    refused, place = _refused(host, number), f"{bracketed(host)}:{number}"
+    if refused is None:
+        return ok("metrics", f"{place} is free")
+    if refused == errno.EACCES:
+        return fail("metrics", f"{number} is for the system's own services", "another port in VRM_METRICS")
+    if refused != errno.EADDRINUSE:
+        return fail("metrics", f"no address {host} on this machine", "VRM_METRICS names the address")
+    try:
+        if b"vrm_requests_total" in _fetched(urlsplit(f"http://{_inside(host)}:{number}"), "/metrics")[1]:
+            return ok("metrics", f"vrm tells its numbers on {place}")
+    except _NoAnswerError:
+        pass
+    do = "stop it, or name another port in VRM_METRICS"
+    return fail("metrics", f"something else listens on {place}", do)
 
 
 def listening(settings: Settings) -> Finding:
@@ -167,6 +192,20 @@ def signup(settings: Settings) -> Finding:
 
 def _ask(url: SplitResult, path: str, headers: dict[str, str] | None = None) -> _Answer:
     """GET without redirects; `_NoAnswerError` for what is no JSON object."""
+    status, body, certificate = _fetched(url, path, headers)
+    try:
+        document = json.loads(body)
+    except ValueError:
+        raise _NoAnswerError("what answers there is not vrm") from None
+    if not isinstance(document, dict):
+        raise _NoAnswerError("what answers there is not vrm")
+    return _Answer(status, document, certificate)
+
+
+def _fetched(
+    url: SplitResult, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, dict[str, Any]]:
+    """(status, body, certificate) of GET without redirects; `_NoAnswerError`."""
     host, number = url.hostname or "", url.port
     connection = (
         http.client.HTTPSConnection(host, number, timeout=TIMEOUT)
@@ -180,13 +219,8 @@ def _ask(url: SplitResult, path: str, headers: dict[str, str] | None = None) -> 
             found = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else {}
             connection.request("GET", path, headers=headers or {})
             response = connection.getresponse()
-            document = json.loads(response.read(_MOST))
+            return response.status, response.read(_MOST), dict(found or {})
         except ssl.SSLCertVerificationError as error:
             raise _NoAnswerError(f"its certificate is not good ({error.verify_message})") from None
         except (OSError, http.client.HTTPException) as error:
             raise _NoAnswerError(str(error) or type(error).__name__) from None
-        except ValueError:
-            raise _NoAnswerError("what answers there is not vrm") from None
-    if not isinstance(document, dict):
-        raise _NoAnswerError("what answers there is not vrm")
-    return _Answer(response.status, document, dict(found or {}))
