@@ -268,7 +268,7 @@ def test_a_vault_that_is_away_is_named(capsys: pytest.CaptureFixture[str]) -> No
             "https://vault.example:x",
             "http://127.0.0.1.evil",
         ),
-        *("https://vault.example\r\nX: y", "https://b\u00fccher.example"),
+        *("https://vault.example\r\nX: y", "https://b\u00fccher.example", "https://a b.example"),
     ],
 )
 def test_what_is_no_address_of_a_vault_is_refused(url: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CHEAP, PASSPHRASE
 from tests.hostile.serving import free_port
 from tests.small_disk import on_small_disk
 from vrm.cli import main
@@ -108,6 +109,47 @@ def test_an_address_for_the_numbers_that_is_not_here(complain: Run) -> None:
     error, hint = complain("serve", "--port", free_port(), environ={"VRM_METRICS": "192.0.2.1:9600"})
     assert "cannot listen on 192.0.2.1:9600" in error
     assert hint == "hint: VRM_METRICS names an address of this machine"
+
+
+# ---- what the environment lacks --------------------------------------------------------------------------
+
+
+def test_a_home_that_nobody_has(complain: Run, tmp_path: Path) -> None:
+    for command in (("vault", "list"), ("doctor",)):
+        error, hint = complain(*command, "--data-dir", "~nosuchuser/x")
+        assert error == "error: VRM_DATA_DIR: there is no folder that ~ stands for"
+        assert hint == "hint: write it whole, such as /var/lib/vrm"
+
+
+def test_an_account_without_a_home() -> None:
+    code = "import os, sys; os.setuid(54321); from vrm.cli import main; sys.exit(main(['vault', 'list']))"
+    if os.geteuid() != 0:
+        pytest.skip("only root can become nobody in particular")
+    code = f"import sys; import vrm.cli.vaults; {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd="/", env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert told(done)[0] == "error: VRM_DATA_DIR: there is no folder that ~ stands for"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way"),
+    [
+        ("vault create alice", "--passphrase-file"),
+        ("vault create alice --passphrase-file -", "--passphrase-file PATH"),
+        ("check --vault alice", "--passphrase-file"),
+        ("vault delete alice", "--passphrase-file"),
+        ("vault delete alice --passphrase-file passphrase", "--yes alice"),
+    ],
+)
+def test_standard_input_that_is_closed(folder: Path, tmp_path: Path, arguments: str, way: str) -> None:
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    host = open_host(Settings(data_dir=folder), limits=CHEAP)
+    host.vaults.create("alice", PASSPHRASE)
+    host.engine.close()
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *VRM, *arguments.split(), "--data-dir", str(folder)]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True)
+    assert way in told(done)[1]
 
 
 # ---- the data folder -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Settings: flag before environment before file, and a hint with every refusal."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,22 @@ def test_the_public_address(flags: dict[str, Any], issuer: str, loopback: bool, 
         ("VRM_PUBLIC_URL", "https://vault.example#a", "https://vault.example"),
         ("VRM_PUBLIC_URL", "https://alice@vault.example", "https://vault.example"),
         ("VRM_PUBLIC_URL", "https://:secret@vault.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://münchen.example", "xn--"),
+        ("VRM_PUBLIC_URL", "https://vault .example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://va\nult.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", " https://vault.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault..example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", "https://vault<.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", f"https://{'a' * 64}.example", "https://vault.example"),
+        ("VRM_PUBLIC_URL", f"https://{'a.' * 126}example", "https://vault.example"),
+        ("VRM_DATA_DIR", "~nosuchuser/x", "/var/lib/vrm"),
+        ("VRM_SERVER_KEY_FILE", "~nosuchuser/x", "/var/lib/vrm"),
+        ("VRM_DATABASE_URL", "sqlite:///~nosuchuser/x", "/var/lib/vrm"),
         ("VRM_HOST", "0.0.0.0", "VRM_PUBLIC_URL"),
         ("VRM_SIGNUP", "maybe", "closed, invite or open"),
         ("VRM_DATABASE_URL", "postgresql:///vrm", "sqlite:///PATH"),
         ("VRM_DATABASE_URL", "sqlite:///", "sqlite:///PATH"),
+        ("VRM_DATABASE_URL", "~/x.db", "sqlite:///PATH"),
         ("VRM_PORT", "0", "from 1 to 65535"),
         ("VRM_PORT", "65536", "from 1 to 65535"),
         ("VRM_PORT", "eighty", "digits only"),
@@ -192,6 +205,32 @@ def test_text_in_the_file_is_text(toml: Path, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"VRM_{name.upper()} is not text") as caught:
         load({}, {}, toml)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["data_dir", "server_key_file", "database_url", "host", "public_url"])
+def test_text_in_the_file_has_no_end_before_its_end(toml: Path, name: str) -> None:
+    toml.write_text(f'{name} = "a\\u0000b"\n')
+    with pytest.raises(SettingsError, match=f"VRM_{name.upper()} has a NUL character"):
+        load({}, {}, toml)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://xn--mnchen-3ya.example", "https://a_b.example.:8443", "https://[2001:db8::1]"]
+)
+def test_an_address_that_browsers_send_as_it_stands_is_one(url: str) -> None:
+    assert load({}, {"VRM_PUBLIC_URL": url}).issuer == url
+
+
+def test_home_is_meant_wherever_a_file_is_named() -> None:
+    found = load({}, {"VRM_SERVER_KEY_FILE": "~/key/server.key", "VRM_DATABASE_URL": "sqlite:///~/x.db"})
+    assert found.server_key_path == Path.home() / "key" / "server.key"
+    assert found.database_path == Path.home() / "x.db"
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="is no file"):
+        load({}, {}, tmp_path / "pipe")
 
 
 def test_a_file_of_more_than_a_megabyte_is_not_read(toml: Path) -> None:

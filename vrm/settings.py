@@ -27,8 +27,10 @@ LOG_FORMATS = ("plain", "json")
 THREADS = 8  # of a server process; no setting, for what waits of them is measured against it
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NOT_SETTINGS = ("VRM_TEST_", "VRM_PYTHON", "VRM_BENCH_", "VRM_DEMO_")  # of the checkout's own scripts
+_SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql+psycopg://"
-_DATABASES = rf"sqlite:///.+|{re.escape(POSTGRESQL)}[^/?#]*/[^/?#]+(\?[^#]*)?"
+_DATABASES = rf"{_SQLITE}.+|{re.escape(POSTGRESQL)}[^/?#]*/[^/?#]+(\?[^#]*)?"
+_LABEL = "[A-Za-z0-9_-]{1,63}"
 Network = IPv4Network | IPv6Network
 _DAY = 86_400  # seconds
 _MOST_TOML = 2**20  # bytes of vrm.toml
@@ -59,8 +61,18 @@ _RANGES = {
 
 def _default_folder() -> Path:
     """`$XDG_DATA_HOME/vrm`, else `~/.local/share/vrm`"""  # docs/settings.md shows this
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "vrm"
+    base = os.environ.get("XDG_DATA_HOME")
+    return Path(base or expanded("~/.local/share", "VRM_DATA_DIR")) / "vrm"
+
+
+def expanded(path: str | Path, name: str) -> str:
+    """With the folder that `~` stands for; SettingsError naming the setting where there is none."""
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # nobody of that name, or no home
+        raise SettingsError(
+            f"{name}: there is no folder that ~ stands for", hint="write it whole, such as /var/lib/vrm"
+        ) from None
 
 
 def _setting(
@@ -228,7 +240,7 @@ class Settings:
             raise ValueError("PostgreSQL keeps the data, not a file")
         if not self.database_url:
             return self.data_dir / "vrm.db"
-        return Path(self.database_url.removeprefix("sqlite:///"))
+        return Path(self.database_url.removeprefix(_SQLITE))
 
     @property
     def own_files(self) -> dict[Path, str]:
@@ -279,12 +291,22 @@ def _convert(name: str, kind: str, value: Any) -> Any:
             ) from None
     if not isinstance(value, str | Path):  # not repeated: it may hold the password of a database
         raise SettingsError(f"{name} is not text", hint='text stands in quotes: "like this"')
-    return Path(value).expanduser() if kind == "Path" else str(value)
+    if "\0" in str(value):
+        raise SettingsError(f"{name} has a NUL character", hint="take it out")
+    if kind == "Path":
+        return Path(expanded(value, name))
+    if name == "VRM_SERVER_KEY_FILE":
+        return expanded(value, name)
+    if name == "VRM_DATABASE_URL" and str(value).startswith(f"{_SQLITE}~"):
+        return _SQLITE + expanded(str(value).removeprefix(_SQLITE), name)
+    return str(value)
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
+    if not path.is_file():  # a pipe may keep us waiting for ever
+        raise SettingsError(f"{path} is no file", hint="vrm.toml is one, with lines such as port = 8600")
     try:
         with path.open("rb") as source:
             raw = source.read(_MOST_TOML + 1)
@@ -408,6 +430,28 @@ def _check_url(issuer: str) -> None:
         raise SettingsError(
             "VRM_PUBLIC_URL: only scheme, host and port", hint="such as https://vault.example"
         )
+    if not issuer.isascii():  # browsers and vendors send the other form, and are compared with this one
+        raise SettingsError(
+            f"VRM_PUBLIC_URL: {issuer} has letters that are sent in another form",
+            hint="write the name as browsers send it: xn--…, which its registrar tells",
+        )
+    if not is_host(url.hostname or "") or issuer != f"{url.scheme}://{url.netloc}":  # urlsplit drops some
+        raise SettingsError(
+            f"VRM_PUBLIC_URL: {issuer} has characters that no host name has",
+            hint="such as https://vault.example",
+        )
+
+
+def is_host(name: str) -> bool:
+    """Whether this can be the host in an address: an address of IP, or letters, digits, dots and dashes.
+
+    The underscore stands in names of machines within a network, and every resolver takes it.
+    """
+    try:
+        ip_address(name)
+    except ValueError:
+        return len(name) < 254 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", name) is not None
+    return True
 
 
 def _split(issuer: str) -> SplitResult | None:

@@ -71,8 +71,8 @@ def add_passphrase(made: argparse.ArgumentParser) -> None:
 def settings_of(chosen: argparse.Namespace, **more: Any) -> Settings:
     """Settings with the flags of this command, and `more` as if it were flags; SettingsError."""
     flags = {name: getattr(chosen, name, None) for name in _FLAGS} | more
-    toml = chosen.config or Path("vrm.toml")
-    if chosen.config and not chosen.config.exists():
+    toml = Path(settings_module.expanded(chosen.config or "vrm.toml", "--config"))
+    if chosen.config and not toml.exists():
         raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
     settings = settings_module.load(flags, toml=toml)
     if "database_url" not in more:
@@ -129,7 +129,7 @@ def older_copies(settings: Settings) -> list[str]:
 def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
     """The passphrase from file or prompt; ValidationError."""
     if chosen.passphrase_file is None:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed
             raise ValidationError(
                 "no terminal to ask for the passphrase", hint="use --passphrase-file PATH or -"
             )
@@ -143,10 +143,10 @@ def passphrase_of(chosen: argparse.Namespace, *, twice: bool = False) -> str:
 
 def read_passphrase(path: str) -> str:
     """The passphrase in a file, or in standard input for `-`; ValidationError where it is no text."""
+    if path == "-" and sys.stdin is None:
+        raise ValidationError("standard input is closed", hint="use --passphrase-file PATH")
     with ExitStack() as stack:
-        source: BinaryIO = sys.stdin.buffer
-        if path != "-":
-            source = stack.enter_context(Path(path).open("rb"))
+        source: BinaryIO = sys.stdin.buffer if path == "-" else stack.enter_context(Path(path).open("rb"))
         raw = source.read(2 * PASSPHRASE_MAX)
     try:
         return raw.decode().removesuffix("\n").removesuffix("\r")

@@ -307,7 +307,7 @@ def _run_delete(chosen: argparse.Namespace) -> int:
 
 def _require_confirmed(chosen: argparse.Namespace, name: str) -> None:
     typed = chosen.yes
-    if not typed and sys.stdin.isatty():
+    if not typed and sys.stdin is not None and sys.stdin.isatty():
         typed = input(f"This cannot be undone. Type {name} to delete the vault: ")
     if typed.strip().casefold() != name:
         raise ValidationError("nothing was deleted", hint=f"confirm with the name: --yes {name}")

@@ -27,7 +27,7 @@ from vrm.clock import Clock, SystemClock
 from vrm.device import DEVICE, DEVICE_AUTHORIZATION, MANAGE, TOOL, TOOLS
 from vrm.errors import OutboundError, SettingsError, ValidationError
 from vrm.plain import FORM
-from vrm.settings import LOOPBACK
+from vrm.settings import LOOPBACK, expanded, is_host
 from vrm.vault.wholefile import make_folder, whole_file
 
 TIMEOUT = 30  # seconds
@@ -221,7 +221,7 @@ def checked_address(url: str) -> str:
         parts = urlsplit("")
     known = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     plain = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
-    if not (known and plain and parts.hostname and url.isascii() and url.isprintable()):
+    if not (known and plain and is_host(parts.hostname or "") and url.isascii() and url.isprintable()):
         raise ValidationError("that is no address of a vault", hint="such as https://vault.example")
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -281,8 +281,8 @@ def _refusal(message: str, hint: str = "") -> OutboundError:
 
 def folder() -> Path:
     """`$XDG_CONFIG_HOME/vrm/vaults`, else below `~/.config`."""
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "vrm" / "vaults"
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return Path(base or expanded("~/.config", "XDG_CONFIG_HOME")) / "vrm" / "vaults"
 
 
 def _place(url: str) -> Path:

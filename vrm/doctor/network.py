@@ -222,5 +222,5 @@ def _fetched(
             return response.status, response.read(_MOST), dict(found or {})
         except ssl.SSLCertVerificationError as error:
             raise _NoAnswerError(f"its certificate is not good ({error.verify_message})") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise _NoAnswerError(str(error) or type(error).__name__) from None
