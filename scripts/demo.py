@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from demo_browser import Browser, Form, Page
-from demo_stage import DATA, Stage, StoryError, chapter, eventually, free_port, require, say, walk
+from demo_stage import DATA, Stage, StoryError, chapter, eventually, free_port, require, say, taken, walk
 
 from vrm import samples
 from vrm_client import NotGrantedError, Part, RevokedError, Vendor, accept
@@ -456,9 +456,14 @@ def main() -> int:
     if chosen.file and not chosen.file.exists():
         print(f"error: {chosen.file}: no such file", file=sys.stderr)
         return 1
+    ports = (free_port(), free_port()) if chosen.once else (8600, 8601)
+    for port in ports:  # before anything is made or posted: a strange vrm would be told the story
+        if taken(port):
+            print(f"error: port {port} is taken", file=sys.stderr)
+            print("hint: stop what listens there, or take free ports: make demo ONCE=1", file=sys.stderr)
+            return 1
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(mode=0o700)
-    ports = (free_port(), free_port()) if chosen.once else (8600, 8601)
     # two host names, because cookies do not keep ports apart: the shop must not see the vault's
     stage = Stage(
         f"http://127.0.0.1:{ports[0]}",

@@ -130,6 +130,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def taken(port: int) -> bool:
+    """Whether somebody listens there, or on all addresses of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 def walk(node: Any) -> list[dict[str, Any]]:
     """Every object inside a JSON document."""
     inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []

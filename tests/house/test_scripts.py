@@ -2,8 +2,11 @@
 
 import hashlib
 import re
+import socket
 import subprocess
+import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,18 @@ def test_the_version_is_one_and_the_changelog_knows_every_release() -> None:
     frozen = {path.name for path in (ROOT / "tests" / "fixtures" / "releases").iterdir()}
     assert frozen == set(told[1:])
     assert "dev" in __version__ or __version__ in frozen
+
+
+def test_the_story_is_told_to_no_server_but_its_own() -> None:
+    with socket.socket() as other:
+        with suppress(OSError):  # perhaps somebody listens there already
+            other.bind(("127.0.0.1", 8600))
+            other.listen()
+        told = subprocess.run(
+            [sys.executable, "scripts/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+    assert told.returncode == 1
+    assert told.stdout == ""
+    error, hint = told.stderr.splitlines()
+    assert error == "error: port 8600 is taken"
+    assert "make demo ONCE=1" in hint
