@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from vrm.errors import SettingsError
 
@@ -440,6 +440,15 @@ def _check_url(issuer: str) -> None:
             f"VRM_PUBLIC_URL: {issuer} has characters that no host name has",
             hint="such as https://vault.example",
         )
+
+
+def holds_password(url: str) -> bool:
+    """Whether a password stands in this address of a database."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not match: what it holds is not known
+        return True
+    return parts.password is not None or "password" in parse_qs(parts.query)
 
 
 def is_host(name: str) -> bool:

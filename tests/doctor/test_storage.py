@@ -212,3 +212,29 @@ def test_vendors_that_take_no_events_are_told(settings: Settings, here: Machine)
     planted(settings, "UPDATE event_queues SET failures = 5")
     level, text = of("events", settings, here)
     assert (level, "--test" in text) == ("warn", True)
+
+
+# ---- the settings file -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "level"),
+    [
+        ("postgresql+psycopg://vrm:hunter2@db/vrm", 0o644, "warn"),
+        ("postgresql+psycopg://vrm@db/vrm?password=hunter2", 0o604, "warn"),
+        ("postgresql+psycopg://vrm:hunter2@db/vrm", 0o640, "ok"),  # of root and the server's group
+        ("postgresql+psycopg://vrm@db/vrm", 0o644, "ok"),
+        ("postgresql+psycopg://vrm:hunter2@[db/vrm", 0o644, "warn"),
+    ],
+)
+def test_a_password_in_the_settings_file_is_not_for_everybody(
+    tmp_path: Path, url: str, mode: int, level: str
+) -> None:
+    toml = tmp_path / "vrm.toml"
+    assert not list(storage.settings_file(toml))
+    toml.write_text(f'database_url = "{url}"\n')
+    toml.chmod(mode)
+    (found,) = storage.settings_file(toml)
+    told = said(found)
+    assert told[0] == level
+    assert "hunter2" not in told[1]

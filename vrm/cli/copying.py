@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from vrm.cli.frame import add_json, command, database_of, host_of, settings_of, show
 from vrm.cli.moving import end_progress, shown_progress
 from vrm.errors import ConflictError, ValidationError
 from vrm.host import SCHEMAS, open_engine
-from vrm.settings import Settings
+from vrm.settings import Settings, holds_password
 from vrm.vault import across
 from vrm.vault.wholefile import require_apart
 
@@ -55,8 +54,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _target(chosen: argparse.Namespace) -> Settings:
     """Settings that name the destination."""
-    url = urlsplit(chosen.target)
-    if url.password is not None or "password" in parse_qs(url.query):
+    if holds_password(chosen.target):
         raise ValidationError(
             "a password in an argument can be read by everybody on this machine",
             hint="leave it out: it is taken from ~/.pgpass, PGPASSFILE or PGPASSWORD",

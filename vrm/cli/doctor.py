@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vrm import doctor
-from vrm.cli.frame import add_json, command, settings_of, show
+from vrm.cli.frame import add_json, command, config_of, settings_of, show
 from vrm.errors import SettingsError
 
 
@@ -39,4 +39,4 @@ def _found(chosen: argparse.Namespace) -> list[doctor.Finding]:
         if not chosen.json:
             raise
         return [doctor.Finding("settings", "FAIL", str(error), error.hint)]
-    return list(doctor.examine(settings, doctor.Machine.here()))
+    return list(doctor.examine(settings, doctor.Machine.here(), config_of(chosen)))

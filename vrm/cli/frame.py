@@ -71,23 +71,28 @@ def add_passphrase(made: argparse.ArgumentParser) -> None:
 def settings_of(chosen: argparse.Namespace, **more: Any) -> Settings:
     """Settings with the flags of this command, and `more` as if it were flags; SettingsError."""
     flags = {name: getattr(chosen, name, None) for name in _FLAGS} | more
-    toml = Path(settings_module.expanded(chosen.config or "vrm.toml", "--config"))
-    if chosen.config and not toml.exists():
-        raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
-    settings = settings_module.load(flags, toml=toml)
-    if "database_url" not in more:
-        _require_led_to(settings, getattr(chosen, "data_dir", None))
+    settings = settings_module.load(flags, toml=config_of(chosen))
+    if "database_url" not in more and getattr(chosen, "data_dir", None) is not None:
+        _require_led_to(settings)
     return settings
 
 
-def _require_led_to(settings: Settings, folder: Path | None) -> None:
+def config_of(chosen: argparse.Namespace) -> Path:
+    """The settings file, which need not be there unless it was named; SettingsError."""
+    toml = Path(settings_module.expanded(chosen.config or "vrm.toml", "--config"))
+    if chosen.config and not toml.exists():
+        raise SettingsError(f"{chosen.config}: no such file", hint="--config names a file such as vrm.toml")
+    return toml
+
+
+def _require_led_to(settings: Settings) -> None:
     """SettingsError where `--data-dir` was given, and the database is a file elsewhere all the same."""
-    if folder is None or settings.on_postgresql or not settings.database_url:
+    if settings.on_postgresql or not settings.database_url:
         return
     database = settings.database_path
-    if os.path.realpath(database.parent) != os.path.realpath(folder):
+    if os.path.realpath(database.parent) != os.path.realpath(settings.data_dir):
         raise SettingsError(
-            f"--data-dir {folder} leads to no database here: VRM_DATABASE_URL names {database}",
+            f"--data-dir {settings.data_dir} leads to no database here: VRM_DATABASE_URL names {database}",
             hint="leave out --data-dir, or VRM_DATABASE_URL (database_url in vrm.toml) for this command",
         )
 

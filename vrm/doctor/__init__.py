@@ -7,6 +7,7 @@ nobody but this host and its own public address. Refuses to touch the data of an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from vrm.doctor import machine, network, storage
 from vrm.doctor.findings import Finding
@@ -16,10 +17,11 @@ from vrm.settings import Settings
 __all__ = ["Finding", "Machine", "examine"]
 
 
-def examine(settings: Settings, here: Machine) -> Iterator[Finding]:
-    """Everything that was looked at, in the order in which one would mend it."""
+def examine(settings: Settings, here: Machine, toml: Path) -> Iterator[Finding]:
+    """Everything that was looked at, in the order in which one would mend it; `toml` need not be there."""
     yield machine.software(here)
     yield machine.names(here)
+    yield from storage.settings_file(toml)
     yield from storage.examine(settings, here)
     yield machine.memory(settings, here)
     yield machine.workers(settings, here)
