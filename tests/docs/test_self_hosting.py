@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sqlite3
@@ -106,6 +107,9 @@ def test_going_back_brings_the_older_data_back(home: Path, environ: dict[str, st
     shutil.rmtree(data)
     older = unpack("0.1.0", data)
     older.open().engine.close()
+    sooner = data / "vrm.db.before-0.0.9"  # of an upgrade before
+    sooner.write_bytes(b"")
+    os.utime(sooner, (0, 0))
     (block,) = [block for block in of("console") if block.section == "Going back"]
     typed(block, home, environ)
     with closing(sqlite3.connect(older.database)) as raw:
