@@ -111,6 +111,58 @@ def test_an_address_for_the_numbers_that_is_not_here(complain: Run) -> None:
     assert hint == "hint: VRM_METRICS names an address of this machine"
 
 
+# ---- what is shown once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["vault", "create", "alice"], "vault alice was made, but its recovery code", "under Me"),
+        (
+            ["vendor", "add", "X", "--redirect-uri", "https://x.example"],
+            "but its secret could",
+            "vendor block",
+        ),
+        (["vendor", "add", "X", "--redirect-uri", "https://x.example", "--public"], "but that could", "list"),
+        (["vault", "invite"], "invitations were made: 1, but their links could", "--revoke"),
+    ],
+)
+def test_what_is_shown_once_and_was_not(
+    tmp_path: Path, folder: Path, end: str, arguments: list[str], error: str, hint: str
+) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environ |= {"VRM_DATA_DIR": str(folder), "VRM_SIGNUP": "invite"}
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    more = ["--passphrase-file", "passphrase"] if "create" in arguments else []
+    shell = ["sh", "-c", f'exec "$@" {end}', "sh", *VRM, *arguments, *more]
+    environ["PYTHONPATH"] = str(ROOT)
+    lines = told(subprocess.run(shell, cwd=tmp_path, env=environ, capture_output=True, text=True))
+    assert error in lines[0]
+    assert hint in lines[1]
+    if "create" in arguments:
+        host = open_host(Settings(data_dir=folder))
+        assert [one.username for one in host.vaults.listing()] == ["alice"]
+        host.engine.close()
+
+
+def test_a_full_disk_is_told_once_of_what_can_be_shown_again(tmp_path: Path, made: Settings) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    shell = [
+        "sh",
+        "-c",
+        'exec "$@" >/dev/full',
+        "sh",
+        *VRM,
+        "vault",
+        "list",
+        "--data-dir",
+        str(made.data_dir),
+    ]
+    done = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
 # ---- what the environment lacks --------------------------------------------------------------------------
 
 

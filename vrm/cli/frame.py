@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import getpass
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vrm import settings as settings_module
-from vrm.cli.saying import is_text, readable
+from vrm.cli.saying import is_text, let_go_of_output, readable
 from vrm.errors import SettingsError, StorageError, UnlockError, ValidationError
 from vrm.host import Host, open_host
 from vrm.settings import Settings
@@ -170,10 +171,21 @@ def unlock(host: Host, chosen: argparse.Namespace) -> Vault:
 
 def show(chosen: argparse.Namespace, values: Any, text: str) -> None:
     """The result on standard output: JSON for scripts, else the text."""
-    if chosen.json:
-        print(as_json(values))
-    else:
-        print(readable(text))
+    try:
+        print(as_json(values) if chosen.json else readable(text), flush=True)
+    except OSError:
+        let_go_of_output()
+        raise
+
+
+def show_once(chosen: argparse.Namespace, values: Any, text: str, *, made: str, lost: str, hint: str) -> None:
+    """`show` what is never shown again; StorageError saying what was made where nobody can have read it."""
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
+        show(chosen, values, text)
+    except OSError as error:
+        raise StorageError(f"{made}, but {lost} could not be shown: {error.strerror}", hint=hint) from None
 
 
 def as_json(values: Any, indent: int | None = None) -> str:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 from urllib.parse import quote
 
-from vrm.cli.frame import add_json, command, host_of, new_host_of, show
+from vrm.cli.frame import add_json, command, host_of, new_host_of, show, show_once
 from vrm.clock import rfc3339
 from vrm.errors import SettingsError, ValidationError
 from vrm.host import Host
@@ -65,7 +65,14 @@ def _make(chosen: argparse.Namespace, host: Host, invitations: Invitations) -> i
     ]
     until = values[0]["expires"][:10]
     lines = [value["link"] for value in values]
-    show(chosen, values, "\n".join([*lines, f"Each is good for one vault, until {until}; it is shown once."]))
+    show_once(
+        chosen,
+        values,
+        "\n".join([*lines, f"Each is good for one vault, until {until}; it is shown once."]),
+        made=f"invitations were made: {chosen.count}",
+        lost="their links",
+        hint="vrm vault invite --list names them, --revoke ID takes one back; then make others",
+    )
     return 0
 
 

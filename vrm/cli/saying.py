@@ -6,8 +6,10 @@ It imports nothing that takes long: who stops a command in its first moments is 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import NoReturn
 
@@ -41,6 +43,12 @@ def close(chosen: argparse.Namespace) -> None:
     """Give back what this command opened: nobody waits for it until memory is tidied up."""
     for host in getattr(chosen, "opened", ()):
         host.engine.close()
+
+
+def let_go_of_output() -> None:
+    """What could not be written is not tried again at the end, which would fail without a word of ours."""
+    with suppress(OSError):  # a test's has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_every_letter() -> None:

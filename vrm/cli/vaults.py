@@ -15,6 +15,7 @@ from vrm.cli.frame import (
     new_host_of,
     passphrase_of,
     show,
+    show_once,
 )
 from vrm.clock import rfc3339
 from vrm.host import adopt
@@ -54,12 +55,15 @@ def _run_create(chosen: argparse.Namespace) -> int:
     normal_username(chosen.username)  # refuses before a passphrase is typed
     vault, code = new_host_of(chosen).vaults.create(chosen.username, passphrase_of(chosen, twice=True))
     values = {"vault": vault.id, "username": vault.username, "recovery_code": code}
-    show(
+    show_once(
         chosen,
         values,
         f"Vault {vault.username} is ready.\n\n"
         "Recovery code, shown once; write it down and keep it away from here:\n\n"
         f"    {code}\n\nWith it you get in when the passphrase is lost. Without both, nobody can.",
+        made=f"vault {vault.username} was made",
+        lost="its recovery code",
+        hint="log in with the passphrase and make a new one under Me",
     )
     return 0
 

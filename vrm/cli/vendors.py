@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vrm.cli.frame import add_json, command, group_of, host_of, new_host_of, show
+from vrm.cli.frame import add_json, command, group_of, host_of, new_host_of, show, show_once
 from vrm.clock import rfc3339
 from vrm.consent.vendors import Vendor
 from vrm.errors import ValidationError
@@ -93,7 +93,16 @@ def _run_vendor_add(chosen: argparse.Namespace) -> int:
     lines = [f"{name}: {value}" for name, value in values.items()]
     if secret:
         lines.append("The secret is shown once and stored only as a hash.")
-    show(chosen, values, "\n".join(lines))
+    show_once(
+        chosen,
+        values,
+        "\n".join(lines),
+        made=f"{vendor.name} was registered as {vendor.client_id}",
+        lost="its secret" if secret else "that",
+        hint=f"vrm vendor block {vendor.client_id}, and add it again"
+        if secret
+        else "vrm vendor list shows it",
+    )
     return 0
 
 
