@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import multiprocessing
 import os
 import re
@@ -22,8 +23,10 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.serving import free_port
+from tests.releases.conftest import unpack
 from vrm.doctor import network
 from vrm.serve import joined
+from vrm.settings import Settings
 
 PATIENCE = 60.0  # seconds, on a machine that has other things to do
 NUMBER = re.compile(r"^(vrm_[a-z0-9_]+)(\{[^}]*\})? ([0-9.e+-]+)$")
@@ -227,6 +230,41 @@ def test_numbers_are_those_of_all_workers_and_outlive_them(running: Running) -> 
     assert running.get("/healthz", running.watch)[0] == 404
     looked = network.numbers(("127.0.0.1", running.watch))
     assert (looked.level, "vrm tells its numbers" in looked.what) == ("ok", True)
+
+
+def test_every_line_of_a_log_for_programs_is_one_object(running: Running) -> None:
+    unpack("0.1.0", running.data)
+    (running.data / "server.key").unlink()
+    running.start(VRM_LOG_FORMAT="json", VRM_PROT="8600")
+    running.until(lambda: " serves " in running.log)
+    told = [json.loads(line)["message"] for line in running.log.splitlines()]
+    for words in (
+        "VRM_PROT is not a setting",
+        "was lifted",
+        "a new server key was made",
+        " serves http://127",
+    ):
+        assert any(words in message for message in told), told
+
+
+def test_a_server_with_a_certificate_of_its_own_is_known(running: Running) -> None:
+    command = [sys.executable, "-m", "vrm", "serve", "--port", str(running.port), "--tls-self-signed"]
+    environ = {**os.environ, "VRM_DATA_DIR": str(running.data), "VRM_WORKERS": "1"}
+    with (running.folder / "log").open("wb") as log:
+        running.process = subprocess.Popen(command, env=environ, cwd=running.folder, stderr=log)
+    running.until(lambda: "serves https://127.0.0.1" in running.log)
+    finding, ours = network.port(Settings(data_dir=running.data, port=running.port))
+    assert (finding.level, ours) == ("ok", True)
+    running.signal(signal.SIGTERM)
+    assert running.process.wait() == 0
+    environ["VRM_PUBLIC_URL"] = f"http://127.0.0.1:{running.port}"
+    refused = subprocess.run(
+        command, env=environ, cwd=running.folder, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert refused.returncode == 1
+    error, hint = refused.stderr.splitlines()
+    assert "is plain http, and --tls-self-signed speaks TLS" in error
+    assert "https://" in hint
 
 
 def test_without_an_address_nobody_tells_numbers(running: Running) -> None:

@@ -61,6 +61,12 @@ def failed(log: logging.Logger, error: Exception, status: int) -> None:
         log.error("answered %d", status, exc_info=error)
 
 
+def say(level: int, message: str) -> None:
+    """Write this down whatever the level is that is wanted: once, at the start."""
+    start = logging.getLogger("vrm.serve")
+    start.handle(start.makeRecord(start.name, level, __file__, 0, message, (), None))
+
+
 class Plain(logging.Formatter):
     """`LEVEL logger message`, and the number of the request behind it."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from dataclasses import replace
 from typing import Any
 
-from vrm import __version__, serve
+from vrm import __version__, logs, serve
 from vrm import settings as settings_module
 from vrm.cli.frame import as_json, command, settings_of
+from vrm.errors import SettingsError
 from vrm.settings import Settings
 
 
@@ -43,24 +45,36 @@ def add(commands: Any) -> None:
 
 def _settings(chosen: argparse.Namespace) -> Settings:
     settings = settings_of(chosen)
+    if chosen.tls_self_signed and settings.public_url and settings.on_loopback:
+        raise SettingsError(
+            f"VRM_PUBLIC_URL: {settings.issuer} is plain http, and --tls-self-signed speaks TLS",
+            hint="write it with https://, or leave one of the two away",
+        )
     if chosen.tls_self_signed and not settings.public_url:
         https = settings.issuer.replace("http://", "https://")
         settings = settings_module.checked(replace(settings, public_url=https))
     return settings
 
 
+def _say(settings: Settings, level: int, told: str, plain: str) -> None:
+    """One line on standard error, as the log is read by a program or by a person."""
+    if settings.log_format == "json":
+        logs.say(level, told)
+    else:
+        print(plain, file=sys.stderr, flush=True)
+
+
 def _run_serve(chosen: argparse.Namespace) -> int:
     settings = _settings(chosen)
+    logs.setup(settings.log_level, settings.log_format)
     for name, meant in settings_module.misspelt(os.environ):
-        print(f"warning: {name} is not a setting{meant and f'; did you mean {meant}?'}", file=sys.stderr)
+        told = f"{name} is not a setting{meant and f'; did you mean {meant}?'}"
+        _say(settings, logging.WARNING, told, f"warning: {told}")
     serve.prepare(settings)
 
     def listening() -> None:
-        print(
-            f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir}); Ctrl-C ends it",
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"vrm {__version__} serves {settings.issuer} (data in {settings.data_dir})"
+        _say(settings, logging.INFO, told, f"{told}; Ctrl-C ends it")
 
     serve.serve(
         settings,
