@@ -209,6 +209,19 @@ def test_every_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
+def test_an_empty_file_that_others_may_read_is_private_before_it_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "vrm.db"
+    path.touch()
+    path.chmod(0o644)
+    engine = SqliteEngine(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    engine.install([NOTES])
+    engine.close()
+    path.chmod(0o640)  # of a host that wants it so, and is told of it by vrm doctor
+    SqliteEngine(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError):

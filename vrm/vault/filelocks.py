@@ -16,11 +16,15 @@ _STEP = 0.01  # seconds between two looks at places that are all taken
 
 
 def touched(path: Path) -> int:
-    """A descriptor of the file, made 0600 where it is missing."""
+    """A descriptor of the file, made 0600 where it is missing, or empty: what comes is for nobody else."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        found = os.fstat(descriptor)
+        if found.st_size == 0 and found.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
     except OSError as error:
         raise refused(error, path) from error
+    return descriptor
 
 
 def locked(path: Path) -> int:
