@@ -34,9 +34,9 @@ with the error codes of the OAuth RFCs instead.
 """
 SETTINGS = """\
 A flag wins over the environment, which wins over `vrm.toml`, which wins over the default. A value that cannot
-be used stops the start with an `error:` and a `hint:` line. The one secret that may stand here is a database's
-password: then keep the file or the environment private, or leave it to `~/.pgpass`. The server key is named by its
-path.
+be used stops the start with an `error:` and a `hint:` line. One secret may stand here, a database's
+password: keep the file or the environment private then, or leave it to `~/.pgpass`. The server key is named
+by its path.
 """
 COMMANDS = """\
 Passphrases come from a prompt or `--passphrase-file PATH` (`-` = standard input), never from an argument.
