@@ -453,15 +453,11 @@ def main() -> int:
     line.add_argument("--once", action="store_true", help="end after the story, on free ports")
     line.add_argument("--file", type=Path, help="your own export instead of the sample")
     chosen = line.parse_args()
-    if chosen.file and not chosen.file.exists():
-        print(f"error: {chosen.file}: no such file", file=sys.stderr)
-        return 1
     ports = (free_port(), free_port()) if chosen.once else (8600, 8601)
-    for port in ports:  # before anything is made or posted: a strange vrm would be told the story
-        if taken(port):
-            print(f"error: port {port} is taken", file=sys.stderr)
-            print("hint: stop what listens there, or take free ports: make demo ONCE=1", file=sys.stderr)
-            return 1
+    missing = f"error: {chosen.file}: no such file" if chosen.file and not chosen.file.exists() else ""
+    if problem := missing or taken(ports):  # before anything is posted: a strange vrm would be told the story
+        print(problem, file=sys.stderr)
+        return 1
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(mode=0o700)
     # two host names, because cookies do not keep ports apart: the shop must not see the vault's

@@ -130,15 +130,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def taken(port: int) -> bool:
-    """Whether somebody listens there, or on all addresses of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
+def taken(ports: tuple[int, ...]) -> str:
+    """What is said where somebody listens on one of them, here or on all addresses of this machine; or ""."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                hint = "hint: stop what listens there, or take free ports: make demo ONCE=1"
+                return f"error: port {port} is taken\n{hint}"
+    return ""
 
 
 def walk(node: Any) -> list[dict[str, Any]]:
