@@ -11,7 +11,7 @@ from tests.conftest import SettableClock
 from tests.web.actors import Customer, Page
 from tests.web.conftest import purchase
 from vrm.vault.vault import Vault
-from vrm.web import searches
+from vrm.web import sealed, searches
 
 COOKIE = "vrm-searches"
 
@@ -89,7 +89,7 @@ def test_what_is_too_long_to_be_kept_is_found_at_once_and_drives_nothing_out(
     alice: Customer, shelf: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = look_for(alice, words="hobbit")
-    monkeypatch.setattr(searches, "COOKIE_MOST", len(alice.client.get_cookie(COOKIE).value))  # type: ignore[union-attr]
+    monkeypatch.setattr(sealed, "COOKIE_MOST", len(alice.client.get_cookie(COOKIE).value))  # type: ignore[union-attr]
     page = look_for(alice, words="piranesi and much that does not fit into the cookie, such as 0123456789")
     assert page.path == "/things"
     assert "0 found" in page.text
@@ -103,7 +103,7 @@ def test_the_oldest_make_room_for_a_long_one(alice: Customer, shelf: dict[str, s
         paths = [look_for(alice, **fields).path]
     assert alice.get(paths[-1]).form("/things").value("words")
     assert "5 things, newest first" in alice.get(first.path).text
-    assert len(alice.client.get_cookie(COOKIE).value) <= searches.COOKIE_MOST  # type: ignore[union-attr]
+    assert len(alice.client.get_cookie(COOKIE).value) <= sealed.COOKIE_MOST  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("made_up", ["", "x", "ü", "A" * 200, "=" * 3_000])

@@ -1,9 +1,13 @@
 """Sorting as forms: few decisions, her word only, and the last one can be taken back."""
 
+import re
+import secrets
+
 import pytest
 
 from tests.web.actors import Customer, Page
-from tests.web.conftest import purchase
+from tests.web.conftest import Ask, part, purchase
+from vrm.consent.service import Consent
 from vrm.vault.vault import Vault
 
 HOME = {"name": "Alice", "address": "1 Main St"}
@@ -131,7 +135,7 @@ def test_what_is_no_answer_takes_nothing_back(
     before = whom(opened, bought)
     token = alice.get("/sort").form("/sort").value("csrf_token")
     page = alice.post("/sort", {"csrf_token": token, "undo": "gift", "changed": changed})
-    assert page.status in {200, 400}
+    assert page.status in {303, 400}
     assert whom(opened, bought) == before
 
 
@@ -232,7 +236,7 @@ def test_answers_that_are_none_sort_nothing(
 ) -> None:
     before = whom(opened, bought)
     token = alice.get("/sort").form("/sort").value("csrf_token")
-    assert alice.post("/sort", {"csrf_token": token, **fields}).status in {200, 400}
+    assert alice.post("/sort", {"csrf_token": token, **fields}).status in {303, 400}
     assert whom(opened, bought) == before
 
 
@@ -260,3 +264,181 @@ def test_a_thing_of_which_only_the_title_is_known_is_sorted_one_by_one(
     assert "Bare" in page.text
     press(alice, page, ("", ""), tick=[(f"for.{record}", "gift")])
     assert opened.records("purchases").get(record)["context"] == {"for": "gift"}
+
+
+# ---- taking back later, and other windows ----------------------------------------------------------
+
+
+def undo_of(page: Page) -> tuple[str, str]:
+    return next(pair for form in page.forms for pair in form.buttons if pair[0] == "undo")
+
+
+def offers_undo(page: Page) -> bool:
+    return any(name == "undo" for form in page.forms for name, _ in form.buttons)
+
+
+def test_the_last_answer_can_be_taken_back_after_the_page_was_left(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "gift"))
+    again = alice.get(page.path)
+    assert "3 sorted." in again.text, "a reload asks nothing and says the same"
+    alice.get("/things")
+    page = alice.get("/sort")
+    assert "Your last answer was about 3 things." in page.text
+    page = press(alice, page, undo_of(page))
+    assert "Taken back." in page.text
+    assert whom(opened, bought)["Novel"] == ""
+    assert not offers_undo(alice.get("/sort"))
+
+
+def test_going_nearer_or_asking_later_keeps_the_way_back(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("whom", "gift"))
+    page = press(alice, page, ("near", "lines"))
+    assert offers_undo(page)
+    page = press(alice, page, undo_of(page))
+    assert whom(opened, bought)["Novel"] == ""
+
+
+def test_what_was_stored_since_takes_the_way_back_away(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    press(alice, alice.get("/sort"), ("whom", "gift"))
+    assert offers_undo(alice.get("/sort"))
+    opened.records("purchases").put(purchase("Later"))
+    assert not offers_undo(alice.get("/sort"))
+
+
+def test_answers_given_one_by_one_can_be_taken_back(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    records, pan = opened.records("purchases"), bought["Pan"]
+    records.put(records.get(pan) | {"context": {"use_for_taste": False}}, pan)
+    records.put(
+        records.get(bought["Poems"]) | {"context": {"use_for_taste": True, "occasion": "rain"}},
+        bought["Poems"],
+    )
+    before = {record: records.get(record)["context"] for record in bought.values()}
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    page = alice.submit(
+        page.form("/sort"),
+        untick=[(f"taste.{pan}", "no")],
+        tick=[
+            (f"for.{bought['Novel']}", "gift"),
+            (f"for.{bought['Poems']}", "other"),
+            (f"taste.{bought['Poems']}", "no"),
+        ],
+    )
+    assert "2 sorted. 1 noted" in page.text
+    assert records.get(pan)["context"] == {}
+    assert records.get(bought["Poems"])["context"] == {
+        "for": "other",
+        "occasion": "rain",
+        "use_for_taste": False,
+    }
+    page = press(alice, page, undo_of(page))
+    assert "Taken back." in page.text
+    assert {record: records.get(record)["context"] for record in bought.values()} == before
+
+
+def test_back_to_the_groups_keeps_what_was_answered(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    page = alice.submit(page.form("/sort"), ("near", "places"), tick=[(f"for.{bought['Pan']}", "household")])
+    assert "1 sorted." in page.text
+    assert "2 things went to your usual address" in page.text
+    assert whom(opened, bought)["Pan"] == "household"
+
+
+def test_back_to_the_groups_without_an_answer_changes_nothing_and_says_nothing(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    page = alice.submit(page.form("/sort"), ("near", "places"))
+    assert "3 things went to your usual address" in page.text
+    assert "Nothing was changed" not in page.text
+
+
+def test_a_tap_that_did_nothing_says_so(alice: Customer, opened: Vault, bought: dict[str, str]) -> None:
+    first = alice.get("/sort")
+    press(alice, first, ("whom", "self"))
+    page = press(alice, first, ("whom", "gift"))
+    assert "these were sorted already, perhaps in another window" in page.text
+    assert whom(opened, bought)["Novel"] == "self"
+
+
+def test_a_page_of_lines_without_an_answer_says_that_none_was_chosen(
+    alice: Customer, bought: dict[str, str]
+) -> None:
+    page = press(alice, alice.get("/sort"), ("near", "lines"))
+    assert "no answer was chosen" in press(alice, page, ("", "")).text
+
+
+def test_an_answer_leads_to_an_address_that_tells_nothing(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    form = next(form for form in alice.get("/sort").forms if ("whom", "self") in form.buttons)
+    page = alice.submit(form, ("whom", "self"), follow=False)
+    assert page.status == 303
+    assert re.fullmatch(r"/sort\?at=[\w-]{8}", page.location)
+
+
+def test_a_place_that_no_cookie_has_room_for_is_answered_at_once(
+    alice: Customer, opened: Vault, bought: dict[str, str]
+) -> None:
+    token = alice.get("/sort").form("/sort").value("csrf_token")
+    later = [("later", secrets.token_hex(60)) for _ in range(40)]
+    page = alice.post("/sort", [("csrf_token", token), ("near", "lines"), *later])
+    assert page.status == 200
+    group = alice.get("/sort").form("/sort").value("group")
+    page = alice.post("/sort", [("csrf_token", token), ("group", group), ("whom", "self"), *later])
+    assert (page.status, "3 sorted." in page.text, offers_undo(page)) == (200, True, True)
+
+
+# ---- who sees what is sorted -------------------------------------------------------------------------
+
+
+def approve(alice: Customer, handle: str, *tick: tuple[str, str]) -> None:
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), tick=tick, follow=False)
+
+
+def test_the_page_names_who_can_see_what_she_sorts_as_hers_and_how_much_more(
+    alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask, consent: Consent, bought: dict[str, str]
+) -> None:
+    assert "can be seen by" not in alice.get("/sort").text
+    approve(alice, ask())
+    page = alice.get("/sort")
+    assert "What you sort as yours can be seen by: Corner Books" in page.text
+    page = press(alice, page, ("whom", "self"))
+    (grant,) = consent.grants.listing(opened)
+    assert "Corner Books sees 3 more now." in page.text
+    assert f"/companies/{grant.id}" in page.links()
+    page = press(alice, page, undo_of(page))
+    assert "more now" not in page.text
+    page = press(alice, page, ("whom", "gift"))
+    assert "more now" not in page.text
+    assert "sees" not in alice.get("/sort").text, "said once, beside the answer"
+
+
+def test_where_nobody_reads_purchases_nobody_is_named(
+    alice: Customer, opened: Vault, bought: dict[str, str], ask: Ask
+) -> None:
+    opened.records("preferences").put({"statement": {"topic": "Tea"}})
+    approve(alice, ask(part("preferences.statement")))
+    assert "can be seen by" not in alice.get("/sort").text
+
+
+def test_saving_a_thing_says_who_sees_more(
+    alice: Customer, opened: Vault, shelf: dict[str, str], ask: Ask
+) -> None:
+    approve(alice, ask())
+    address = f"/things/{shelf['Nobody Knows']}"
+    form = alice.get(address).form(address)
+    page = alice.submit(form, **{"context.for": "self"})
+    assert "Saved. Corner Books sees 1 more now." in page.text
+    assert "more now" not in alice.get("/things").text
+    assert "more now" not in alice.submit(alice.get(address).form(address), **{"item.title": "Known"}).text

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.conftest import SettableClock
 from tests.web.actors import Customer, Page
-from tests.web.conftest import Ask, purchase
+from tests.web.conftest import Ask, part, purchase
 from vrm.consent.service import Consent
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.sqlite import SqliteEngine
@@ -73,7 +73,8 @@ def test_a_thing_is_added_by_hand_once_even_if_sent_twice(alice: Customer, opene
     assert page.path == "/things"
     assert "Added." in page.text
     alice.submit(form, **typed)
-    ((_, document),) = opened.records("purchases").scan()
+    ((record, document),) = opened.records("purchases").scan()
+    assert f"/things/{record}" in page.links()
     assert document["item"] == {"title": "Umbrella"}
     assert document["price"] == {"total": "12.50"}
     assert document["context"] == {"occasion": "rain", "use_for_taste": False}
@@ -438,3 +439,26 @@ def test_a_removed_record_put_back_is_named_and_so_is_a_broken_journal(
     with engine.write() as transaction:
         transaction.execute("DELETE FROM journal WHERE seq = 2")
     assert not records.is_newest(shelf["The Hobbit"])
+
+
+def test_what_was_added_without_a_date_is_one_tap_away(
+    alice: Customer, opened: Vault, shelf: dict[str, str]
+) -> None:
+    form = alice.get("/things/new").form("/things/new")
+    page = alice.submit(form, **{"item.title": "Umbrella"})
+    start, end = page.html.index("Added."), page.html.index("Search")
+    assert f'href="/things/{form.value("record")}"' in page.html[start:end]
+    alice.client.set_cookie("vrm-notice", f"added.things.{'0' * 32}")
+    assert f"/things/{'0' * 32}" not in alice.get("/things").links()
+
+
+def test_adding_a_preference_says_who_sees_it_and_a_new_thing_waits(
+    alice: Customer, opened: Vault, shelf: object, ask: Ask
+) -> None:
+    opened.records("preferences").put({"statement": {"topic": "Tea"}})
+    handle = ask(part("preferences.statement"), part("purchases.item"))
+    alice.submit(alice.get(f"/requests/{handle}").form(handle), ("decision", "approve"), follow=False)
+    page = alice.submit(alice.get("/preferences/new").form("/new"), **{"statement.topic": "Figs"})
+    assert "Added. Look at it. Corner Books sees 1 more now." in page.text
+    typed = {"item.title": "Umbrella", "context.for": "self"}
+    assert "more now" not in alice.submit(alice.get("/things/new").form("/new"), **typed).text

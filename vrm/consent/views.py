@@ -292,6 +292,16 @@ class Views:
         )
         return int(row[0]) if row else 0
 
+    def holds(self, grant: OpenGrant, keyring: Keyring, record: str) -> bool:
+        """Whether the vendor can read anything of this record."""
+        return any(
+            self._engine.one(
+                "SELECT 1 FROM views WHERE grant_id = ? AND shelf = ? AND item = ? AND sealed IS NOT NULL",
+                (grant.grant_id, shelf(grant.keys.common, stream), grant.item_id(keyring, stream, record)),
+            )
+            for stream in grant.agreement.streams
+        )
+
     def contents(self, grant: OpenGrant) -> dict[str, dict[bytes, dict[str, bytes]]]:
         """The view as it is read today: stream → item id → scope → JSON; TamperedError for altered rows."""
         day = today(self._clock).toordinal()

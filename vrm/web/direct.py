@@ -22,7 +22,7 @@ from vrm.plain import Environ, Naming, Plain
 from vrm.posted import form_pairs
 from vrm.vault.engine import Work
 from vrm.vault.vault import Vault
-from vrm.web import forms, headers, session
+from vrm.web import forms, headers, seeing, session
 from vrm.web.desk import EXTENSION, Desk
 from vrm.web.pages.records import PLACES, RECORD_ID
 from vrm.web.upload import FORM_BYTES
@@ -40,9 +40,8 @@ class NewRecords:
         self._plain = Plain(app.config["OWN_HOSTS"])
         self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
         desk = self._desk
-        beside = session.attributes(session.NOTICE_SECONDS, desk)
-        told = dump_cookie(desk.cookie(session.NOTICE), "added", **beside)  # to be said on the next page
-        always = (("Set-Cookie", told), *headers.of_pages(desk.https).items(), ("Cache-Control", "no-store"))
+        self._beside = session.attributes(session.NOTICE_SECONDS, desk)
+        always = (*headers.of_pages(desk.https).items(), ("Cache-Control", "no-store"))
         self._hosts, self._session = {desk.host}, desk.cookie(session.SESSION)
         self._answers = {}
         for address, place in self._places.items():
@@ -53,10 +52,11 @@ class NewRecords:
         address = environ["PATH_INFO"]
         if address not in self._places or not self._is_plain(environ):
             return self._app(environ, start_response)
+        form: dict[str, str] = {}
         try:
             body = environ["wsgi.input"].read()
             environ["wsgi.input"] = BytesIO(body)
-            form = dict(reversed(form_pairs(body)))
+            form.update(reversed(form_pairs(body)))
             added = self._desk.vaults.engine.perform(self._adding(environ, address, form))
         except Exception:  # noqa: BLE001 - whatever it is, Flask meets it again and answers it
             added = False
@@ -64,7 +64,9 @@ class NewRecords:
             return self._app(environ, start_response)
         self._named(environ, "POST", RULE)
         told, body = self._answers[address]
-        start_response("303 SEE OTHER", list(told))
+        notice = seeing.added(self._places[address].path, form["record"])  # to be said on the next page
+        cookie = dump_cookie(self._desk.cookie(session.NOTICE), notice, **self._beside)
+        start_response("303 SEE OTHER", [*told, ("Set-Cookie", cookie)])
         return [body]
 
     def _is_plain(self, environ: Environ) -> bool:

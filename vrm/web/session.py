@@ -31,6 +31,8 @@ WAITING: Final = "waiting"
 LANGUAGE: Final = "language"
 SEARCHES: Final = "searches"
 CHOICES: Final = "choices"
+SORTED: Final = "sorted"
+MORE: Final = "more"
 
 NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser
@@ -70,6 +72,8 @@ def end() -> None:
     g.vault, g.secret = None, ""
     forget(SESSION)
     forget(SEARCHES)
+    forget(SORTED)
+    forget(MORE)
 
 
 # ---- form tokens ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from vrm.consent.service import Consent
 from vrm.settings import Settings
 from vrm.vault import catalog
 from vrm.vault.vault import Vaults
-from vrm.web import again, faults, forms, gate, headers, language, session, wording
+from vrm.web import again, faults, forms, gate, headers, language, seeing, session, wording
 from vrm.web.desk import EXTENSION, Desk, desk, web
 from vrm.web.limits import Limits
 from vrm.web.pages import (
@@ -100,6 +100,7 @@ def _teach_templates(app: Flask) -> None:
         chosen=again.chosen,
         csrf_token=session.csrf_token,
         notice=wording.notice,
+        also_noticed=seeing.noticed,
         text_direction=language.direction,
         language_code=language.code,
         shown=forms.shown,

@@ -24,7 +24,7 @@ from vrm.vault import crypto
 from vrm.vault.catalog import Collection, collection
 from vrm.vault.crypto import Key, Purpose
 from vrm.vault.records import Records
-from vrm.web import again, forms, session
+from vrm.web import again, forms, seeing, session
 from vrm.web.desk import desk, readable, vault, web
 
 Page = Response | str | tuple[str, int]
@@ -269,6 +269,7 @@ def _store(
         wrong = {first: [forms.NEEDED.get(first, forms.EMPTY)]}
     if wrong:
         return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
+    onlookers = seeing.Onlookers()
     try:
         store(at.records, record, document, revision)
     except ConflictError:
@@ -278,7 +279,10 @@ def _store(
         clashes = forms.differences(at.spec, written, current)
         if clashes:
             return _form(at, record, newest, current, forms.typed(request.form), clashes=clashes), 409
-    session.notify(done)
+    if done == "added":
+        session.notify(seeing.added(place=at.path, record=record))
+    else:
+        seeing.notify(done, onlookers.more())
     return redirect(at.home, 303)
 
 
