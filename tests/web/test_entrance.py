@@ -65,6 +65,52 @@ def test_a_new_code_for_a_wrong_passphrase_is_refused_where_it_was_asked_for(ali
     assert alice.get("/things").path == "/things", "the code is as good as before"
 
 
+def recovers(app: Flask, code: str) -> bool:
+    stranger = Customer(app.test_client())
+    new = "seven new words that nobody knows yet"
+    form = stranger.get("/recover").form("/recover")
+    return stranger.submit(form, username="alice", code=code, passphrase=new, again=new).path == "/"
+
+
+def test_a_new_code_that_was_never_typed_leaves_the_old_one_as_it_was(app: Flask, alice: Customer) -> None:
+    page = alice.submit(alice.get("/me").form("/recovery-code/new"), passphrase=PASSPHRASE)
+    fresh = shown_code(page)
+    assert "The code you have works until you have typed the new one here." in page.text
+    assert "/me" in page.links()
+    for path in ("/companies", "/log", "/me"):
+        assert alice.get(path).path == path
+    asked = alice.get("/recovery-code")
+    assert "Type your new recovery code" in asked.text
+    assert fresh not in "".join(asked.text.split())
+    assert not recovers(app, fresh)
+    assert recovers(app, alice.recovery_code)
+
+
+def test_a_new_code_is_in_force_once_it_was_typed(app: Flask, alice: Customer) -> None:
+    page = alice.submit(alice.get("/me").form("/recovery-code/new"), passphrase=PASSPHRASE)
+    fresh = shown_code(page)
+    wrong = alice.submit(page.form("/recovery-code"), code=alice.recovery_code)
+    assert (wrong.status, "That is not the code." in wrong.text) == (400, True)
+    page = alice.submit(wrong.form("/recovery-code"), code=fresh)
+    assert page.path == "/me"
+    assert "Your new recovery code is in force." in page.text
+    assert alice.get("/recovery-code").path == "/"
+    assert not recovers(app, alice.recovery_code)
+    assert recovers(app, fresh)
+
+
+def test_a_new_code_that_is_typed_too_late_is_none(app: Flask, alice: Customer, clock: SettableClock) -> None:
+    page = alice.submit(alice.get("/me").form("/recovery-code/new"), passphrase=PASSPHRASE)
+    fresh = shown_code(page)
+    for _ in range(2):  # she does something else meanwhile
+        clock.forward(16 * 60)
+        alice.get("/me")
+    page = alice.submit(page.form("/recovery-code"), code=fresh)
+    assert "was not typed in time" in page.text
+    assert not recovers(app, fresh)
+    assert recovers(app, alice.recovery_code)
+
+
 def test_a_code_typed_after_the_code_was_confirmed_is_still_compared(alice: Customer) -> None:
     token = alice.get("/me").form("/me/passphrase").value("csrf_token")
     for typed, said in (("garbage", "That is not your recovery code."), (alice.recovery_code, "ready")):

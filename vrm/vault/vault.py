@@ -23,7 +23,7 @@ from vrm.errors import (
     UsernameTakenError,
     ValidationError,
 )
-from vrm.vault import checking, crypto, keyslots, mailbox, rotation, ways
+from vrm.vault import checking, crypto, keyslots, mailbox, recovery, rotation, ways
 from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.vault.changes import Watcher
 from vrm.vault.crypto import KdfLimits, Key
@@ -288,8 +288,8 @@ class Vault:
         """End every session of this vault; returns how many there were."""
         return self._vaults.sessions.close_all(self.id)
 
-    def check_passphrase(self, passphrase: str) -> None:
-        """Ask again before what cannot be taken back; UnlockError.
+    def check_passphrase(self, passphrase: str) -> Way:
+        """Ask again before what cannot be taken back; the way in that it is. UnlockError.
 
         What opens must be a way in that this vault knows, and give the very root that is open here.
         """
@@ -300,6 +300,11 @@ class Vault:
         if not same or not self._is_known(slot):
             raise UnlockError()
         self._way = self._vaults.way_of(slot)
+        return self._way
+
+    def go_on_by(self, way: Way) -> None:
+        """Go on as who came by this way: its passphrase was asked for a moment ago, in this session."""
+        self._way = way
 
     def _is_known(self, slot: Slot) -> bool:
         try:
@@ -332,15 +337,7 @@ class Vault:
         """Replace the recovery code; the old one opens nothing any more. UnlockError."""
         self.check_passphrase(passphrase)
         code = keyslots.new_code()
-        with self.engine.write() as transaction:
-            self.enrol(
-                transaction,
-                [RecoverySlot.wrap(self.id, code, self.keyring.root(), self.keyring.generation)],
-                drop=(RecoverySlot.kind,),
-            )
-            transaction.execute("UPDATE vaults SET confirmed = 0 WHERE vault = ?", (self.id,))
-        self.recovery_confirmed = False
-        self.engine.purge()
+        recovery.replace(self, code, confirmed=False)
         return code
 
     def confirm_recovery_code(self, code: str) -> bool:

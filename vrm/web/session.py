@@ -33,6 +33,7 @@ SEARCHES: Final = "searches"
 CHOICES: Final = "choices"
 SORTED: Final = "sorted"
 MORE: Final = "more"
+CODE: Final = "code"
 
 NOTICE_SECONDS: Final = 60
 WAITING_MOST: Final = 8  # handles kept for this browser
@@ -74,6 +75,7 @@ def end() -> None:
     forget(SEARCHES)
     forget(SORTED)
     forget(MORE)
+    forget(CODE)
 
 
 # ---- form tokens ------------------------------------------------------------------------------

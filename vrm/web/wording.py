@@ -40,6 +40,13 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
             "if you lost it, make a new one under Me."
         ),
     ),
+    "code-new": ("", N_("Your new recovery code is in force. The old one opens nothing any more.")),
+    "code-late": (
+        "bad",
+        N_(
+            "That new code was not typed in time, so it is none. The one you have stays good; make another one."
+        ),
+    ),
     "disconnected": ("", N_("Disconnected. That program can do nothing here any more.")),
     "recovered": (
         "",

@@ -23,11 +23,12 @@ from vrm.errors import (
     UsernameTakenError,
     ValidationError,
 )
+from vrm.vault import recovery
 from vrm.vault.engine import Transaction
 from vrm.vault.invitations import Invitations
 from vrm.vault.naming import normal_username
 from vrm.vault.vault import Vault
-from vrm.web import again, passphrases, session
+from vrm.web import again, passphrases, sealed, session
 from vrm.web.desk import desk, vault, web
 from vrm.web.gate import anybody, own_token_check
 from vrm.web.pages import me
@@ -85,37 +86,70 @@ def make_vault() -> Page:
 @web.get("/recovery-code")
 def recovery_code() -> Page:
     """Ask for the code that was shown; it cannot be shown again."""
-    if vault().recovery_confirmed:
+    if vault().recovery_confirmed and _proposal() is None:
         return redirect(url_for("web.home"), 303)
-    return render_template("code.html", code="")
+    return _code_page()
 
 
 @web.post("/recovery-code")
 def confirm_code() -> Page:
     """Check the typed code; from a page that was left open, too: a wrong one is never taken for right."""
-    before = vault().recovery_confirmed
-    good = vault().confirm_recovery_code(request.form.get("code", "")[:200])
+    before, proposal = vault().recovery_confirmed, _proposal()
+    typed = request.form.get("code", "")[:200]
+    if proposal is not None:
+        try:
+            recovery.accept(vault(), proposal, typed, desk().clock.now())
+        except UnlockError:
+            return _code_page(wrong=[_compare()]), 400
+        except SessionExpiredError:
+            session.forget(session.CODE)
+            session.notify("code-late")
+            return redirect(url_for("web.me"), 303)
+        session.forget(session.CODE)
+        session.notify("code-new")
+        return redirect(url_for("web.me"), 303)
+    good = vault().confirm_recovery_code(typed)
     if good or before:
         session.notify("welcome" if good else "code-wrong")
         return redirect(url_for("web.home"), 303)
-    wrong = [gettext("That is not the code. Compare it letter by letter with what you wrote down.")]
-    return render_template("code.html", code="", wrong=wrong), 400
+    return _code_page(wrong=[_compare()]), 400
 
 
 @web.post("/recovery-code/new")
 def renew_code() -> Page:
-    """A new code instead of the last one; needs the passphrase."""
+    """A new code; one that she has confirmed stays good until she has typed the new one. Needs the passphrase."""
     address = request.remote_addr or ""
     desk().limits.count_entry(vault().username, address)
     try:
-        code = vault().new_recovery_code(request.form.get("passphrase", ""))
+        code = _new_code(request.form.get("passphrase", ""))
     except UnlockError:
         wrong = [gettext("That is not your passphrase.")]
         if vault().recovery_confirmed:  # she asked under Me, and her code is as good as before
             return me.show({"passphrase": wrong}), 403
-        return render_template("code.html", code="", wrong_passphrase=wrong), 403
+        return _code_page(wrong_passphrase=wrong), 403
     desk().limits.give_back(vault().username, address)
-    return render_template("code.html", code=code)
+    return _code_page(code)
+
+
+def _new_code(passphrase: str) -> str:
+    if not vault().recovery_confirmed:  # nobody has the one before
+        return vault().new_recovery_code(passphrase)
+    code, proposal = recovery.propose(vault(), passphrase, desk().clock.now())
+    sealed.keep(session.CODE, proposal, recovery.SECONDS)
+    return code
+
+
+def _proposal() -> recovery.Proposal | None:
+    found = sealed.find(session.CODE) if vault().recovery_confirmed else None
+    return recovery.Proposal(*found) if found else None
+
+
+def _compare() -> str:
+    return gettext("That is not the code. Compare it letter by letter with what you wrote down.")
+
+
+def _code_page(code: str = "", **rest: list[str]) -> str:
+    return render_template("code.html", code=code, another=vault().recovery_confirmed, **rest)
 
 
 @web.get("/login")
