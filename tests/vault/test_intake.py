@@ -21,7 +21,7 @@ from tests.vault.importers.samples import (
 from tests.vault.importing import DIGITAL, ITEMS, REFUNDS, RETAIL, bring, counts, kept
 from vrm.errors import FormatError, ImportLimitError
 from vrm.vault import intake, serverkey
-from vrm.vault.importers import hints, rows
+from vrm.vault.importers import hints, reading, rows
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Rejection
 from vrm.vault.intake import bring_in
@@ -298,6 +298,28 @@ def test_other_parts_of_an_export_are_handed_in_without_harm(vault):
         (intake.NOTHING_HERE, 0),
         ("Request my data", 1),
     ]
+
+
+@pytest.mark.parametrize("name", ["scan.pdf", "order.html", "photo.JPG", "page.json"])
+def test_a_file_that_only_lies_beside_exports_is_refused_where_there_is_none(vault, name):
+    with pytest.raises(FormatError, match=f"^not a format I know: {name}") as caught:
+        bring(vault, (name, b"anything"), ("Digital Orders.csv", b"OrderId,DeliveryStatus\n1,x\n"))
+    assert "Request my data" in caught.value.hint
+
+
+def test_text_in_utf_16_is_refused_with_the_way_out(vault):
+    for letters in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(FormatError) as caught:
+            bring(vault, ("history.csv", ("\ufeff" + retail({}).decode()).encode(letters)))
+        assert caught.value.hint == reading.UTF_16
+
+
+def test_a_zip_of_zips_is_refused_with_the_way_out(vault):
+    inner = zipped({RETAIL: retail({})})
+    with pytest.raises(FormatError) as caught:
+        bring(vault, ("all.zip", zipped({"Your Orders.ZIP": inner, "read me.txt": b"x"})))
+    assert caught.value.hint == reading.ZIP_IN_ZIP
+    assert bring(vault, ("all.zip", zipped({RETAIL: retail({}), "photos.zip": inner})))[0].imported == 1
 
 
 def test_a_damaged_part_of_a_zip_is_not_passed_over_in_silence(vault):

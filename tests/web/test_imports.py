@@ -191,3 +191,19 @@ def test_a_file_name_is_shown_as_text(alice: Customer) -> None:
     page = send(alice, ("<script>alert(1)</script>.csv", history(line("111-1", "Good"))))
     assert page.status == 200
     assert "<script" not in page.html
+
+
+@pytest.mark.parametrize("name", ["scan.pdf", "order.html", "photo.jpg"])
+def test_a_file_that_is_no_export_is_refused(alice: Customer, name: str) -> None:
+    page = send(alice, (name, b"nothing of an export"))
+    assert page.status == 400
+    assert f"Nothing was brought in. It stopped at this file: {name}" in page.text
+    assert "It reads order histories as CSV or ZIP." in page.text
+
+
+def test_a_refused_file_has_its_way_out_where_that_is_known(alice: Customer) -> None:
+    assert "save it as CSV in UTF-8" in send(alice, ("a.csv", history().decode().encode("utf-16"))).text
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("inner.zip", b"")
+    assert "unpack it, and hand in those" in send(alice, ("all.zip", packed.getvalue())).text

@@ -89,6 +89,7 @@ class _Parsed:
     origins: list[_From] = field(default_factory=list)  # of each line
     later: list[tuple[_From, Refund | Return | Charge]] = field(default_factory=list)
     aftermath: dict[str, Aftermath] = field(default_factory=dict)  # by order number
+    beside: list[str] = field(default_factory=list)  # files that are nothing without an export
     count: int = 0  # rows of any kind
     physical: int = 0  # lines of the files that were read to their end
 
@@ -137,6 +138,8 @@ def _parse(files: Iterable[tuple[str, Stream]], limits: Limits, tell: Progress) 
                 _take(parsed, source, tell)
         if len(parsed.reports) == before:
             raise _unknown(name)
+    if parsed.beside and all(report.format == NOTHING_HERE for report in parsed.reports):
+        raise _unknown(parsed.beside[-1])  # beside no export
     return parsed
 
 
@@ -146,7 +149,9 @@ def _unknown(name: str) -> FormatError:
 
 def _take(parsed: _Parsed, source: Source, tell: Progress) -> None:
     """Read one file; of those in a ZIP, pass over the many that concern other things."""
-    if source.sibling:
+    if source.beside:
+        parsed.beside.append(source.name)
+    if source.sibling or source.beside:
         parsed.reports.append(FileReport(source.name, NOTHING_HERE))
         return
     try:

@@ -1,8 +1,8 @@
 """A new recovery code: it counts once she has typed it, and until then the one she has opens the vault.
 
-Promises: a proposed code is stored nowhere; only its digest waits, with whoever asked for it, and tells nothing
-of 160 random bits. Its turn takes out the old one in the same transaction. Refuses a proposal that is older
-than half an hour, or than the recovery code of today.
+Promises: a proposed code is stored nowhere; only its digest waits, with whoever asked for it, and tells
+nothing of 160 random bits. Its turn takes out the old one in the same transaction. Refuses a proposal that is
+older than half an hour, or than the recovery code of today.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def propose(vault: Vault, passphrase: str, now: int) -> tuple[str, Proposal]:
 def accept(vault: Vault, proposal: Proposal, typed: str, now: int) -> None:
     """Put the proposed code in the place of the old one, which opens nothing any more.
 
-    UnlockError where another one was typed; SessionExpiredError where the proposal, or the passphrase that was
-    asked for it, is no longer that of today.
+    UnlockError where another one was typed; SessionExpiredError where the proposal, or the passphrase that
+    was asked for it, is no longer that of today.
     """
     if not crypto.equal(_digest(typed).encode(), proposal.digest.encode()):
         raise UnlockError()

@@ -43,9 +43,7 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "code-new": ("", N_("Your new recovery code is in force. The old one opens nothing any more.")),
     "code-late": (
         "bad",
-        N_(
-            "That new code was not typed in time, so it is none. The one you have stays good; make another one."
-        ),
+        N_("That new code was not typed in time. The one you have stays good; make another one if you like."),
     ),
     "disconnected": ("", N_("Disconnected. That program can do nothing here any more.")),
     "recovered": (

@@ -180,7 +180,7 @@ def test_an_unknown_way_of_packing_is_refused():
         ("Retail.CartItems.2.csv", True, False),
         ("Digital.Borrows.1.csv", True, False),
         ("Retail.CustomerReturns.1.1.csv", True, False),
-        ("invoice.pdf", True, False),
+        ("invoice.pdf", False, False),
         ("bank.csv", False, False),
     ],
 )

@@ -16,17 +16,20 @@ from operator import itemgetter
 from typing import Protocol
 
 from vrm.errors import FormatError, ImportLimitError
+from vrm.vault.catalog import N_
 from vrm.vault.importers import rows
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Rejection, Row
 from vrm.vault.importers.values import ABSENT, CellError
 
 UNKNOWN_FORMAT = "not a format I know"
+UTF_16 = N_("Its letters are written as UTF-16: save it as CSV in UTF-8.")
 CHUNK = 64 * 1024  # bytes asked of the stream at a time
 _SAID = dict.fromkeys(ABSENT, "")
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 _BOM = b"\xef\xbb\xbf"
-_BINARY = (b"\xff\xfe", b"\xfe\xff", b"%PDF", b"\x89PNG", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_BINARY = (b"%PDF", b"\x89PNG", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")
 
 
 class Stream(Protocol):
@@ -101,6 +104,8 @@ class Table:
 
     def _header_line(self) -> str:
         start = self._source.peek(4)[:4]
+        if start.startswith(_UTF_16):
+            raise FormatError(f"{UNKNOWN_FORMAT}: {self.name}", hint=UTF_16)
         if start.startswith(_BINARY):
             raise FormatError(f"{UNKNOWN_FORMAT}: {self.name}", hint="expected CSV in UTF-8, or a ZIP")
         first = next(self._lines, "")

@@ -18,12 +18,17 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from vrm.errors import FormatError, ImportLimitError
+from vrm.vault.catalog import N_
 from vrm.vault.importers import digital_items, order_history_report, refunds, request_my_data
-from vrm.vault.importers.csvfile import Budget, Stream, Table, buffered
+from vrm.vault.importers.csvfile import UNKNOWN_FORMAT, UTF_16, Budget, Stream, Table, buffered
 from vrm.vault.importers.limits import Limits
 from vrm.vault.importers.rows import Row
 
 KNOWN_HINT = 'I read "Request my data" (ZIP or its CSV files) and the "Order History Report" (Items, Returns)'
+
+
+ZIP_IN_ZIP = N_("It holds other ZIP files: unpack it, and hand in those.")
+ADVICE = frozenset({UTF_16, ZIP_IN_ZIP})  # hints that the page shows as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,13 @@ FORMATS: tuple[Format, ...] = (
 
 # Other files of the same exports: nothing to import, and nothing wrong with handing them in.
 _SIBLING = re.compile(
-    r"\.(pdf|json|txt|html|xml|jpe?g|png)$|digital orders( monetary)?\.csv$|legacy payment information|"
+    r"digital orders( monetary)?\.csv$|legacy payment information|"
     r"manageyourreturns|customerreturns|ordersreturned\.\d+\.csv$|cartitems|digital\.borrows|digital\.orders\.returns|"
     r"amazonrentals|transactionalinvoicing",
     re.IGNORECASE,
 )
+# What lies beside them, and is any file at all where it is handed in alone.
+_BESIDE = re.compile(r"\.(pdf|json|txt|html|xml|jpe?g|png)$", re.IGNORECASE)
 _PROMISING = re.compile(
     r"order ?history|digital items|refund details|ordersreturned\.payments|digital content orders",
     re.IGNORECASE,
@@ -83,6 +90,11 @@ class Source:
     def sibling(self) -> bool:
         """Whether the file is a known part of an export that holds no purchases."""
         return _SIBLING.search(self.name) is not None and not self.promising
+
+    @property
+    def beside(self) -> bool:
+        """Whether the file is of a kind that lies in exports, but may be anything."""
+        return _BESIDE.search(self.name) is not None and not self.sibling and not self.promising
 
     @property
     def promising(self) -> bool:
@@ -135,6 +147,9 @@ def _inside(name: str, archive: IO[bytes], limits: Limits, budget: Budget) -> It
     if entries > limits.files or directory > limits.directory_bytes:
         raise ImportLimitError(f"{name}: more than {limits.files} files in one ZIP")
     with zipfile.ZipFile(archive) as opened:
+        names = [entry.filename.lower() for entry in opened.infolist()]
+        if any(name.endswith(".zip") for name in names) and not any(name.endswith(".csv") for name in names):
+            raise FormatError(f"{UNKNOWN_FORMAT}: {name}", hint=ZIP_IN_ZIP)
         for entry in opened.infolist():
             if not _wanted(entry):
                 continue

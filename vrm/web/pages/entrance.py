@@ -117,7 +117,7 @@ def confirm_code() -> Page:
 
 @web.post("/recovery-code/new")
 def renew_code() -> Page:
-    """A new code; one that she has confirmed stays good until she has typed the new one. Needs the passphrase."""
+    """A new code, for the passphrase; one that was confirmed stays good until she has typed the new one."""
     address = request.remote_addr or ""
     desk().limits.count_entry(vault().username, address)
     try:

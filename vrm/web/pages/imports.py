@@ -29,6 +29,7 @@ def show_import() -> Page:
 def take_import() -> Page:
     """Import what was uploaded; all of it or, if a file cannot be read, none."""
     from vrm.vault import intake
+    from vrm.vault.importers import reading
 
     files = [upload for upload in request.files.getlist("files") if upload.filename]
     if not files:
@@ -38,10 +39,12 @@ def take_import() -> Page:
     begun: list[str] = []
     try:
         reports = intake.bring_in(vault(), _one_by_one(files, begun))
-    except FormatError:
+    except FormatError as error:
         reason = gettext(
             "This is not a file that the vault can read. It reads order histories as CSV or ZIP."
         )
+        if error.hint in reading.ADVICE:
+            reason = f"{reason} {gettext(error.hint)}"
         return _again(reason, 400, file=begun[-1])
     except ImportLimitError:
         reason = gettext("That is more than one import may hold. Send fewer files, one after the other.")
