@@ -114,3 +114,41 @@ def test_what_this_host_did_not_seal_is_no_search(
     alice.client.set_cookie(COOKIE, made_up)
     assert "5 things, newest first" in alice.get(page.path).text
     assert "1 found" in look_for(alice, words="hobbit").text
+
+
+def test_a_thing_that_was_found_leads_back_to_where_it_was_found(alice: Customer, opened: Vault) -> None:
+    records = opened.records("purchases")
+    for number in range(60):
+        records.put(purchase(f"Book {number:02}", "self"))
+    first = look_for(alice, words="book")
+    second = alice.submit(first.forms[-1], ("page", "2"))
+    link = next(link for link in second.links() if link.startswith("/things/") and "search=" in link)
+    page = alice.get(link)
+    assert page.links().count(second.path) == 2, "All things, and Cancel"
+    address = link.partition("?")[0].removeprefix("/things")
+    form = next(form for form in page.forms if address in form.action)
+    saved = alice.submit(form, **{"item.brand": "Inkwell"})
+    assert saved.path == second.path
+    assert "Saved." in saved.text
+    assert "60 found" in saved.text
+    delete = next(link for link in page.links() if "/delete" in link)
+    deleted = alice.submit(alice.get(delete).forms[-1])
+    assert second.path in deleted.links()
+
+
+def test_a_thing_of_the_whole_list_leads_back_to_its_page(alice: Customer, opened: Vault) -> None:
+    records = opened.records("purchases")
+    for number in range(60):
+        records.put(purchase(f"Book {number:02}", "self"))
+    second = alice.submit(alice.get("/things").forms[-1], ("page", "2"))
+    link = next(link for link in second.links() if link.endswith("?page=2"))
+    assert "/things?page=2" in alice.get(link).links()
+
+
+@pytest.mark.parametrize("address", ["search=hobbit%20book", "search=//evil.example", "page=x", "page=-1"])
+def test_what_is_no_name_of_a_search_is_not_carried_on(
+    alice: Customer, shelf: dict[str, str], address: str
+) -> None:
+    page = alice.get(f"/things/{shelf['Piranesi']}?{address}")
+    assert "/things" in page.links()
+    assert not [link for link in page.links() if "evil" in link or "hobbit" in link]

@@ -33,6 +33,8 @@ UNDO_SECONDS: Final = 600
 ASKED: Final = "asked"  # seals what a page that asks holds: that alone brings nothing back
 PROFILE_ID: Final = "0" * 31 + "1"
 RECORD_ID: Final = re.compile(r"[0-9a-f]{32}")
+SEARCH_NAME: Final = re.compile(r"[\w-]{8}", re.ASCII)
+PAGE_DIGITS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,22 @@ class Place:
 
     @property
     def home(self) -> str:
-        return url_for(f"web.{self.path}")
+        """The list; of things the one from which she came, found by its name as the address has it."""
+        return url_for(f"web.{self.path}", **self.came_from)
+
+    @property
+    def came_from(self) -> dict[str, Any]:
+        """What the address says of the list from which she came: the search's name and the page."""
+        name, page = request.args.get("search", ""), whole_number(request.args.get("page", ""), PAGE_DIGITS)
+        if self.path != "things":
+            return {}
+        return {"search": name if SEARCH_NAME.fullmatch(name) else None, "page": page}
 
     def page(self, record: str) -> str:
         """The address of one record."""
         if self.path == "inbox":
             return url_for("web.message", record=record)
-        return url_for("web.record", place=self.path, record=record)
+        return url_for("web.record", place=self.path, record=record, **self.came_from)
 
 
 PLACES: Final = {

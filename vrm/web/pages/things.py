@@ -81,8 +81,9 @@ class Menus:
 @web.get("/things")
 def things() -> str:
     """The purchases, newest first; of a search, those that are wanted."""
-    wanted = Wanted(*searches.find(request.args.get("search", "")))
-    return _listed(wanted, request.args.get("page", ""))
+    name = request.args.get("search", "")
+    wanted = Wanted(*searches.find(name))
+    return _listed(wanted, request.args.get("page", ""), name if wanted.anything else "")
 
 
 @web.post("/things")
@@ -97,7 +98,7 @@ def search() -> Response | str:
     return redirect(url_for("web.things", search=name or None, page=at), 303)
 
 
-def _listed(wanted: Wanted, at: str) -> str:
+def _listed(wanted: Wanted, at: str, name: str = "") -> str:
     menus = Menus(Counter(), Counter(), Counter())
     found, total = [], 0
     for record, document in readable("purchases", () if wanted.words else LISTED):
@@ -117,6 +118,7 @@ def _listed(wanted: Wanted, at: str) -> str:
         wanted=wanted,
         menus=menus,
         most=MENU_MOST,
+        here_again={"search": name or None, "page": page if page > 1 else None},
     )
 
 
