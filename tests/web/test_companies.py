@@ -497,3 +497,27 @@ def test_she_may_let_new_purchases_go_after_two_weeks_and_take_that_back(
     wider = alice.submit(narrowing, tick=[("fresh", "later")])
     assert wider.status == 400
     assert "would have shown them more" in wider.text
+
+
+def test_home_lists_what_happened_lately_in_the_order_of_time(
+    alice: Customer,
+    sharing: Sharing,
+    opened: Vault,
+    consent: Consent,
+    engine: SqliteEngine,
+    clock: SettableClock,
+) -> None:
+    grant = sharing().id
+    for event, times in (("token-reused", 1), ("read", 2), ("refused", 6), ("declined", 1), ("read", 6)):
+        for _ in range(times):
+            clock.forward(60)
+            with engine.write() as transaction:
+                consent.log.note(transaction, opened.id, event, grant_id=grant)
+    lately = alice.get("/").html.partition("Lately")[2]
+    tags = re.findall(r'<span class="tag( bad)?">', lately)
+    assert tags == [""] * 5 + [" bad"] * 5
+    clock.forward(60)
+    with engine.write() as transaction:
+        consent.log.note(transaction, opened.id, "blocked", grant_id=grant)
+    lately = alice.get("/").html.partition("Lately")[2]
+    assert re.findall(r'<span class="tag( bad)?">', lately) == [" bad", *[""] * 5, *[" bad"] * 4]

@@ -310,7 +310,8 @@ def test_a_wrong_code_and_an_unknown_name_recover_nothing_alike(alice: Customer,
         stranger = other(app)
         form = stranger.get("/recover").form("/recover")
         page = stranger.submit(form, username=name, code=code, passphrase=PASSPHRASE, again=PASSPHRASE)
-        pages.append((page.status, page.html.replace(form.value("csrf_token"), "").replace(name, "")))
+        html = page.html.replace(form.value("csrf_token"), "").replace(name, "").replace(code, "")
+        pages.append((page.status, html))
     assert pages[0] == pages[1]
     assert pages[0][0] == 403
 
@@ -339,3 +340,24 @@ def test_a_name_of_a_megabyte_is_refused_before_it_is_read(customer: Customer) -
     page = customer.submit(form, username="x" * 2**20, passphrase="y")
     assert page.status == 413
     assert "too much at once" in page.text
+
+
+def test_a_mistyped_passphrase_leaves_the_recovery_code_as_it_was_typed(
+    app: Flask, alice: Customer, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger, code = other(app), alice.recovery_code.lower()
+    typed = {"username": "alice", "code": code, "passphrase": "seven new words that I know"}
+    page = stranger.submit(stranger.get("/recover").form("/recover"), **typed, again="mistyped")
+    form = page.form("/recover")
+    assert (page.status, form.value("code"), form.value("username")) == (400, code, "alice")
+    assert (form.value("passphrase"), form.value("again")) == ("", "")
+    assert page.response.headers["Cache-Control"] == "no-store"
+    page = stranger.submit(form, code=code + "x", passphrase=typed["passphrase"], again=typed["passphrase"])
+    assert (page.status, page.form("/recover").value("code")) == (403, code + "x")
+    assert code not in caplog.text
+
+
+def test_a_recovery_code_is_not_shown_again_in_a_form_of_elsewhere(app: Flask, alice: Customer) -> None:
+    page = other(app).post("/recover", {"username": "alice", "code": alice.recovery_code})
+    assert page.status == 403
+    assert alice.recovery_code not in page.html

@@ -36,6 +36,7 @@ from vrm.web.pages import me
 Page = Response | str | tuple[str, int]
 
 NAME_MOST = 64  # characters of a name that are shown again
+CODE_MOST = 200  # characters of a typed recovery code
 INVITATION_MOST = 64  # characters of an invitation that are looked at
 LOG = logging.getLogger("vrm.web")
 
@@ -95,7 +96,7 @@ def recovery_code() -> Page:
 def confirm_code() -> Page:
     """Check the typed code; from a page that was left open, too: a wrong one is never taken for right."""
     before, proposal = vault().recovery_confirmed, _proposal()
-    typed = request.form.get("code", "")[:200]
+    typed = _typed_code()
     if proposal is not None:
         try:
             recovery.accept(vault(), proposal, typed, desk().clock.now())
@@ -207,22 +208,31 @@ def recover_vault() -> Page:
     if not session.token_is_good():
         return render_template("recover.html", username=name[:NAME_MOST], wrong={}, stale=True), 403
     if reasons := passphrases.faults(passphrase, request.form.get("again", ""), name):
-        return render_template("recover.html", username=name[:NAME_MOST], wrong={"passphrase": reasons}), 400
+        return _recover_page(name, {"passphrase": reasons}), 400
     address = request.remote_addr or ""
     desk().limits.count_entry(name, address)
     try:
-        opened = desk().vaults.recover(name, request.form.get("code", "")[:200], passphrase)
+        opened = desk().vaults.recover(name, _typed_code(), passphrase)
     except (UnlockError, SessionExpiredError, ValidationError, TamperedError) as refused:
         meters.LOGINS_REFUSED.add()
         _log_tampering(refused)
         wrong = {"code": [gettext("This name and recovery code open no vault here.")]}
-        return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
+        return _recover_page(name, wrong), 403
     desk().limits.give_back(name, address)
     if not _enter(opened):
         wrong = {"code": [gettext("Your passphrase or your keys were changed a moment ago. Try again.")]}
-        return render_template("recover.html", username=name[:NAME_MOST], wrong=wrong), 403
+        return _recover_page(name, wrong), 403
     session.notify("recovered")
     return redirect(url_for("web.home"), 303)
+
+
+def _recover_page(name: str, wrong: dict[str, list[str]]) -> str:
+    """The form with what was typed but the passphrases: no browser keeps this page, and she has the paper."""
+    return render_template("recover.html", username=name[:NAME_MOST], code=_typed_code(), wrong=wrong)
+
+
+def _typed_code() -> str:
+    return request.form.get("code", "")[:CODE_MOST]
 
 
 @web.post("/logout")

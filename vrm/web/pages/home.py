@@ -8,6 +8,7 @@ from typing import Final
 from flask import g, render_template
 
 from vrm.consent.arrivals import Waiting
+from vrm.consent.disclosures import Entry
 from vrm.errors import TamperedError
 from vrm.vault import copies
 from vrm.web import session, wording
@@ -43,8 +44,7 @@ def home() -> str:
         unsorted=counted.unsorted,
         seconds=_estimate(counted.unsorted),
         grants=grants,
-        readings=[entry for entry in recent if entry.event == "read"][:SHOWN],
-        alarms=[entry for entry in recent if entry.event in wording.ALARMING][:SHOWN],
+        lately=_lately(recent),
         messages=count_messages(),
         left=left,
         aside=Counter(one.vendor_name for one in desk().consent.filing.put_aside(vault())),
@@ -53,6 +53,18 @@ def home() -> str:
         restored=copies.restored(vault().engine, vault().id),
         ended=sorted({entry.vendor_name for entry in recent if entry.event == "restored"}),
     )
+
+
+def _lately(recent: list[Entry]) -> list[tuple[Entry, bool]]:
+    """The newest readings and alarms, in the order of time, each with whether it is an alarm."""
+    left = Counter({True: SHOWN, False: SHOWN})
+    found = []
+    for entry in recent:
+        alarm = entry.event in wording.ALARMING
+        if left[alarm] and (alarm or entry.event == "read"):
+            left[alarm] -= 1
+            found.append((entry, alarm))
+    return found
 
 
 def _waiting() -> dict[str, list[Waiting]]:
