@@ -48,6 +48,32 @@ def test_filters_narrow_the_list(
     assert {title for title in shelf if title in text} == titles
 
 
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("cafe naive", "Café Naïve"),
+        ("CAFÉ NAÏVE", "cafe naive"),
+        ("strasse", "Straße"),
+        ("cafe\u0301", "Caf\u00e9"),
+        ("finest 2", "\ufb01nest\u00b2"),
+        ("Οδοσ", "οδός"),
+    ],
+)
+def test_a_search_does_not_mind_accents_and_capitals(
+    alice: Customer, opened: Vault, words: str, title: str
+) -> None:
+    opened.records("purchases").put(purchase(title, "self"))
+    assert "1 found" in found(alice, words=words)
+
+
+@pytest.mark.parametrize("words", ["false", "true", "self", "household"])
+def test_a_search_finds_no_words_that_no_page_shows(alice: Customer, opened: Vault, words: str) -> None:
+    context = {"for": "household", "use_for_taste": False}
+    opened.records("purchases").put(purchase("Piranesi", context=context, experience={"again": True}))
+    opened.records("purchases").put(purchase("The Hobbit", "self"))
+    assert "Nothing fits" in found(alice, words=words)
+
+
 def test_long_lists_come_in_pages_that_keep_the_search(alice: Customer, opened: Vault) -> None:
     records = opened.records("purchases")
     records.apply(

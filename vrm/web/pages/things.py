@@ -6,6 +6,8 @@ finds has an address of its own (`vrm.web.searches`), to which the browser's Bac
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Final
@@ -14,6 +16,7 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from vrm.posted import whole_number
+from vrm.vault.catalog import collection
 from vrm.web import forms, searches
 from vrm.web.desk import readable, web
 
@@ -21,6 +24,12 @@ PAGE: Final = 50  # purchases on a page
 _DIGITS: Final = 7  # of a page's number
 MENU_MOST: Final = 60  # choices in a filter's menu
 UNSORTED: Final = "unsorted"
+_MARKS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # that combine
+# Fields that hold what no page shows: of choices a code, of boxes whether they are ticked.
+_CODES: Final = {
+    facet.name: frozenset(field.name for field in facet.fields if field.kind in {"choice", "boolean"})
+    for facet in collection("purchases").facets
+}
 LISTED: Final = ("item", "order", "context")  # facets of the list and its menus; words may stand in any
 
 
@@ -53,9 +62,22 @@ class Wanted:
         return not self.words or self._says_all_words(document)
 
     def _says_all_words(self, document: dict[str, Any]) -> bool:
-        texts = [str(value) for facet in document.values() for value in facet.values()]
-        haystack = "\n".join(texts).casefold()
-        return all(word in haystack for word in self.words.casefold().split())
+        texts = [
+            str(value)
+            for facet, values in document.items()
+            for name, value in values.items()
+            if name not in _CODES[facet]
+        ]
+        haystack = "\n".join(texts)
+        haystack = haystack.lower() if haystack.isascii() else "\n".join(map(folded, texts))
+        return all(word in haystack for word in folded(self.words).split())
+
+
+def folded(text: str) -> str:
+    """The text as searches compare it: without capitals, accents and compatible forms of letters."""
+    if text.isascii():  # as most are: the rest costs more
+        return text.lower()
+    return _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold())).casefold()
 
 
 @dataclass(slots=True)
