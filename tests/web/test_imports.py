@@ -155,6 +155,8 @@ def test_an_upload_beyond_the_limit_is_refused_before_it_is_read(alice: Customer
     )
     assert page.status == 413
     assert "too much at once" in page.text
+    assert "Nothing was brought in. Send fewer files" in page.text
+    assert "/import" in page.links(), "the way back to the form"
     assert opened.records("purchases").count() == 0
 
 

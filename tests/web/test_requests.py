@@ -373,6 +373,18 @@ def test_a_handle_that_is_none_opens_nothing(alice: Customer, handle: str) -> No
     assert "There is nothing here" in page.text
 
 
+def test_share_nothing_after_it_was_shared_in_another_tab_says_where_to_look(
+    alice: Customer, shelf: object, ask: Ask
+) -> None:
+    handle = ask()
+    form = alice.get(f"/requests/{handle}").form(handle)
+    alice.submit(form, ("decision", "approve"), follow=False)
+    page = alice.submit(form, ("decision", "decline"))
+    assert page.status == 404
+    assert "What was shared stays shared" in page.text
+    assert "/companies" in page.links()
+
+
 def test_delicate_data_has_a_page_of_its_own_before_the_rows(
     alice: Customer, ask: Ask, opened: Vault, consent: Consent
 ) -> None:

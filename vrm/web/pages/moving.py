@@ -7,6 +7,7 @@ never written to a disk here.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -143,6 +144,7 @@ def _as_json(opened: Vault, day: str) -> Iterator[bytes]:
 def _as_csv(opened: Vault) -> Iterator[bytes]:
     collection = CATALOG_BY_NAME["purchases"]
     columns = [(facet.name, field.name) for facet in collection.facets for field in facet.fields]
+    yield codecs.BOM_UTF8  # without it Excel reads the letters of another alphabet
     yield _line(["id", *(f"{facet}.{field}" for facet, field in columns)])
     for record, document in opened.records(collection.name).scan():
         yield _line([record, *(_cell(document.get(facet, {}).get(field)) for facet, field in columns)])

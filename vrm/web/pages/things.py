@@ -24,7 +24,7 @@ PAGE: Final = 50  # purchases on a page
 _DIGITS: Final = 7  # of a page's number
 MENU_MOST: Final = 60  # choices in a filter's menu
 UNSORTED: Final = "unsorted"
-_MARKS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # that combine
+_MARKS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # accents
 # Fields that hold what no page shows: of choices a code, of boxes whether they are ticked.
 _CODES: Final = {
     facet.name: frozenset(field.name for field in facet.fields if field.kind in {"choice", "boolean"})
