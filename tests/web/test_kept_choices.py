@@ -12,7 +12,7 @@ from tests.web.actors import Customer, Page
 from tests.web.conftest import CALLBACK, Ask, part
 from vrm.consent.service import Consent
 from vrm.vault.vault import Vault
-from vrm.web import choosing
+from vrm.web import sealed
 
 COOKIE = "vrm-choices"
 LOOK, LATER, APPROVE = (("decision", name) for name in ("look", "later", "approve"))
@@ -170,7 +170,7 @@ def test_the_oldest_give_way_and_their_page_says_so(alice: Customer, shelf: dict
     for handle in handles:
         form = alice.get(f"/requests/{handle}").form(handle)
         alice.submit(form, LOOK, tick=[("exclude", secrets.token_hex(16)) for _ in range(30)])
-    assert len(alice.client.get_cookie(COOKIE).value) <= choosing.COOKIE_MOST  # type: ignore[union-attr]
+    assert len(alice.client.get_cookie(COOKIE).value) <= sealed.COOKIE_MOST  # type: ignore[union-attr]
     assert LOST in alice.get(f"/requests/{handles[0]}").text
     assert len(alice.get(f"/requests/{handles[-1]}").form(handles[-1]).values("exclude")) == 0  # none is hers
     assert LOST not in alice.get(f"/requests/{handles[-1]}").text

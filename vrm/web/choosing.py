@@ -10,24 +10,20 @@ page begins with.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-import zlib
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from flask import request
 from werkzeug.datastructures import MultiDict
 
 from vrm.consent.asking import StoredRequest
-from vrm.errors import TamperedError
 from vrm.vault import crypto
-from vrm.web import session
+from vrm.web import sealed, session
 from vrm.web.desk import desk, vault
 
-COOKIE_MOST: Final = 2_000  # characters: every request carries them
-NOTES_MOST: Final = 500  # of these, for notes that what she chose on other requests found no room
+NOTES_MOST: Final = (
+    500  # characters of the cookie for notes that what she chose on other requests found no room
+)
 NAMES: Final = ("optional", "for_whom", "unsorted", "period", "days", "sellers", "fresh", "aware")
 _RECORD: Final = re.compile(r"[0-9a-f]{32}")
 Form = MultiDict[str, str]
@@ -46,14 +42,14 @@ def keep(stored: StoredRequest, form: Form) -> bool:
     """Keep what this form says until the request ends; False where that is too much."""
     name, about, until = _name(stored), _about(stored), stored.expires
     mine = _Kept(name, about, until, _chosen(form))
-    if len(_seal([mine])) > COOKIE_MOST - NOTES_MOST:
+    if len(_seal([mine])) > sealed.COOKIE_MOST - NOTES_MOST:
         mine = mine._replace(chosen=None)
     kept = [mine, *(one for one in _all() if one.name != name)][: session.WAITING_MOST]
     whole = len(kept)
-    while len(sealed := _seal(kept)) > COOKIE_MOST:  # the oldest give way
+    while len(text := _seal(kept)) > sealed.COOKIE_MOST:  # the oldest give way
         whole -= 1
         kept[whole] = kept[whole]._replace(chosen=None)
-    _write(sealed, kept)
+    _write(text, kept)
     return mine.chosen is not None
 
 
@@ -94,32 +90,21 @@ def _about(stored: StoredRequest) -> str:
 
 def _all() -> list[_Kept]:
     """Of the requests that still wait, the newest choices first."""
-    sealed = request.cookies.get(desk().cookie(session.CHOICES), "")[:COOKIE_MOST]
-    try:
-        text = zlib.decompress(_cipher().unseal(base64.urlsafe_b64decode(sealed.encode()), *_bound()))
-    except (TamperedError, binascii.Error, ValueError):
-        return []
-    found = [_Kept(*one) for one in json.loads(text)]
+    found = [_Kept(*one) for one in sealed.opened(session.CHOICES, *_bound()) or ()]
     return [one for one in found if one.until > desk().clock.now()]
 
 
 def _seal(kept: list[_Kept]) -> str:
-    return base64.urlsafe_b64encode(
-        _cipher().seal(zlib.compress(json.dumps(kept).encode()), *_bound())
-    ).decode()
+    return sealed.written(kept, *_bound())
 
 
-def _write(sealed: str, kept: list[_Kept]) -> None:
+def _write(text: str, kept: list[_Kept]) -> None:
     if kept:
         seconds = max(one.until for one in kept) - desk().clock.now()
-        session.keep(session.CHOICES, sealed, seconds=seconds)
+        session.keep(session.CHOICES, text, seconds=seconds)
     else:
         session.forget(session.CHOICES)
 
 
 def _bound() -> tuple[str, str]:
     return "choices", vault().id
-
-
-def _cipher() -> Any:
-    return desk().vaults.server_key.typed

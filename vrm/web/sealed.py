@@ -24,22 +24,30 @@ COOKIE_MOST: Final = 2_000  # characters: every request carries them
 
 def keep(purpose: str, said: Any, seconds: int) -> bool:
     """Leave it with the answer to this request; whether there was room."""
-    text = zlib.compress(json.dumps(said).encode())
-    sealed = base64.urlsafe_b64encode(_cipher().seal(text, *_bound(purpose))).decode()
-    if len(sealed) > COOKIE_MOST:
+    text = written(said, *_bound(purpose))
+    if len(text) > COOKIE_MOST:
         return False
-    session.keep(purpose, sealed, seconds=seconds)
+    session.keep(purpose, text, seconds=seconds)
     return True
 
 
 def find(purpose: str) -> Any:
     """What was left; None where there is nothing that opens in this session."""
-    sealed = request.cookies.get(desk().cookie(purpose), "")[:COOKIE_MOST]
+    return opened(purpose, *_bound(purpose))
+
+
+def written(said: Any, *bound: str) -> str:
+    """What a cookie has of it; `bound` says for which use, and for whom."""
+    return base64.urlsafe_b64encode(_cipher().seal(zlib.compress(json.dumps(said).encode()), *bound)).decode()
+
+
+def opened(cookie: str, *bound: str) -> Any:
+    """What was `written` into this cookie, bound so; None where nothing opens."""
+    text = request.cookies.get(desk().cookie(cookie), "")[:COOKIE_MOST]
     try:
-        text = zlib.decompress(_cipher().unseal(base64.urlsafe_b64decode(sealed.encode()), *_bound(purpose)))
+        return json.loads(zlib.decompress(_cipher().unseal(base64.urlsafe_b64decode(text.encode()), *bound)))
     except (TamperedError, binascii.Error, ValueError):
         return None
-    return json.loads(text)
 
 
 def _bound(purpose: str) -> tuple[str, str]:
