@@ -28,6 +28,7 @@ from vrm.web.pages.records import PLACES, RECORD_ID
 from vrm.web.upload import FORM_BYTES
 
 RULE: Final = "/<any(things, preferences):place>/new"
+_ID: Final = "0" * 32  # stands for a record's in what is made before
 
 
 class NewRecords:
@@ -40,13 +41,14 @@ class NewRecords:
         self._plain = Plain(app.config["OWN_HOSTS"])
         self._places = {f"/{path}/new": PLACES[path] for path in ("things", "preferences")}
         desk = self._desk
-        self._beside = session.attributes(session.NOTICE_SECONDS, desk)
+        beside = session.attributes(session.NOTICE_SECONDS, desk)
         always = (*headers.of_pages(desk.https).items(), ("Cache-Control", "no-store"))
         self._hosts, self._session = {desk.host}, desk.cookie(session.SESSION)
         self._answers = {}
         for address, place in self._places.items():
-            moved = redirect(f"/{place.path}", 303)
-            self._answers[address] = ([*moved.headers, *always], moved.get_data())
+            moved, notice = redirect(f"/{place.path}", 303), seeing.added(place.path, _ID)
+            told = dump_cookie(desk.cookie(session.NOTICE), notice, **beside)  # to be said on the next page
+            self._answers[address] = ([*moved.headers, *always], told, moved.get_data())
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         address = environ["PATH_INFO"]
@@ -63,10 +65,8 @@ class NewRecords:
         if not added:
             return self._app(environ, start_response)
         self._named(environ, "POST", RULE)
-        told, body = self._answers[address]
-        notice = seeing.added(self._places[address].path, form["record"])  # to be said on the next page
-        cookie = dump_cookie(self._desk.cookie(session.NOTICE), notice, **self._beside)
-        start_response("303 SEE OTHER", [*told, ("Set-Cookie", cookie)])
+        always, told, body = self._answers[address]
+        start_response("303 SEE OTHER", [*always, ("Set-Cookie", told.replace(_ID, form["record"]))])
         return [body]
 
     def _is_plain(self, environ: Environ) -> bool:
