@@ -39,6 +39,7 @@
        ├─ GrantInactiveError    the grant has ended
        ├─ InsufficientScopeError
        ├─ GrantNotFoundError
+       ├─ UnfitRequestError     cannot be one permission with what was agreed before
        ├─ NotItsGrantError      another grant than that of the token
        ├─ NotInViewError        absent, filtered out, not granted: one and the same
        ├─ ParameterError        a request parameter that is not understood

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.hostile.conftest import Town
 from vrm.api import openapi
+from vrm.plain import FORM
 from vrm.settings import Settings
 
 LONG = os.environ.get("VRM_TEST_LONG") == "1"
@@ -32,7 +33,12 @@ def can_misfit(method: str, path: str) -> bool:
     """Whether anything can be sent that the document does not allow: of a bare string, all is allowed."""
     found = DOCUMENT["paths"][path][method]
     schemas = [parameter["schema"] for parameter in found.get("parameters", []) if "schema" in parameter]
-    return "requestBody" in found or any(schema != {"type": "string"} for schema in schemas)
+    for kind, body in found.get("requestBody", {}).get("content", {}).items():
+        fields = body["schema"].get("properties", {}).values()
+        if kind != FORM or "required" in body["schema"] or not fields:
+            return True
+        schemas += [{name: field[name] for name in field if name != "description"} for field in fields]
+    return any(schema != {"type": "string"} for schema in schemas)
 
 
 TRIED = [(*operation, GenerationMode.NEGATIVE) for operation in OPERATIONS if can_misfit(*operation)]

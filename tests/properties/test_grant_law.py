@@ -29,6 +29,7 @@ from vrm.errors import (
     RequestChangedError,
     TargetError,
     TokenError,
+    UnfitRequestError,
     ValidationError,
 )
 from vrm.vault import serverkey
@@ -139,7 +140,12 @@ class Grants(RuleBasedStateMachine):
     ) -> None:
         named = {"grant_id": before.name} if before else {}
         request = self.vendor.ask(*parts, action=action, **named, **beside)
-        preview = self.customer.preview(request, **chosen)
+        try:
+            preview = self.customer.preview(request, **chosen)
+        except UnfitRequestError:
+            assert action == "merge", "only what is added can be unfit"
+            self.consent.requests.decline(self.customer.vault, request.handle)
+            return
         taken = [view.part for view in preview.parts if view.ticked]
         if not taken:
             self.consent.requests.decline(self.customer.vault, request.handle)
@@ -243,7 +249,7 @@ class Grants(RuleBasedStateMachine):
             )
             raise UndoError
         request = self.vendor.ask(*parts, action="merge", grant_id=agreed.name)
-        with pytest.raises(RequestChangedError):
+        with pytest.raises((RequestChangedError, UnfitRequestError)):
             consent.requests.approve(vault, request.handle, Choices(), "not what was shown")
 
     @precondition(lambda self: self.ended)
