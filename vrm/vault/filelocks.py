@@ -20,7 +20,7 @@ def touched(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         found = os.fstat(descriptor)
-        if found.st_size == 0 and found.st_mode & 0o077:
+        if found.st_size == 0 and found.st_mode & 0o077 and found.st_uid == os.geteuid():
             os.fchmod(descriptor, 0o600)
     except OSError as error:
         raise refused(error, path) from error
