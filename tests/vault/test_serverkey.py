@@ -30,6 +30,14 @@ def test_it_is_made_private_at_the_first_start_and_read_at_the_next(tmp_path: Pa
     assert [one.name for one in tmp_path.iterdir()] == ["server.key"]
 
 
+def test_a_place_is_a_folder_that_is_there_or_a_key(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file or directory"):
+        serverkey.require_place(tmp_path / "nowhere" / "server.key")
+    serverkey.require_place(tmp_path / "server.key")
+    serverkey.load(tmp_path / "server.key")
+    serverkey.require_place(tmp_path / "server.key")
+
+
 def test_two_hosts_have_two_keys(tmp_path: Path) -> None:
     assert serverkey.load(tmp_path / "one").pepper != serverkey.load(tmp_path / "two").pepper
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from vrm.api.oauth.profile import PROFILES
 from vrm.api.oauth.server import OAuthServer
 from vrm.consent.service import Consent
 from vrm.settings import Settings
+from vrm.vault import sqlitelink
 from vrm.vault.sqlite import SqliteEngine
 
 
@@ -348,6 +350,19 @@ def test_a_disk_that_takes_no_more_spends_nothing_and_says_when_to_come_again(
     assert int(answer.headers["Retry-After"]) > 0
     engine.one("PRAGMA query_only = OFF")
     assert shop.redeem(code).status_code == 200
+
+
+def test_what_nobody_knows_the_end_of_names_no_time_to_come_again(
+    shop: Shop, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "no disk")
+
+    monkeypatch.setattr(sqlitelink, "_sync", fail)
+    answer = shop.redeem(code)
+    refused(answer, 500, "server_error")
+    assert answer.get_json() == {"error": "server_error"}
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_fault_of_the_vault_spends_nothing_and_tells_nothing(
