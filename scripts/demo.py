@@ -142,13 +142,14 @@ def _sort_lines(stage: Stage, lines: list[dict[str, Any]], known: list[dict[str,
     for one in lines:
         page = _search(stage, [("words", one["order"])])
         wanted = html.escape(titles[one["order"], one["asin"]], quote=False)
-        for record, title in re.findall(r'href="/things/([0-9a-f]{32})"><strong><bdi>(.*?)</bdi>', page.text):
-            if html.unescape(title).rstrip(".…") and html.unescape(wanted).startswith(
-                html.unescape(title).rstrip(".…")
-            ):
+        found = r'href="/things/([0-9a-f]{32})[^"]*"><strong><bdi>(.*?)</bdi>'
+        for record, title in re.findall(found, page.text):
+            shown = html.unescape(title).rstrip(".…")
+            if shown and html.unescape(wanted).startswith(shown):
                 answers.append((f"for.{record}", one["for"]))
                 if one["for"] == "gift":
                     answers.append((f"taste.{record}", "no"))
+    require(len(answers) >= len(lines), "a single thing was not found")
     page = stage.alice.get(f"{stage.vault}/sort")
     form = page.form(action="/sort", field="group")
     page = stage.alice.submit(
@@ -189,9 +190,8 @@ def _sort_groups(stage: Stage, places: dict[str, str], themes: dict[str, tuple[s
             )
             continue
         elif label in themes:
-            nearer = next(
-                form for form in page.forms if form.action == group.action and not form.value("group")
-            )
+            forms = [form for form in page.forms if form.action == group.action]
+            nearer = next(one for one in forms if not (one.value("group") or one.value("changed")))
             page = stage.alice.submit(page, nearer, [("near", "themes")])
             continue
         page = stage.alice.submit(
