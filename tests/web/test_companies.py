@@ -166,7 +166,9 @@ def test_looking_at_another_page_of_rows_changes_nothing(
 def test_what_else_she_chose_stays_while_she_looks_at_other_rows(alice: Customer, long: str) -> None:
     form = alice.get(long).form("/narrow")
     days = form.offers("days")[-1]
-    form = alice.submit(form, ("start", "2"), tick=[("period", "P1Y"), ("days", days)]).form("/narrow")
+    page = alice.submit(form, ("start", "2"), tick=[("period", "P1Y"), ("days", days)])
+    assert "locked itself" not in page.text, "no session ended"
+    form = page.form("/narrow")
     assert (form.values("period"), form.values("days")) == (["P1Y"], [days])
     form = alice.submit(form, ("start", "0"), tick=[("period", ""), ("days", "")]).form("/narrow")
     assert (form.values("period"), form.values("days")) == ([""], [""])

@@ -69,13 +69,19 @@ def page_for(endpoint: str) -> Callable[[Again], Again]:
 
 def chosen(name: str, value: str, *, otherwise: bool = False) -> bool:
     """For templates: whether a box or radio was ticked in the form that is shown again."""
-    typed: Form | None = getattr(g, "again", None)
+    typed: Form | None = getattr(g, "chosen", None)
     return otherwise if typed is None or name not in typed else value in typed.getlist(name)
 
 
 def choose(form: Form) -> None:
     """Have `chosen` go by this form."""
-    g.again = form
+    g.chosen = form
+
+
+def give_back(form: Form) -> None:
+    """The same of a form that met an ended session; the page says so."""
+    choose(form)
+    g.again = True
 
 
 # ---- keep ---------------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ def show(sealed: str, opened: Vault) -> Page | None:
     typed = _unseal(sealed, opened)
     if typed is None or typed.endpoint not in _PAGES or not opened.recovery_confirmed:
         return None
-    choose(typed.form)
+    give_back(typed.form)
     try:
         return _PAGES[typed.endpoint](typed.form, **typed.args)
     except (VrmError, HTTPException):  # what it was about is gone

@@ -88,7 +88,7 @@ def show_request(handle: str) -> Page:
     if sensitive and not aware:
         return _sensitive_page(handle, stored, sensitive, form)
     if typed is not None:
-        g.again = typed
+        again.give_back(typed)
     with_json = request.args.get("look") == "show"
     return _consent_page(handle, stored, choices, aware=aware, with_json=with_json, lost=lost, unkept=unkept)
 
