@@ -302,7 +302,8 @@ def _convert(name: str, kind: str, value: Any) -> Any:
     return str(value)
 
 
-def _read_toml(path: Path | None) -> dict[str, Any]:
+def read_toml(path: Path | None) -> dict[str, Any]:
+    """What a settings file says, {} where there is none; SettingsError for what is no such file."""
     if path is None or not path.exists():
         return {}
     if not path.is_file():  # a pipe may keep us waiting for ever
@@ -324,7 +325,7 @@ def load(
 ) -> Settings:
     """Settings from flags (None = not given), the environment, then the file; SettingsError with a hint."""
     environ = os.environ if environ is None else environ
-    written = _read_toml(toml)
+    written = read_toml(toml)
     known = {item.name for item in fields(Settings)}
     for name in written:
         if name not in known:

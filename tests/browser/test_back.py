@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.browser.test_pages import PHONE, Place, Walk, bring_in, create, place, sort, walk
+from tests.browser.test_pages import PHONE, Place, Walk, place, sort, walk, with_things
 
 __all__ = ["place", "walk"]  # the fixtures
 
@@ -13,9 +13,7 @@ __all__ = ["place", "walk"]  # the fixtures
 def test_back_from_a_found_thing_leads_to_the_list_and_after_the_log_out_to_nothing_of_hers(
     walk: Callable[..., Walk], place: Place, tmp_path: Path
 ) -> None:
-    alice = walk(PHONE)
-    create(alice, place)
-    bring_in(alice, place, tmp_path)
+    alice = with_things(walk(PHONE), place, tmp_path)
     alice.go(f"{place.vault}/things")
     alice.page.fill("#words", "hobbit")
     alice.press("form[role=search] button")
@@ -38,9 +36,7 @@ def test_back_from_a_found_thing_leads_to_the_list_and_after_the_log_out_to_noth
 def test_back_on_a_request_sends_no_form_twice_and_what_she_took_out_stays_out(
     walk: Callable[..., Walk], place: Place, tmp_path: Path
 ) -> None:
-    alice = walk(PHONE)
-    create(alice, place)
-    bring_in(alice, place, tmp_path)
+    alice = with_things(walk(PHONE), place, tmp_path)
     sort(alice)
     alice.go(place.ask())
     alice.page.check("input[name=exclude] >> nth=0")

@@ -227,6 +227,13 @@ def bring_in(walk: Walk, place: Place, tmp_path: Path) -> None:
     assert "5 new things came in" in walk.page.inner_text("main")
 
 
+def with_things(walk: Walk, place: Place, tmp_path: Path) -> Walk:
+    """In a new vault that holds the history."""
+    create(walk, place)
+    bring_in(walk, place, tmp_path)
+    return walk
+
+
 def sort(walk: Walk) -> None:
     walk.press("text=Sort them")
     assert "4 things went to your usual address" in walk.page.inner_text("main")
@@ -243,9 +250,7 @@ def sort(walk: Walk) -> None:
 def test_the_whole_way_from_an_empty_vault_to_stop(
     walk: Callable[..., Walk], place: Place, tmp_path: Path, viewport: dict[str, int], scheme: str
 ) -> None:
-    alice = walk(viewport, color_scheme=scheme)
-    create(alice, place)
-    bring_in(alice, place, tmp_path)
+    alice = with_things(walk(viewport, color_scheme=scheme), place, tmp_path)
     sort(alice)
     alice.go(place.ask())
     text = alice.page.inner_text("main")
@@ -358,9 +363,7 @@ def test_a_link_opened_on_another_device_is_answered_there(
 def test_everything_is_reached_by_keyboard_and_shows_where_one_is(
     walk: Callable[..., Walk], place: Place, tmp_path: Path
 ) -> None:
-    alice = walk(DESK)
-    create(alice, place)
-    bring_in(alice, place, tmp_path)
+    alice = with_things(walk(DESK), place, tmp_path)
     address = place.ask()
     for path in ("/", "/sort", "/things", "/me", "/import", address.removeprefix(place.vault)):
         alice.go(place.vault + path)
@@ -383,9 +386,7 @@ def test_the_skip_link_comes_first_and_leads_to_the_content(walk: Callable[..., 
 def test_the_enter_key_on_the_consent_page_shares_nothing(
     walk: Callable[..., Walk], place: Place, tmp_path: Path
 ) -> None:
-    alice = walk(PHONE)
-    create(alice, place)
-    bring_in(alice, place, tmp_path)
+    alice = with_things(walk(PHONE), place, tmp_path)
     sort(alice)
     alice.go(place.ask())
     alice.page.focus("input[name=optional]")

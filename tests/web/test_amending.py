@@ -190,30 +190,30 @@ def test_what_was_narrowed_meanwhile_is_shown_again(
 # --- not hers
 
 
+def can_only_be_declined(alice: Customer, page: Page, handle: str) -> None:
+    assert page.status == 200
+    assert page.form(handle).buttons == [("decision", "decline")]
+    refused = alice.submit(page.form(handle), APPROVE, follow=False)
+    assert refused.status == 409
+    assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
+
+
 @pytest.mark.parametrize("action", ["replace", "merge"])
 def test_what_is_not_in_this_vault_can_only_be_declined(
     alice: Customer, ask: Ask, live: GrantView, action: str
 ) -> None:
     handle = ask(PRICE, action=action, grant_id="x" * 22)
     page = alice.get(f"/requests/{handle}")
-    assert page.status == 200
     assert "not in this vault, or it has ended" in page.text
-    assert page.form(handle).buttons == [("decision", "decline")]
-    refused = alice.submit(page.form(handle), APPROVE, follow=False)
-    assert refused.status == 409
-    assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
+    can_only_be_declined(alice, page, handle)
 
 
 def test_what_cannot_be_added_can_only_be_declined(
     alice: Customer, ask: Ask, live: GrantView, consent: Consent, opened: Vault
 ) -> None:
     page, handle = asked(alice, ask, live, "merge", part("purchases.item", fields=["title"]))
-    assert page.status == 200
     assert "the two do not fit together" in page.text
-    assert page.form(handle).buttons == [("decision", "decline")]
-    refused = alice.submit(page.form(handle), APPROVE, follow=False)
-    assert refused.status == 409
-    assert answer(alice.submit(page.form(handle), DECLINE, follow=False))["error"] == "access_denied"
+    can_only_be_declined(alice, page, handle)
     assert consent.grants.get(opened, live.id).state == "live"
 
 

@@ -46,10 +46,15 @@ def test_each_list_of_two_tabs_is_found_again_and_the_oldest_are_forgotten(
     assert "5 things, newest first" in alice.get(first.path).text
 
 
-def test_the_pages_of_a_list_have_addresses_too(alice: Customer, opened: Vault) -> None:
+def store_sixty_books(opened: Vault) -> None:
+    """Two pages of the list."""
     records = opened.records("purchases")
     for number in range(60):
         records.put(purchase(f"Book {number:02}", "self"))
+
+
+def test_the_pages_of_a_list_have_addresses_too(alice: Customer, opened: Vault) -> None:
+    store_sixty_books(opened)
     first = look_for(alice, words="book")
     second = alice.submit(first.forms[-1], ("page", "2"))
     assert second.path == f"{first.path}&page=2"
@@ -117,9 +122,7 @@ def test_what_this_host_did_not_seal_is_no_search(
 
 
 def test_a_thing_that_was_found_leads_back_to_where_it_was_found(alice: Customer, opened: Vault) -> None:
-    records = opened.records("purchases")
-    for number in range(60):
-        records.put(purchase(f"Book {number:02}", "self"))
+    store_sixty_books(opened)
     first = look_for(alice, words="book")
     second = alice.submit(first.forms[-1], ("page", "2"))
     link = next(link for link in second.links() if link.startswith("/things/") and "search=" in link)
@@ -137,9 +140,7 @@ def test_a_thing_that_was_found_leads_back_to_where_it_was_found(alice: Customer
 
 
 def test_a_thing_of_the_whole_list_leads_back_to_its_page(alice: Customer, opened: Vault) -> None:
-    records = opened.records("purchases")
-    for number in range(60):
-        records.put(purchase(f"Book {number:02}", "self"))
+    store_sixty_books(opened)
     second = alice.submit(alice.get("/things").forms[-1], ("page", "2"))
     link = next(link for link in second.links() if link.endswith("?page=2"))
     assert "/things?page=2" in alice.get(link).links()

@@ -270,7 +270,8 @@ class Filing:
             if known is not None:
                 return known, batch.read(collection, known)
         record = records.new_id()
-        batch.prints.update((fingerprint, record) for fingerprint in prints[:1])
+        if prints:
+            batch.prints[prints[0]] = record
         return record, None
 
     def _tell(self, transaction: Transaction, batch: _Batch, item: Item, status: str) -> None:

@@ -294,13 +294,12 @@ class Views:
 
     def holds(self, grant: OpenGrant, keyring: Keyring, record: str) -> bool:
         """Whether the vendor can read anything of this record."""
-        return any(
-            self._engine.one(
-                "SELECT 1 FROM views WHERE grant_id = ? AND shelf = ? AND item = ? AND sealed IS NOT NULL",
-                (grant.grant_id, shelf(grant.keys.common, stream), grant.item_id(keyring, stream, record)),
-            )
-            for stream in grant.agreement.streams
-        )
+        for stream in grant.agreement.streams:
+            place = grant.grant_id, grant.item_id(keyring, stream, record), shelf(grant.keys.common, stream)
+            row = places.noted(self._engine, *place) or places.newest(self._engine, *place)
+            if row is not None and row[-1] is not None:
+                return True
+        return False
 
     def contents(self, grant: OpenGrant) -> dict[str, dict[bytes, dict[str, bytes]]]:
         """The view as it is read today: stream → item id → scope → JSON; TamperedError for altered rows."""

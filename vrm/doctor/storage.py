@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from vrm.doctor.findings import Finding, fail, ok, warn
 from vrm.doctor.machine import Machine
 from vrm.errors import SettingsError, StorageError
 from vrm.host import SCHEMAS, open_engine
-from vrm.settings import Settings, holds_password
+from vrm.settings import Settings, holds_password, read_toml
 from vrm.vault import copies, lifting, serverkey, ways
 from vrm.vault.engine import Engine
 from vrm.vault.serverkey import ServerKey
@@ -62,8 +61,7 @@ def settings_file(path: Path) -> Iterator[Finding]:
     """The one secret that it may hold, a database's password, is not for everybody; nothing for no file."""
     if not path.is_file():
         return
-    written = tomllib.loads(path.read_text(encoding="utf-8"))
-    if holds_password(str(written.get("database_url", ""))) and path.stat().st_mode & stat.S_IROTH:
+    if holds_password(str(read_toml(path).get("database_url", ""))) and path.stat().st_mode & stat.S_IROTH:
         told = f"everybody on this machine can read the database's password in {path}"
         yield warn("settings file", told, f"chmod o-r {path}, or leave it to ~/.pgpass")
     else:

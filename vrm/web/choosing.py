@@ -21,9 +21,7 @@ from vrm.vault import crypto
 from vrm.web import sealed, session
 from vrm.web.desk import desk, vault
 
-NOTES_MOST: Final = (
-    500  # characters of the cookie for notes that what she chose on other requests found no room
-)
+NOTES_MOST: Final = 500  # characters of the cookie, to note which requests' choices found no room
 NAMES: Final = ("optional", "for_whom", "unsorted", "period", "days", "sellers", "fresh", "aware")
 _RECORD: Final = re.compile(r"[0-9a-f]{32}")
 Form = MultiDict[str, str]

@@ -18,7 +18,7 @@ from vrm.consent.asking import StoredRequest
 from vrm.consent.periods import longer
 from vrm.consent.purposes import PURPOSES, Purpose
 from vrm.consent.requests import Choices, Preview, PreviewRow
-from vrm.consent.scopes import INBOX
+from vrm.consent.scopes import INBOX, Part, writes
 from vrm.consent.terms import TERMS, Terms
 from vrm.posted import whole_number
 from vrm.vault.catalog import CATALOG_BY_NAME, FOR_WHOM
@@ -106,11 +106,11 @@ def categories(parts: Iterable[Mapping[str, Any]]) -> set[str]:
     return found
 
 
-def fields_leaving(parts: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str] | None]:
+def fields_leaving(parts: Iterable[Part]) -> dict[str, frozenset[str] | None]:
     """Each datatype that these parts read, once, with the fields of it that can leave; None: all of them."""
     found: dict[str, frozenset[str] | None] = {}
     for part in parts:
-        if part["actions"] == ["write"]:
+        if writes(part):
             continue
         named = frozenset(part["fields"]) if "fields" in part else None
         for datatype in part["datatypes"]:
@@ -127,11 +127,11 @@ class Limit(NamedTuple):
     categories: list[str]
 
 
-def limits(parts: Iterable[Mapping[str, Any]]) -> list[Limit]:
+def limits(parts: Iterable[Part]) -> list[Limit]:
     """The limits under which these parts read purchases; what is under the same ones stands together."""
     found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
     for part in parts:
-        if part["actions"] != ["write"] and part["datatypes"][0].startswith("purchases."):
+        if not writes(part) and part["datatypes"][0].startswith("purchases."):
             under = part.get("period", ""), tuple(sorted(categories([part])))
             found.setdefault(under, {}).update(dict.fromkeys(part["datatypes"]))
     return [Limit(list(names), period, list(wanted)) for (period, wanted), names in found.items()]

@@ -15,6 +15,7 @@ from vrm.consent.grants import GrantView
 from vrm.web import sealed, session
 from vrm.web.desk import desk, vault
 
+LIVE: Final = "live"
 NAME_MOST: Final = 60  # characters of a company's name
 NAMED_MOST: Final = 8  # companies
 _COLLECTIONS: Final = {"things": "purchases", "preferences": "preferences"}
@@ -29,12 +30,16 @@ class More(NamedTuple):
     rows: int
 
 
+def live_grants() -> list[GrantView]:
+    """The grants under which something can be seen now."""
+    return [grant for grant in desk().consent.grants.listing(vault()) if grant.state == LIVE]
+
+
 class Onlookers:
     """The live permissions to read, each with its rows before what comes now."""
 
     def __init__(self) -> None:
-        shown = desk().consent.grants.listing(vault())
-        self.grants = [grant for grant in shown if grant.state == "live" and grant.facets]
+        self.grants = [grant for grant in live_grants() if grant.facets]
 
     def more(self) -> list[More]:
         """Those that see more than before, most first."""

@@ -22,13 +22,13 @@ from vrm.vault.catalog import CATALOG_BY_NAME
 from vrm.web import again, consenting, session, telling, wording
 from vrm.web.desk import desk, readable, vault, web
 from vrm.web.pages.inbox import count_messages
+from vrm.web.seeing import LIVE
 
 Page = Response | str | tuple[str, int]
 
 ROWS: Final = 50
 HISTORY: Final = 50
 ARRIVALS: Final = 200  # new purchases on one page
-LIVE: Final = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,6 @@ class Leaving:
     title: str
     ordered: str
     document: dict[str, Any]
-
-
-def live_grants() -> list[GrantView]:
-    """The grants under which something can be seen now."""
-    return [grant for grant in desk().consent.grants.listing(vault()) if grant.state == LIVE]
 
 
 @web.get("/companies")

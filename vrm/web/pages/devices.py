@@ -16,6 +16,7 @@ from vrm.errors import ConflictError, UnlockError
 from vrm.vault.keyslots import RecoverySlot
 from vrm.web import passphrases, session
 from vrm.web.desk import desk, vault, web
+from vrm.web.seeing import live_grants
 
 Page = Response | str | tuple[str, int]
 
@@ -57,8 +58,9 @@ def new_keys() -> Page:
     """How far it is; goes on with a piece of what is left."""
     left = vault().go_on_rotating(BATCHES)
     kinds = {slot.kind for slot in vault().stored_slots()}
-    live = [one for one in desk().consent.grants.listing(vault()) if one.state == "live"]
-    return render_template("new_keys.html", left=left, recoverable=RecoverySlot.kind in kinds, live=len(live))
+    return render_template(
+        "new_keys.html", left=left, recoverable=RecoverySlot.kind in kinds, live=len(live_grants())
+    )
 
 
 def _faults() -> dict[str, list[str]]:
@@ -72,5 +74,6 @@ def _faults() -> dict[str, list[str]]:
 
 
 def _page(wrong: dict[str, list[str]] | None = None) -> str:
-    live = [one for one in desk().consent.grants.listing(vault()) if one.state == "live"]
-    return render_template("lost_device.html", wrong=wrong or {}, live=len(live), keep="keep" in request.form)
+    return render_template(
+        "lost_device.html", wrong=wrong or {}, live=len(live_grants()), keep="keep" in request.form
+    )

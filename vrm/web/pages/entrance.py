@@ -98,16 +98,15 @@ def confirm_code() -> Page:
     before, proposal = vault().recovery_confirmed, _proposal()
     typed = _typed_code()
     if proposal is not None:
+        said = "code-new"
         try:
             recovery.accept(vault(), proposal, typed, desk().clock.now())
         except UnlockError:
             return _code_page(wrong=[_compare()]), 400
         except SessionExpiredError:
-            session.forget(session.CODE)
-            session.notify("code-late")
-            return redirect(url_for("web.me"), 303)
+            said = "code-late"
         session.forget(session.CODE)
-        session.notify("code-new")
+        session.notify(said)
         return redirect(url_for("web.me"), 303)
     good = vault().confirm_recovery_code(typed)
     if good or before:

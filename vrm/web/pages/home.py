@@ -14,10 +14,10 @@ from vrm.vault import copies
 from vrm.web import session, wording
 from vrm.web.desk import desk, readable, vault, web
 from vrm.web.gate import anybody
-from vrm.web.pages.companies import live_grants
 from vrm.web.pages.inbox import count_messages
 from vrm.web.pages.log import names
 from vrm.web.pages.requests import waiting_requests
+from vrm.web.seeing import live_grants
 from vrm.web.tally import Counted
 
 SECONDS_PER_DECISION: Final = 3

@@ -13,6 +13,7 @@ from vrm.errors import VendorNotFoundError
 from vrm.posted import whole_number
 from vrm.web import wording
 from vrm.web.desk import desk, vault, web
+from vrm.web.seeing import live_grants
 
 PAGE: Final = 50
 
@@ -31,7 +32,7 @@ def log() -> str:
         problems=desk().consent.problems(vault()),
         names=names(found),
         alarming=wording.ALARMING,
-        live={grant.id for grant in desk().consent.grants.listing(vault()) if grant.state == "live"},
+        live={grant.id for grant in live_grants()},
     )
 
 

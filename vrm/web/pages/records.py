@@ -34,7 +34,7 @@ ASKED: Final = "asked"  # seals what a page that asks holds: that alone brings n
 PROFILE_ID: Final = "0" * 31 + "1"
 RECORD_ID: Final = re.compile(r"[0-9a-f]{32}")
 SEARCH_NAME: Final = re.compile(r"[\w-]{8}", re.ASCII)
-PAGE_DIGITS: Final = 7
+PAGE_DIGITS: Final = 7  # of the number of a page of the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ def _store(
         wrong = {first: [forms.NEEDED.get(first, forms.EMPTY)]}
     if wrong:
         return _form(at, record, revision, before, forms.typed(request.form), wrong), 400
-    onlookers = seeing.Onlookers()
+    onlookers = None if done == "added" else seeing.Onlookers()
     try:
         store(at.records, record, document, revision)
     except ConflictError:
@@ -290,7 +290,7 @@ def _store(
         clashes = forms.differences(at.spec, written, current)
         if clashes:
             return _form(at, record, newest, current, forms.typed(request.form), clashes=clashes), 409
-    if done == "added":
+    if onlookers is None:  # its notice names those who see it
         session.notify(seeing.added(place=at.path, record=record))
     else:
         seeing.notify(done, onlookers.more())

@@ -19,9 +19,9 @@ from vrm.posted import whole_number
 from vrm.vault.catalog import collection
 from vrm.web import forms, searches
 from vrm.web.desk import readable, web
+from vrm.web.pages.records import PAGE_DIGITS
 
 PAGE: Final = 50  # purchases on a page
-_DIGITS: Final = 7  # of a page's number
 MENU_MOST: Final = 60  # choices in a filter's menu
 UNSORTED: Final = "unsorted"
 _MARKS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # accents
@@ -116,7 +116,7 @@ def search() -> Response | str:
     name = searches.keep(astuple(wanted)) if wanted.anything else ""
     if wanted.anything and not name:
         return _listed(wanted, page)
-    at = whole_number(page, _DIGITS)
+    at = whole_number(page, PAGE_DIGITS)
     return redirect(url_for("web.things", search=name or None, page=at), 303)
 
 
@@ -147,4 +147,4 @@ def _listed(wanted: Wanted, at: str, name: str = "") -> str:
 def page_number(text: str, count: int, size: int) -> int:
     """A page that exists, whatever was asked for."""
     last = max(1, -(-count // size))
-    return min(max(1, whole_number(text, _DIGITS) or 1), last)
+    return min(max(1, whole_number(text, PAGE_DIGITS) or 1), last)
